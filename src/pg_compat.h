@@ -1,0 +1,34 @@
+/* Every difference between the supported major versions (14 to 18) lives here. */
+#ifndef RETENTION_PG_COMPAT_H
+#define RETENTION_PG_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 140000
+#error "retention needs PostgreSQL 14 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Owning a setting's prefix turns misspelt settings into errors (15 and later). */
+#if PG_VERSION_NUM < 150000
+#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* A setting's stored value is allocated by guc_malloc from 16 on, by malloc before. */
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(level, size) malloc(size)
+#define guc_free(pointer) free(pointer)
+#endif
+
+/* DecodeDateTime reports which zone abbreviation it did not know from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define decode_date_time(field, type, fields, kind, tm, fsec, offset) \
+	DecodeDateTime(field, type, fields, kind, tm, fsec, offset, &(DateTimeErrorExtra){0})
+#else
+#define decode_date_time DecodeDateTime
+#endif
+
+#endif

@@ -1,0 +1,14 @@
+CREATE EXTENSION retention;
+SELECT retention.now() = pg_catalog.now() AS transaction_time;
+SET retention.as_of = '2024-12-31 23:00+00';
+SELECT retention.now() = '2024-12-31 23:00+00' AS as_set;
+SET TimeZone = 'Asia/Tokyo';
+SET retention.as_of = '2024-07-01 09:00';
+SET TimeZone = 'UTC';
+SHOW retention.as_of;
+SELECT retention.now() = '2024-07-01 00:00+00' AS zone_of_its_setting;
+SET retention.as_of = 'yesterday-ish';
+SET retention.as_of = 'infinity';
+SET retention.as_off = '2024-01-01';
+RESET retention.as_of;
+SELECT retention.now() = pg_catalog.now() AS transaction_time;
