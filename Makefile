@@ -1,5 +1,5 @@
 EXTENSION = retention
-VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" retention.control)
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" retention.control)
 MODULE_big = retention
 
 #MATH = decimal summary zone selection scores portable random shop
@@ -9,7 +9,7 @@ OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)
 # The order matters: an explicit list, concatenated into the install script.
 SQL_PARTS = sql/00_schema.sql
 
-DATA_built = $(EXTENSION)--$(VERSION).sql
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = build results output_iso tmp_check
 
 REGRESS = $(sort $(patsubst tests/sql/%.sql,%,$(wildcard tests/sql/*.sql)))
@@ -29,5 +29,5 @@ override with_llvm := no
 include $(PGXS)
 endif
 
-$(EXTENSION)--$(VERSION).sql: $(SQL_PARTS) $(EXTENSION).control
+$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
