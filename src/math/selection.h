@@ -1,0 +1,43 @@
+/* selection.h: exact percentile bounds by radix selection. */
+#ifndef RETENTION_SELECTION_H
+#define RETENTION_SELECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The most fractions of one call. */
+#define SELECTION_MAX_FRACTIONS 32
+
+/*
+ * Values that are read several times: next gives a block of them and its
+ * length, 0 at the end; rewind starts again. No value is NaN.
+ */
+typedef struct SelectionSource
+{
+	void		(*rewind) (struct SelectionSource *source);
+	size_t		(*next) (struct SelectionSource *source, const double **block);
+} SelectionSource;
+
+/* A source over an array. */
+typedef struct ArraySource
+{
+	SelectionSource source;
+	const double *values;
+	size_t		count;
+	bool		done;
+} ArraySource;
+
+/* present is false where no value lies above the percentile. */
+typedef struct PercentileBound
+{
+	double		value;
+	bool		present;
+} PercentileBound;
+
+extern SelectionSource *selection_array(ArraySource *array, const double *values, size_t count);
+extern void selection_percentile_bounds(SelectionSource *source, int64_t count,
+										const double *fractions, int fraction_count,
+										PercentileBound *bounds);
+
+#endif

@@ -1,0 +1,11 @@
+/* What the pure functions answer; the bindings turn it into an SQL error. */
+#ifndef RETENTION_STATUS_H
+#define RETENTION_STATUS_H
+
+typedef enum MathStatus
+{
+	MATH_OK,
+	MATH_OVERFLOW				/* a decimal needs more than 38 digits */
+} MathStatus;
+
+#endif
