@@ -2,12 +2,13 @@ EXTENSION = retention
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" retention.control)
 MODULE_big = retention
 
-#MATH = decimal summary zone selection scores portable random shop
-BINDINGS = clock
+MATH = decimal summary zone selection portable random shop
+BINDINGS = pg_compat clock amount zone_table order_summary score_bounds percentile_bounds \
+	simulate_orders
 OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)
 
 # The order matters: an explicit list, concatenated into the install script.
-SQL_PARTS = sql/00_schema.sql
+SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/20_toolkit.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = build results output_iso tmp_check

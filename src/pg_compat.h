@@ -4,6 +4,8 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
+
 #if PG_VERSION_NUM < 140000
 #error "retention needs PostgreSQL 14 or later"
 #endif
@@ -21,6 +23,11 @@
 #if PG_VERSION_NUM < 160000
 #define guc_malloc(level, size) malloc(size)
 #define guc_free(pointer) free(pointer)
+#endif
+
+/* Set-returning functions that fill a tuplestore (15 and later have this one). */
+#if PG_VERSION_NUM < 150000
+extern void InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags);
 #endif
 
 /* DecodeDateTime reports which zone abbreviation it did not know from 16 on. */

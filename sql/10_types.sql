@@ -1,0 +1,23 @@
+-- Types of the toolkit. Run once: an upgrade alters them.
+
+CREATE TYPE retention.order_summary AS (
+  orders                      bigint,
+  purchase_days               integer,
+  first_order_at              timestamptz,
+  last_order_at               timestamptz,
+  revenue                     numeric,
+  repeat_value                numeric,
+  average_order_value         numeric,
+  average_days_between_orders double precision,
+  days_between_orders_sd      double precision
+);
+COMMENT ON TYPE retention.order_summary IS 'One customer''s orders in numbers: the result of the aggregate order_summary.';
+COMMENT ON COLUMN retention.order_summary.orders IS 'Orders with an amount above zero.';
+COMMENT ON COLUMN retention.order_summary.purchase_days IS 'Distinct local days with an order.';
+COMMENT ON COLUMN retention.order_summary.first_order_at IS 'Time of the first order.';
+COMMENT ON COLUMN retention.order_summary.last_order_at IS 'Time of the last order.';
+COMMENT ON COLUMN retention.order_summary.revenue IS 'Exact sum of all amounts, negative ones included.';
+COMMENT ON COLUMN retention.order_summary.repeat_value IS 'Mean order value of a purchase day after the first; null when there is none.';
+COMMENT ON COLUMN retention.order_summary.average_order_value IS 'revenue / orders; null without orders.';
+COMMENT ON COLUMN retention.order_summary.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
+COMMENT ON COLUMN retention.order_summary.days_between_orders_sd IS 'Sample standard deviation of the days between purchase days; null for fewer than 3.';

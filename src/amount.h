@@ -1,0 +1,22 @@
+/* amount.h: PostgreSQL's numeric to and from exact decimals. */
+#ifndef RETENTION_AMOUNT_H
+#define RETENTION_AMOUNT_H
+
+#include "pg_compat.h"
+
+#include "math/decimal.h"
+
+extern void amount_read(Datum numeric, Decimal *result);
+extern Datum amount_numeric(const Decimal *value);
+extern Datum amount_quotient(const Decimal *sum, int64 count);
+extern void amount_overflow(void) pg_attribute_noreturn();
+
+/* Raises the error that goes with a status. */
+static inline void
+amount_check(MathStatus status)
+{
+	if (unlikely(status != MATH_OK))
+		amount_overflow();
+}
+
+#endif

@@ -1,0 +1,128 @@
+/* simulate_orders.c: the set-returning function simulate_orders, over src/math/shop. */
+#include "pg_compat.h"
+
+#include <math.h>
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "amount.h"
+#include "math/shop.h"
+
+enum
+{
+	ARGUMENT_CUSTOMERS,
+	ARGUMENT_FROM,
+	ARGUMENT_TO,
+	ARGUMENT_SEED,
+	ARGUMENT_PARAMETERS			/* r, alpha, a, b, p, q, v */
+};
+
+enum
+{
+	COLUMN_CUSTOMER_ID,
+	COLUMN_ORDER_ID,
+	COLUMN_ORDERED_AT,
+	COLUMN_AMOUNT,
+	ORDER_COLUMNS
+};
+
+/* The columns, and the state, of the rows that go out. */
+typedef struct OrderWriter
+{
+	ReturnSetInfo *result;
+	TimestampTz from;
+	int64		next_order_id;
+	MemoryContext row_context;
+} OrderWriter;
+
+static void
+read_parameters(FunctionCallInfo fcinfo, ShopParameters *shop)
+{
+	static const char *const names[] = {"r", "alpha", "a", "b", "p", "q", "v"};
+	double	   *targets[] = {&shop->r, &shop->alpha, &shop->a, &shop->b, &shop->p, &shop->q, &shop->v};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		double		value = PG_GETARG_FLOAT8(ARGUMENT_PARAMETERS + i);
+
+		if (!(value > 0) || isinf(value))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("parameter %s must be above zero, not %g", names[i], value)));
+		*targets[i] = value;
+	}
+}
+
+static void
+check_range(int64 customers, TimestampTz from, TimestampTz to)
+{
+	if (customers < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("customers must not be negative, but is " INT64_FORMAT, customers)));
+	if (TIMESTAMP_NOT_FINITE(from) || TIMESTAMP_NOT_FINITE(to) || from >= to)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the simulation must end after it starts"),
+				 errdetail("It goes from %s to %s.", timestamptz_to_str(from),
+						   pstrdup(timestamptz_to_str(to)))));
+}
+
+static void
+write_order(OrderWriter *writer, int64 customer, const ShopOrder *order)
+{
+	MemoryContext previous = MemoryContextSwitchTo(writer->row_context);
+	Decimal		amount = {(int128_type) order->cents * 100, DECIMAL_BASE_DIGITS, 2};
+	Datum		values[ORDER_COLUMNS];
+	bool		nulls[ORDER_COLUMNS] = {false};
+
+	values[COLUMN_CUSTOMER_ID] = Int64GetDatum(customer);
+	values[COLUMN_ORDER_ID] = Int64GetDatum(writer->next_order_id++);
+	values[COLUMN_ORDERED_AT] =
+		TimestampTzGetDatum(writer->from + (int64) (order->day * SECS_PER_DAY) * USECS_PER_SEC);
+	values[COLUMN_AMOUNT] = amount_numeric(&amount);
+	tuplestore_putvalues(writer->result->setResult, writer->result->setDesc, values, nulls);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(writer->row_context);
+}
+
+PG_FUNCTION_INFO_V1(retention_simulate_orders);
+
+/*
+ * simulate_orders(customers, from, to, seed, r, alpha, a, b, p, q, v) ->
+ * (customer_id, order_id, ordered_at, amount): orders by customer and time, to
+ * the second and the cent. The same arguments give the same rows everywhere.
+ */
+Datum
+retention_simulate_orders(PG_FUNCTION_ARGS)
+{
+	int64		customers = PG_GETARG_INT64(ARGUMENT_CUSTOMERS);
+	TimestampTz from = PG_GETARG_TIMESTAMPTZ(ARGUMENT_FROM);
+	TimestampTz to = PG_GETARG_TIMESTAMPTZ(ARGUMENT_TO);
+	uint64		seed = (uint64) PG_GETARG_INT64(ARGUMENT_SEED);
+	double		days = (double) (to - from) / USECS_PER_DAY;
+	ShopParameters shop;
+	OrderWriter writer;
+
+	check_range(customers, from, to);
+	read_parameters(fcinfo, &shop);
+	InitMaterializedSRF(fcinfo, 0);
+	writer.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	writer.from = from;
+	writer.next_order_id = 1;
+	writer.row_context = AllocSetContextCreate(CurrentMemoryContext, "simulated order", ALLOCSET_SMALL_SIZES);
+	for (int64 number = 1; number <= customers; number++)
+	{
+		ShopCustomer customer;
+		ShopOrder	order;
+
+		CHECK_FOR_INTERRUPTS();
+		shop_customer(&customer, &shop, seed, number, days);
+		while (shop_next_order(&customer, days, &order))
+			write_order(&writer, number, &order);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,93 @@
+/* zone_table.c: PostgreSQL's time zones as tables for src/math/zone. */
+#include "zone_table.h"
+
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+#include "utils/memutils.h"
+
+#define UNIX_TO_POSTGRES_SECONDS \
+	((pg_time_t) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
+
+/* Tabulated: from before the first zones to past any order; later days are looked up one by one. */
+#define FIRST_TABULATED ((pg_time_t) -5364662400)	/* 1800-01-01 */
+#define LAST_TABULATED ((pg_time_t) 7258118400)		/* 2200-01-01 */
+
+static int64
+to_microseconds(pg_time_t unix_seconds)
+{
+	return (unix_seconds - UNIX_TO_POSTGRES_SECONDS) * USECS_PER_SEC;
+}
+
+static int64_t
+offset_by_rules(const void *rules, int64_t at)
+{
+	pg_time_t	seconds = at / USECS_PER_SEC - (at % USECS_PER_SEC < 0) + UNIX_TO_POSTGRES_SECONDS;
+
+	return pg_localtime(&seconds, rules)->tm_gmtoff * USECS_PER_SEC;
+}
+
+/* Finds a zone by name, or raises an error. */
+static pg_tz *
+find_rules(const char *name)
+{
+	pg_tz	   *rules = pg_tzset(name);
+
+	if (rules == NULL || !pg_tz_acceptable(rules))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", name),
+				 errhint("Names such as Europe/Warsaw are listed in pg_timezone_names.")));
+	return rules;
+}
+
+/* Writes the zone's spans, or only counts them where spans is NULL. */
+static int
+list_spans(const pg_tz *rules, ZoneSpan *spans, int64_t *until)
+{
+	pg_time_t	at = FIRST_TABULATED;
+	pg_time_t	boundary;
+	long		before,
+				after;
+	int			is_dst;
+	int			count = 0;
+	int			found;
+
+	found = pg_next_dst_boundary(&at, &before, &is_dst, &boundary, &after, &is_dst, rules);
+	if (spans != NULL)
+		spans[0] = (ZoneSpan) {PG_INT64_MIN, before * USECS_PER_SEC};
+	for (count = 1; found > 0 && boundary < LAST_TABULATED; count++)
+	{
+		if (spans != NULL)
+			spans[count] = (ZoneSpan) {to_microseconds(boundary), after * USECS_PER_SEC};
+		at = boundary;
+		found = pg_next_dst_boundary(&at, &before, &is_dst, &boundary, &after, &is_dst, rules);
+	}
+	*until = found > 0 ? to_microseconds(LAST_TABULATED) : PG_INT64_MAX;
+	return count;
+}
+
+/* The table of a named zone, in the given memory context. */
+Zone *
+zone_table(const char *name, MemoryContext context)
+{
+	pg_tz	   *rules = find_rules(name);
+	Zone	   *zone = MemoryContextAllocZero(context, sizeof(Zone));
+	int			count = list_spans(rules, NULL, &zone->until);
+	ZoneSpan   *spans = MemoryContextAlloc(context, count * sizeof(ZoneSpan));
+
+	zone->count = list_spans(rules, spans, &zone->until);
+	zone->spans = spans;
+	zone->offset_beyond = offset_by_rules;
+	zone->rules = rules;
+	return zone;
+}
+
+/* The table of UTC, which needs no memory. */
+Zone *
+zone_utc(void)
+{
+	static const ZoneSpan span = {PG_INT64_MIN, 0};
+	static Zone zone = {.spans = &span, .count = 1, .until = PG_INT64_MAX};
+
+	return &zone;
+}
