@@ -4,11 +4,13 @@ MODULE_big = retention
 
 MATH = decimal summary zone selection portable random shop
 BINDINGS = pg_compat clock amount zone_table order_summary score_bounds percentile_bounds \
-	simulate_orders
+	simulate_orders row_store order_reader customer_builder score_rules collect collected relation_fingerprint
 OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)
 
 # The order matters: an explicit list, concatenated into the install script.
-SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/20_toolkit.sql
+SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/20_toolkit.sql \
+	sql/30_tables.sql sql/40_configuration.sql sql/45_triggers.sql sql/50_refresh.sql \
+	sql/60_history.sql sql/70_views.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = build results output_iso tmp_check
@@ -23,6 +25,10 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+# PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
+ifeq ($(filter-out check demo,$(or $(MAKECMDGOALS),all)),)
+PGXS :=
+endif
 
 ifneq ($(wildcard $(PGXS)),)
 # Debian's server is built with LLVM; bitcode needs clang and is of no use here.
@@ -32,3 +38,22 @@ endif
 
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
+
+# Both install what is missing and work in a private copy, so they need nothing of the above.
+.PHONY: check demo
+ifneq ($(filter check,$(MAKECMDGOALS)),)
+check:
+	@scripts/install_packages.sh check
+	@tests/run
+endif
+
+demo:
+	@scripts/install_packages.sh demo
+	@scripts/demo.sh
+
+ifeq ($(wildcard $(PGXS)),)
+.DEFAULT_GOAL := all
+all install uninstall installcheck clean:
+	@echo "$(PG_CONFIG) leads to no PostgreSQL server headers; see scripts/install_packages.sh, or set PG_CONFIG" >&2
+	@exit 1
+endif

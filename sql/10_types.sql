@@ -21,3 +21,31 @@ COMMENT ON COLUMN retention.order_summary.repeat_value IS 'Mean order value of a
 COMMENT ON COLUMN retention.order_summary.average_order_value IS 'revenue / orders; null without orders.';
 COMMENT ON COLUMN retention.order_summary.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
 COMMENT ON COLUMN retention.order_summary.days_between_orders_sd IS 'Sample standard deviation of the days between purchase days; null for fewer than 3.';
+
+CREATE TYPE retention.collection_report AS (
+  rows_read                bigint,
+  without_customer         bigint,
+  without_time             bigint,
+  without_amount           bigint,
+  after_as_of              bigint,
+  before_history           bigint,
+  refund_rows              bigint,
+  orders                   bigint,
+  customers                bigint,
+  customers_without_orders bigint,
+  first_order_at           timestamptz,
+  next_order_at            timestamptz,
+  frequency_bounds         double precision[],
+  monetary_bounds          double precision[],
+  group_sizes              jsonb
+);
+COMMENT ON TYPE retention.collection_report IS 'What a refresh read, skipped and found; see the columns of population and refresh_log.';
+
+CREATE TYPE retention.write_report AS (
+  inserted     bigint,
+  updated      bigint,
+  deleted      bigint,
+  transitions  bigint,
+  group_deltas jsonb
+);
+COMMENT ON TYPE retention.write_report IS 'What a refresh wrote; see the columns of refresh_log.';

@@ -30,6 +30,18 @@
 extern void InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags);
 #endif
 
+/* The memory that a hash table may use, in bytes (15 and later have this one). */
+#if PG_VERSION_NUM < 150000
+#define get_hash_memory_limit() ((Size) get_hash_mem() * 1024)
+#endif
+
+/* REINDEX's statement is passed along from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define rebuild_indexes(relation) reindex_relation(NULL, relation, 0, &(ReindexParams){0})
+#else
+#define rebuild_indexes(relation) reindex_relation(relation, 0, &(ReindexParams){0})
+#endif
+
 /* DecodeDateTime reports which zone abbreviation it did not know from 16 on. */
 #if PG_VERSION_NUM >= 160000
 #define decode_date_time(field, type, fields, kind, tm, fsec, offset) \

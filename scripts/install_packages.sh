@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs what a task needs: scripts/install_packages.sh demo|check
+# As root, by apt-get; to anyone else it shows the command. Does nothing when all is there.
+
+set -euo pipefail
+# shellcheck source=scripts/private_server.sh
+. "$(dirname "$0")/private_server.sh"
+
+purpose=${1:-check}
+missing=()
+
+# Notes the package as missing if the command that follows fails.
+need() {
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 </dev/null || missing+=("$package")
+}
+
+has_libc_headers() { gcc -E -include stdio.h -xc /dev/null; }
+has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
+
+# The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
+choose_major() {
+    local pg_config major offered
+    if pg_config=$(find_pg_config); then
+        "$pg_config" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/'
+        return
+    fi
+    for major in 15 18 17 16 14; do
+        [ ! -x "/usr/lib/postgresql/$major/bin/initdb" ] || { echo "$major"; return; }
+    done
+    offered=$(apt-cache pkgnames postgresql-server-dev- 2>/dev/null | sed -n 's/.*-dev-\(1[4-8]\)$/\1/p' | sort)
+    if [ -z "$offered" ] || grep -qx 15 <<<"$offered"; then echo 15; else tail -n 1 <<<"$offered"; fi
+}
+
+find_missing() {
+    local major
+    major=$(choose_major)
+    missing=()
+    need gcc command -v gcc
+    need libc6-dev has_libc_headers
+    need make command -v make
+    need "postgresql-$major" has_server
+    need "postgresql-server-dev-$major" find_pg_config
+    [ "$purpose" = check ] || return 0
+    need perl command -v prove
+    need libipc-run-perl perl -MIPC::Run -e 1
+    # A second compiler is welcome, but not worth asking an administrator for.
+    [ "$(id -u)" != 0 ] || need clang command -v clang
+}
+
+# Debian makes and starts a server when PostgreSQL is installed, unless told otherwise. We need none.
+without_main_cluster() {
+    local directory=/etc/postgresql-common/createcluster.d status=0
+    mkdir -p "$directory"
+    echo 'create_main_cluster = false' >"$directory/zz_retention.conf"
+    "$@" || status=$?
+    rm "$directory/zz_retention.conf"
+    rmdir --ignore-fail-on-non-empty -p "$directory" 2>/dev/null || true
+    return "$status"
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends "$@"
+}
+
+find_missing
+[ ${#missing[@]} -gt 0 ] || exit 0
+command -v apt-get >/dev/null || private_fail "please install what Debian calls: ${missing[*]}"
+[ "$(id -u)" = 0 ] || private_fail "some packages are missing. Please run:
+    sudo apt-get install --no-install-recommends ${missing[*]}"
+
+private_quietly apt-get -qq update || true
+find_missing # again, now that it is known what can be had
+echo "Installing ${missing[*]}"
+private_quietly without_main_cluster apt_install "${missing[@]}"
+find_missing
+[ ${#missing[@]} -eq 0 ] || private_fail "still not found: ${missing[*]}${PG_CONFIG:+ (PG_CONFIG is $PG_CONFIG)}"

@@ -1,0 +1,358 @@
+-- Metrics and sources: what is counted, and how it is scored.
+
+CREATE OR REPLACE FUNCTION retention._reject_unless(
+    valid boolean, message text, hint text DEFAULT '', code text DEFAULT 'invalid_parameter_value')
+  RETURNS void
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF valid IS NOT TRUE THEN
+    RAISE EXCEPTION USING MESSAGE = message, HINT = hint, ERRCODE = code;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text) IS 'Raises an error unless the condition holds.';
+
+CREATE OR REPLACE FUNCTION retention._check_thresholds(
+    metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)
+  RETURNS void
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(
+    coalesce(array_ndims(list), 1) = 1 AND array_position(list, NULL) IS NULL AND array_position(list, 'NaN') IS NULL,
+    format('%s of metric "%s" must be a plain list of numbers', setting, metric));
+  PERFORM retention._reject_unless(
+    cardinality(list) = levels - 1,
+    format('%s of metric "%s" has %s thresholds, but its scheme needs %s', setting, metric, cardinality(list), levels - 1),
+    format('%s scores are told apart by %s thresholds.', levels, levels - 1));
+  PERFORM retention._reject_unless(
+    (SELECT coalesce(bool_and(CASE WHEN descending THEN list[i] > list[i + 1] ELSE list[i] < list[i + 1] END), true)
+     FROM generate_series(1, cardinality(list) - 1) AS i),
+    format('%s of metric "%s" must be strictly %s, not %s', setting, metric,
+           CASE WHEN descending THEN 'decreasing' ELSE 'increasing' END, list));
+END
+$$;
+COMMENT ON FUNCTION retention._check_thresholds(text, text, double precision[], integer, boolean) IS
+  'Checks a list of thresholds: their number, their order, no nulls.';
+
+CREATE OR REPLACE FUNCTION retention._check_percentiles(metric text, setting text, list double precision[], levels integer)
+  RETURNS void
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_thresholds(metric, setting, list, levels);
+  PERFORM retention._reject_unless(
+    (SELECT coalesce(bool_and(p >= 0 AND p <= 1), true) FROM unnest(list) AS p),
+    format('%s of metric "%s" must lie between 0 and 1, not %s', setting, metric, list),
+    'A third is 1/3.0.', 'numeric_value_out_of_range');
+END
+$$;
+COMMENT ON FUNCTION retention._check_percentiles(text, text, double precision[], integer) IS
+  'Checks a list of percentiles: as thresholds, and between 0 and 1.';
+
+CREATE OR REPLACE FUNCTION retention._scheme_levels(scheme text, OUT r integer, OUT f integer, OUT m integer)
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT max(c.r), max(c.f), max(c.m) FROM retention.rfm_cell c WHERE c.scheme = _scheme_levels.scheme
+$$;
+COMMENT ON FUNCTION retention._scheme_levels(text) IS 'How many scores each dimension of a scheme has; nulls for an unknown scheme.';
+
+CREATE OR REPLACE FUNCTION retention._require_scheme(scheme text, OUT r integer, OUT f integer, OUT m integer)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  SELECT levels.* INTO r, f, m FROM retention._scheme_levels(scheme) AS levels;
+  PERFORM retention._reject_unless(r IS NOT NULL, format('scheme "%s" does not exist', scheme),
+    'Schemes are kept in retention.rfm_cell; "standard" and "quintile" are always there.', 'undefined_object');
+END
+$$;
+COMMENT ON FUNCTION retention._require_scheme(text) IS 'How many scores each dimension of a scheme has, or an error.';
+
+CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  levels record;
+BEGIN
+  -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
+  SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
+         coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
+         coalesce(m, cardinality(NEW.monetary_percentiles) + 1) AS m
+    INTO levels FROM retention._scheme_levels(NEW.scheme);
+  PERFORM retention._reject_unless(
+    EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(NEW.time_zone)),
+    format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
+    'Names such as Europe/Warsaw are listed in pg_timezone_names.');
+  PERFORM retention._reject_unless(NEW.history IS NULL OR NEW.history > interval '0',
+    format('history of metric "%s" must be longer than %s', NEW.metric, NEW.history),
+    'Set it to null to count all orders.');
+  PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
+    format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric, NEW.thresholds));
+  PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true);
+  PERFORM retention._check_percentiles(NEW.metric, 'frequency_percentiles', NEW.frequency_percentiles, levels.f);
+  PERFORM retention._check_percentiles(NEW.metric, 'monetary_percentiles', NEW.monetary_percentiles, levels.m);
+  IF NEW.frequency_values IS NOT NULL THEN
+    PERFORM retention._check_thresholds(NEW.metric, 'frequency_values', NEW.frequency_values, levels.f);
+  END IF;
+  IF NEW.monetary_values IS NOT NULL THEN
+    PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._check_metric() IS 'Trigger: checks every setting of a metric as a whole.';
+
+CREATE OR REPLACE FUNCTION retention._default_limits(levels integer) RETURNS double precision[]
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN CASE levels WHEN 3 THEN ARRAY[365, 180]::double precision[]
+                     WHEN 5 THEN ARRAY[365, 180, 90, 30]::double precision[] END;
+COMMENT ON FUNCTION retention._default_limits(integer) IS 'Customary recency limits in days, where there are any for this number of scores.';
+
+CREATE OR REPLACE FUNCTION retention._default_percentiles(levels integer) RETURNS double precision[]
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN ARRAY(SELECT (i::double precision / levels) FROM generate_series(1, levels - 1) AS i ORDER BY i);
+COMMENT ON FUNCTION retention._default_percentiles(integer) IS 'Percentiles that cut a population into equal parts.';
+
+CREATE OR REPLACE FUNCTION retention.add_metric(
+    metric text, time_zone text DEFAULT 'UTC', history interval DEFAULT NULL, scheme text DEFAULT 'standard',
+    recency_limits double precision[] DEFAULT NULL,
+    frequency_percentiles double precision[] DEFAULT NULL, frequency_values double precision[] DEFAULT NULL,
+    monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
+    thresholds text DEFAULT 'moving')
+  RETURNS text
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  levels record;
+BEGIN
+  PERFORM retention._reject_unless(
+    NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = add_metric.metric),
+    format('metric "%s" already exists', metric), 'alter_metric changes it.', 'duplicate_object');
+  SELECT * INTO levels FROM retention._require_scheme(scheme);
+  INSERT INTO retention.metric VALUES (
+    metric, time_zone, history, scheme,
+    coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
+    coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
+    coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
+    thresholds);
+  RETURN metric;
+END
+$$;
+COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text) IS
+  'Makes a metric. What is left out gets the scheme''s customary thresholds.';
+
+CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found_metric retention.metric;
+BEGIN
+  SELECT * INTO found_metric FROM retention.metric e WHERE e.metric = _require_metric.metric;
+  PERFORM retention._reject_unless(FOUND, format('metric "%s" does not exist', metric),
+    'add_metric or add_source makes it; retention.metric lists those there are.', 'undefined_object');
+  RETURN found_metric;
+END
+$$;
+COMMENT ON FUNCTION retention._require_metric(text) IS 'A metric''s settings, or an error.';
+
+CREATE OR REPLACE FUNCTION retention.alter_metric(
+    metric text, time_zone text DEFAULT NULL, history interval DEFAULT NULL, scheme text DEFAULT NULL,
+    recency_limits double precision[] DEFAULT NULL,
+    frequency_percentiles double precision[] DEFAULT NULL, frequency_values double precision[] DEFAULT NULL,
+    monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
+    thresholds text DEFAULT NULL)
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  levels record;
+BEGIN
+  PERFORM retention._require_metric(metric);
+  SELECT * INTO levels FROM retention._scheme_levels(alter_metric.scheme);
+  IF alter_metric.scheme IS NOT NULL THEN
+    PERFORM retention._require_scheme(alter_metric.scheme);
+  END IF;
+  UPDATE retention.metric e SET
+    time_zone = coalesce(alter_metric.time_zone, e.time_zone),
+    history = coalesce(alter_metric.history, e.history),
+    scheme = coalesce(alter_metric.scheme, e.scheme),
+    recency_limits = coalesce(alter_metric.recency_limits, retention._default_limits(levels.r), e.recency_limits),
+    frequency_percentiles = coalesce(alter_metric.frequency_percentiles,
+      CASE WHEN levels.f IS NOT NULL THEN retention._default_percentiles(levels.f) END, e.frequency_percentiles),
+    frequency_values = coalesce(alter_metric.frequency_values, e.frequency_values),
+    monetary_percentiles = coalesce(alter_metric.monetary_percentiles,
+      CASE WHEN levels.m IS NOT NULL THEN retention._default_percentiles(levels.m) END, e.monetary_percentiles),
+    monetary_values = coalesce(alter_metric.monetary_values, e.monetary_values),
+    thresholds = coalesce(alter_metric.thresholds, e.thresholds)
+  WHERE e.metric = alter_metric.metric;
+END
+$$;
+COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text) IS
+  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh.';
+
+CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._require_metric(metric);
+  PERFORM retention.reset_metric(metric);
+  DELETE FROM retention.metric e WHERE e.metric = drop_metric.metric;
+END
+$$;
+COMMENT ON FUNCTION retention.drop_metric(text) IS 'Drops a metric with its sources, customers and history.';
+
+CREATE OR REPLACE FUNCTION retention._lock_metric(metric text) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT pg_advisory_xact_lock('retention.metric'::regclass::oid::integer, hashtext(metric))
+$$;
+COMMENT ON FUNCTION retention._lock_metric(text) IS 'Makes whatever writes a metric''s customers and history take turns, until the transaction ends.';
+
+CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._require_metric(metric);
+  PERFORM retention._lock_metric(metric);
+  DELETE FROM retention.customer e WHERE e.metric = reset_metric.metric;
+  DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;
+  DELETE FROM retention.refresh_log e WHERE e.metric = reset_metric.metric;
+  DELETE FROM retention.population e WHERE e.metric = reset_metric.metric;
+END
+$$;
+COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';
+
+CREATE OR REPLACE FUNCTION retention._base_type(type regtype) RETURNS regtype
+  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE base AS (
+    SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = type
+    UNION ALL
+    SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t JOIN base ON base.typtype = 'd' AND t.oid = base.typbasetype)
+  SELECT oid::regtype FROM base WHERE typtype <> 'd'
+$$;
+COMMENT ON FUNCTION retention._base_type(regtype) IS 'The type under a domain.';
+
+CREATE OR REPLACE FUNCTION retention._column_type(relation regclass, role text, column_name name) RETURNS regtype
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found_type regtype;
+BEGIN
+  SELECT retention._base_type(atttypid) INTO found_type
+    FROM pg_attribute WHERE attrelid = relation AND attname = column_name AND attnum > 0 AND NOT attisdropped;
+  PERFORM retention._reject_unless(FOUND,
+    format('column "%s" of %s does not exist', column_name, relation),
+    format('Name the column with %s => ''...''.', role), 'undefined_column');
+  PERFORM retention._reject_unless(has_column_privilege(relation, column_name::text, 'SELECT'),
+    format('no right to read column "%s" of %s', column_name, relation),
+    format('GRANT SELECT ON %s TO %I;', relation, current_user), 'insufficient_privilege');
+  RETURN found_type;
+END
+$$;
+COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A readable column''s type, or an error that names the column.';
+
+CREATE OR REPLACE FUNCTION retention._check_type(
+    relation regclass, column_name name, type regtype, allowed regtype[], hint text)
+  RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(type = ANY (allowed),
+    format('column "%s" of %s has type %s, which cannot be used here', column_name, relation, type),
+    hint, 'datatype_mismatch');
+END
+$$;
+COMMENT ON FUNCTION retention._check_type(regclass, name, regtype, regtype[], text) IS 'Rejects a column of an unsuitable type.';
+
+CREATE OR REPLACE FUNCTION retention._check_source() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  relation_kind "char";
+BEGIN
+  SELECT relkind INTO relation_kind FROM pg_class WHERE oid = NEW.relation;
+  PERFORM retention._reject_unless(relation_kind IN ('r', 'p', 'v', 'm', 'f'),
+    format('%s is not a table or view', NEW.relation), '', 'wrong_object_type');
+  PERFORM retention._reject_unless(NEW.kind IN ('order', 'refund'),
+    format('kind of source %s must be order or refund, not "%s"', NEW.relation, NEW.kind));
+  PERFORM retention._column_type(NEW.relation, 'customer_id', NEW.customer_id);
+  PERFORM retention._check_type(NEW.relation, NEW.ordered_at,
+    retention._column_type(NEW.relation, 'ordered_at', NEW.ordered_at), '{timestamptz,timestamp,date}',
+    'The time of an order is a timestamp or a date; convert it in a view.');
+  PERFORM retention._check_type(NEW.relation, NEW.amount,
+    retention._column_type(NEW.relation, 'amount', NEW.amount), '{numeric,smallint,integer,bigint,real,double precision,money}',
+    'The amount is a number; convert it in a view.');
+  IF NEW.order_id IS NOT NULL THEN
+    PERFORM retention._column_type(NEW.relation, 'order_id', NEW.order_id);
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._check_source() IS 'Trigger: checks a source''s relation and columns.';
+
+CREATE OR REPLACE FUNCTION retention.add_source(
+    relation regclass, customer_id name DEFAULT 'customer_id', ordered_at name DEFAULT 'ordered_at',
+    amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders')
+  RETURNS integer
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  new_id integer;
+BEGIN
+  PERFORM retention._reject_unless(relation IS NOT NULL, 'the source''s relation must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._reject_unless(
+    NOT EXISTS (SELECT FROM retention.source s
+                WHERE s.metric = add_source.metric AND s.relation = add_source.relation AND s.kind = add_source.kind),
+    format('%s is already a source of %ss for metric "%s"', relation, kind, metric),
+    'drop_source removes it.', 'duplicate_object');
+  PERFORM retention._reject_unless(
+    kind <> 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
+    format('metric "%s" has no orders that %s could refund', metric, relation),
+    'Add the source of its orders first.', 'object_not_in_prerequisite_state');
+  IF metric = 'orders' AND NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = 'orders') THEN
+    PERFORM retention.add_metric('orders');
+  END IF;
+  PERFORM retention._require_metric(metric);
+  INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id)
+    VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id)
+    RETURNING source_id INTO new_id;
+  RETURN new_id;
+END
+$$;
+COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text) IS
+  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders".';
+
+CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
+  PERFORM retention._reject_unless(FOUND, format('source %s does not exist', source_id),
+    'retention.source lists those there are.', 'undefined_object');
+END
+$$;
+COMMENT ON FUNCTION retention.drop_source(integer) IS 'Removes a source; its customers go at the next refresh.';
+
+CREATE OR REPLACE FUNCTION retention.rfm_group(r integer, f integer, m integer, scheme text DEFAULT 'standard') RETURNS text
+  LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN (SELECT c.rfm_group FROM retention.rfm_cell c
+          WHERE c.scheme = rfm_group.scheme AND c.r = rfm_group.r AND c.f = rfm_group.f AND c.m = rfm_group.m);
+COMMENT ON FUNCTION retention.rfm_group(integer, integer, integer, text) IS
+  'The group of a combination of scores in a scheme of retention.rfm_cell; null when it has no such cell.';
+
+CREATE OR REPLACE FUNCTION retention._keep_cell() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    NEW.builtin := false;
+  ELSE
+    DELETE FROM retention.rfm_cell c
+      WHERE c.builtin AND (c.scheme, c.r, c.f, c.m) = (NEW.scheme, NEW.r, NEW.f, NEW.m);
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._keep_cell() IS 'Trigger: an edited cell replaces the shipped one, also when a dump is restored.';

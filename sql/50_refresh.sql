@@ -1,0 +1,382 @@
+-- The refresh: reads the sources, scores everybody, records what changed.
+
+CREATE OR REPLACE FUNCTION retention._relation_fingerprint(relation regclass) RETURNS text
+  LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+  AS 'MODULE_PATHNAME', 'retention_relation_fingerprint';
+COMMENT ON FUNCTION retention._relation_fingerprint(regclass) IS
+  'Equal for two moments between which a table has not changed, without reading it; null when this cannot be told.';
+
+CREATE OR REPLACE FUNCTION retention._collect(
+    queries text[], relations text[], refunds boolean[], state regclass, metric text,
+    as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
+    frequency_percentiles double precision[], frequency_bounds double precision[],
+    monetary_percentiles double precision[], monetary_bounds double precision[], groups text[])
+  RETURNS retention.collection_report
+  LANGUAGE c VOLATILE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_collect';
+COMMENT ON FUNCTION retention._collect(text[], text[], boolean[], regclass, text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
+  'Reads sources whole and keeps the scored customers for _collected or _load.';
+
+CREATE OR REPLACE FUNCTION retention._collected(
+    previous_frequency_bounds double precision[], previous_monetary_bounds double precision[], settings_changed boolean)
+  RETURNS TABLE (
+    customer_id text, orders bigint, purchase_days integer, first_order_at timestamptz, last_order_at timestamptz,
+    revenue numeric, repeat_value numeric, average_order_value numeric,
+    average_days_between_orders double precision, days_between_orders_sd double precision,
+    r smallint, f smallint, m smallint, rfm_group text,
+    previous_r smallint, previous_f smallint, previous_m smallint, previous_rfm_group text, cause text)
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_collected';
+COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean) IS
+  'What _collect found to differ from the stored customers; orders is 0 for those that are to go.';
+
+CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of timestamptz) RETURNS bigint
+  LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_load';
+COMMENT ON FUNCTION retention._load(regclass, text, timestamptz) IS
+  'Writes what _collect found into an empty table like retention.customer; null, and nothing done, when it is not empty.';
+
+CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  types regtype[] := ARRAY[
+    retention._column_type(source.relation, 'customer_id', source.customer_id),
+    retention._column_type(source.relation, 'ordered_at', source.ordered_at)];
+  native CONSTANT regtype[] := '{smallint,integer,bigint,uuid,text,varchar}';
+BEGIN
+  PERFORM retention._column_type(source.relation, 'amount', source.amount);
+  IF source.order_id IS NOT NULL THEN
+    types := types || retention._column_type(source.relation, 'order_id', source.order_id);
+  END IF;
+  RETURN format('SELECT %I::%s, %s, %I::numeric', source.customer_id,
+                CASE WHEN types[1] = ANY (native) THEN types[1] ELSE 'text' END,
+                format(CASE types[2] WHEN 'timestamptz'::regtype THEN '%I::timestamptz'
+                                     ELSE '%I::timestamp AT TIME ZONE %L' END, source.ordered_at, time_zone),
+                source.amount)
+      || CASE WHEN source.order_id IS NULL THEN ''
+              ELSE format(', %I::%s', source.order_id, CASE WHEN types[3] = ANY (native) THEN types[3] ELSE 'text' END) END
+      || format(' FROM %s', source.relation);
+END
+$$;
+COMMENT ON FUNCTION retention._source_query(retention.source, text) IS
+  'The query that reads a source: customer, time, amount and, where there is one, order id.';
+
+CREATE OR REPLACE FUNCTION retention._groups(metric retention.metric) RETURNS text[]
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  groups text[];
+  missing text;
+BEGIN
+  SELECT array_agg(c.rfm_group ORDER BY i, j, k), min(format('%s%s%s', i, j, k)) FILTER (WHERE c.rfm_group IS NULL)
+    INTO groups, missing
+    FROM generate_series(1, cardinality(metric.recency_limits) + 1) AS i
+    CROSS JOIN generate_series(1, cardinality(metric.frequency_percentiles) + 1) AS j
+    CROSS JOIN generate_series(1, cardinality(metric.monetary_percentiles) + 1) AS k
+    LEFT JOIN retention.rfm_cell c ON (c.scheme, c.r, c.f, c.m) = (metric.scheme, i, j, k);
+  PERFORM retention._reject_unless(missing IS NULL,
+    format('scheme "%s" has no group for scores %s', metric.scheme, missing),
+    'Add the missing combinations to retention.rfm_cell.', 'object_not_in_prerequisite_state');
+  RETURN groups;
+END
+$$;
+COMMENT ON FUNCTION retention._groups(retention.metric) IS 'The groups of a metric''s scheme in ascending order of r, f, m; an error when one is missing.';
+
+CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT md5(concat_ws('|', metric,
+    retention._groups(metric),
+    (SELECT array_agg((s.source_id, s.relation::oid, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
+     FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
+$$;
+COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
+
+CREATE OR REPLACE FUNCTION retention._last_refresh(metric text) RETURNS retention.population
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT p FROM retention.population p
+  WHERE p.metric = _last_refresh.metric AND NOT p.backfilled ORDER BY p.refresh_id DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION retention._last_refresh(text) IS 'What the latest refresh published; null before the first.';
+
+CREATE OR REPLACE FUNCTION retention._read_metric(
+    settings retention.metric, as_of timestamptz, state regclass, published retention.population)
+  RETURNS retention.collection_report
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  frozen boolean := settings.thresholds = 'frozen';
+  report retention.collection_report;
+BEGIN
+  SELECT collected.* INTO report
+    FROM (SELECT array_agg(retention._source_query(s, settings.time_zone) ORDER BY s.source_id) AS queries,
+                 array_agg(s.relation::text ORDER BY s.source_id) AS relations,
+                 array_agg(s.kind = 'refund' ORDER BY s.source_id) AS refunds
+          FROM retention.source s WHERE s.metric = settings.metric) AS sources,
+         retention._collect(
+           sources.queries, sources.relations, sources.refunds, state, settings.metric,
+           as_of, as_of - settings.history, settings.time_zone, settings.recency_limits,
+           settings.frequency_percentiles,
+           coalesce(settings.frequency_values, CASE WHEN frozen THEN published.frequency_bounds END),
+           settings.monetary_percentiles,
+           coalesce(settings.monetary_values, CASE WHEN frozen THEN published.monetary_bounds END),
+           retention._groups(settings)) AS collected;
+  RETURN report;
+END
+$$;
+COMMENT ON FUNCTION retention._read_metric(retention.metric, timestamptz, regclass, retention.population) IS
+  'Runs _collect with a metric''s settings and sources; frozen thresholds are the published ones.';
+
+CREATE OR REPLACE FUNCTION retention._apply(
+    metric text, as_of timestamptz, state regclass, changes text, is_baseline boolean)
+  RETURNS retention.write_report
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  report retention.write_report;
+BEGIN
+  EXECUTE format($apply$
+    WITH change AS MATERIALIZED (%s),
+    gone AS (
+      DELETE FROM %2$s c USING change n
+      WHERE n.orders = 0 AND c.customer_id = n.customer_id AND c.metric = $1),
+    written AS (
+      INSERT INTO %2$s AS c
+      SELECT $1, n.customer_id, n.orders, n.purchase_days, n.first_order_at, n.last_order_at,
+             n.revenue, n.repeat_value, n.average_order_value, n.average_days_between_orders, n.days_between_orders_sd,
+             n.r, n.f, n.m, n.rfm_group, NULL, $2
+      FROM change n WHERE n.orders > 0
+      ON CONFLICT (customer_id, metric) DO UPDATE SET
+        (orders, purchase_days, first_order_at, last_order_at,
+         revenue, repeat_value, average_order_value, average_days_between_orders, days_between_orders_sd,
+         r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at) =
+        ROW (excluded.orders, excluded.purchase_days, excluded.first_order_at, excluded.last_order_at,
+         excluded.revenue, excluded.repeat_value, excluded.average_order_value,
+         excluded.average_days_between_orders, excluded.days_between_orders_sd,
+         excluded.r, excluded.f, excluded.m, excluded.rfm_group,
+         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.previous_rfm_group ELSE c.rfm_group END,
+         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $2 END)),
+    moved AS (
+      INSERT INTO retention.rfm_change (
+        metric, customer_id, changed_at, cause, previous_rfm_group, rfm_group,
+        previous_r, previous_f, previous_m, r, f, m)
+      SELECT $1, n.customer_id, $2, n.cause, n.previous_rfm_group, n.rfm_group,
+             n.previous_r, n.previous_f, n.previous_m, n.r, n.f, n.m
+      FROM change n WHERE n.previous_rfm_group IS DISTINCT FROM n.rfm_group AND NOT $3
+      ORDER BY n.customer_id COLLATE "C")
+    SELECT count(*) FILTER (WHERE previous_r IS NULL),
+           count(*) FILTER (WHERE previous_r IS NOT NULL AND orders > 0),
+           count(*) FILTER (WHERE orders = 0),
+           count(*) FILTER (WHERE previous_rfm_group IS DISTINCT FROM rfm_group AND NOT $3),
+           (SELECT jsonb_object_agg(name, delta)
+            FROM (SELECT name, sum(step) AS delta
+                  FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
+                  WHERE name IS NOT NULL GROUP BY name) AS deltas)
+    FROM change
+  $apply$, changes, state) INTO report USING metric, as_of, is_baseline;
+  RETURN report;
+END
+$$;
+COMMENT ON FUNCTION retention._apply(text, timestamptz, regclass, text, boolean) IS
+  'Writes changed customers, given by a query with the columns of _collected, and their moves between groups, in one statement.';
+
+CREATE OR REPLACE FUNCTION retention._sources_unchanged(settings retention.metric, last retention.population, as_of timestamptz)
+  RETURNS boolean
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+    (last).settings = retention._settings(settings)
+    AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
+    AND ((settings).history IS NULL OR (last).first_order_at IS NULL OR as_of - (settings).history <= (last).first_order_at)
+    AND (SELECT bool_and(coalesce(retention._relation_fingerprint(s.relation) = s.fingerprint, false))
+         FROM retention.source s WHERE s.metric = (settings).metric), false)
+$$;
+COMMENT ON FUNCTION retention._sources_unchanged(retention.metric, retention.population, timestamptz) IS
+  'Whether reading the sources again would give the same orders.';
+
+CREATE OR REPLACE FUNCTION retention._publish(
+    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report)
+  RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  new_id bigint;
+BEGIN
+  INSERT INTO retention.population (
+      metric, as_of, backfilled, customers, orders, recency_limits, frequency_bounds, monetary_bounds,
+      group_sizes, first_order_at, next_order_at, settings)
+    VALUES (
+      settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
+      report.frequency_bounds, report.monetary_bounds, report.group_sizes,
+      report.first_order_at, report.next_order_at, retention._settings(settings))
+    RETURNING refresh_id INTO new_id;
+  RETURN new_id;
+END
+$$;
+COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report) IS 'Records the thresholds and group sizes of a refresh; returns its id.';
+
+CREATE OR REPLACE FUNCTION retention._write_collected(
+    settings retention.metric, last retention.population, as_of timestamptz, state regclass)
+  RETURNS retention.write_report
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  is_baseline boolean := last IS NULL;
+  loaded bigint;
+BEGIN
+  IF is_baseline THEN
+    loaded := retention._load(state, settings.metric, as_of);
+    IF loaded IS NOT NULL THEN
+      RETURN ROW (loaded, 0, 0, 0, NULL)::retention.write_report;
+    END IF;
+  END IF;
+  RETURN retention._apply(settings.metric, as_of, state,
+    format('SELECT * FROM retention._collected(%L, %L, %L)', last.frequency_bounds, last.monetary_bounds,
+           NOT is_baseline AND last.settings IS DISTINCT FROM retention._settings(settings)),
+    is_baseline);
+END
+$$;
+COMMENT ON FUNCTION retention._write_collected(retention.metric, retention.population, timestamptz, regclass) IS
+  'Writes what _collect found: in bulk into an empty table, else the differences.';
+
+CREATE OR REPLACE FUNCTION retention._clock_changes(settings retention.metric, last retention.population, as_of timestamptz)
+  RETURNS TABLE (
+    customer_id text, orders bigint, purchase_days integer, first_order_at timestamptz, last_order_at timestamptz,
+    revenue numeric, repeat_value numeric, average_order_value numeric,
+    average_days_between_orders double precision, days_between_orders_sd double precision,
+    r smallint, f smallint, m smallint, rfm_group text,
+    previous_r smallint, previous_f smallint, previous_m smallint, previous_rfm_group text, cause text)
+  LANGUAGE sql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH clock AS (
+    SELECT ((last).as_of AT TIME ZONE (settings).time_zone)::date AS before,
+           (as_of AT TIME ZONE (settings).time_zone)::date AS today),
+  -- Last orders whose age passes a limit between the two days; a day more on each side covers all zones.
+  crossing AS (
+    SELECT unnest(range_agg(tstzrange(
+             (before - limit_days - 1)::timestamp AT TIME ZONE 'UTC', (today - limit_days + 1)::timestamp AT TIME ZONE 'UTC'))) AS span
+    FROM clock, unnest((settings).recency_limits) AS l, LATERAL (SELECT least(greatest(floor(l), -1), 1000000)::integer AS limit_days) AS whole
+    WHERE before < today)
+  SELECT c.customer_id, c.orders, c.purchase_days, c.first_order_at, c.last_order_at,
+         c.revenue, c.repeat_value, c.average_order_value, c.average_days_between_orders, c.days_between_orders_sd,
+         now_scored.r, c.f, c.m, cell.rfm_group, c.r, c.f, c.m, c.rfm_group, 'time'
+  FROM clock, crossing
+  JOIN retention.customer c
+    ON c.last_order_at >= lower(span) AND c.last_order_at < upper(span) AND c.metric = (settings).metric
+  CROSS JOIN LATERAL (
+    SELECT retention.recency_score(today - (c.last_order_at AT TIME ZONE (settings).time_zone)::date,
+                                   (settings).recency_limits)::smallint AS r) AS now_scored
+  JOIN retention.rfm_cell cell
+    ON (cell.scheme, cell.r, cell.f, cell.m) = ((settings).scheme, now_scored.r, c.f, c.m)
+  WHERE now_scored.r <> c.r
+$$;
+COMMENT ON FUNCTION retention._clock_changes(retention.metric, retention.population, timestamptz) IS
+  'The customers whose recency score changes because time has passed since the last refresh, found by index.';
+
+CREATE OR REPLACE FUNCTION retention._add_sizes(sizes jsonb, deltas jsonb) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_object_agg(key, size)
+  FROM (SELECT key, sum(value::bigint) AS size
+        FROM (SELECT * FROM jsonb_each_text(sizes) UNION ALL SELECT * FROM jsonb_each_text(deltas)) AS all_sizes
+        GROUP BY key) AS summed
+$$;
+COMMENT ON FUNCTION retention._add_sizes(jsonb, jsonb) IS 'Group sizes after some moves.';
+
+CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population) RETURNS retention.collection_report
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at, (last).next_order_at,
+         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes
+$$;
+COMMENT ON FUNCTION retention._unchanged_report(retention.population) IS 'The report of a refresh that needs to read nothing.';
+
+CREATE OR REPLACE FUNCTION retention._check_refresh(settings retention.metric, last retention.population, as_of timestamptz)
+  RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  dropped regclass;
+BEGIN
+  PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+  PERFORM retention._reject_unless(
+    EXISTS (SELECT FROM retention.source s WHERE s.metric = settings.metric AND s.kind = 'order'),
+    format('metric "%s" has no source of orders', settings.metric), 'add_source names the table of orders.',
+    'object_not_in_prerequisite_state');
+  SELECT relation INTO dropped FROM retention.source s
+    WHERE s.metric = settings.metric AND NOT EXISTS (SELECT FROM pg_class WHERE oid = s.relation);
+  PERFORM retention._reject_unless(dropped IS NULL,
+    format('a source of metric "%s" has been dropped (its oid was %s)', settings.metric, dropped),
+    'drop_source removes it; retention.source shows its source_id.', 'undefined_table');
+  PERFORM retention._reject_unless(as_of >= coalesce(last.as_of, as_of),
+    format('as_of %s lies before the last refresh of metric "%s", as of %s', as_of, settings.metric, last.as_of),
+    'customer_at shows a past state, backfill_history records past ones, reset_metric starts anew.');
+END
+$$;
+COMMENT ON FUNCTION retention._check_refresh(retention.metric, retention.population, timestamptz) IS
+  'Rejects a refresh that cannot be done, with the reason.';
+
+CREATE OR REPLACE FUNCTION retention._log_refresh(
+    id bigint, metric text, as_of timestamptz, path text, report retention.collection_report, written retention.write_report,
+    started_at timestamptz, read_at timestamptz)
+  RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO retention.refresh_log (
+      refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
+      rows_read, without_customer, without_time, without_amount, after_as_of, before_history, refund_rows,
+      customers_without_orders, inserted, updated, deleted, transitions)
+    VALUES (
+      id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
+      (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
+      (report).after_as_of, (report).before_history, (report).refund_rows, (report).customers_without_orders,
+      (written).inserted, (written).updated, (written).deleted, (written).transitions)
+$$;
+COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
+  'Writes a row of refresh_log.';
+
+CREATE OR REPLACE PROCEDURE retention.refresh(
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  started_at timestamptz := clock_timestamp();
+  read_at timestamptz;
+  path text;
+  settings retention.metric;
+  last retention.population;
+  report retention.collection_report;
+  written retention.write_report;
+BEGIN
+  PERFORM retention._require_metric(metric);
+  PERFORM retention._lock_metric(metric);
+  settings := retention._require_metric(metric);
+  last := retention._last_refresh(metric);
+  PERFORM retention._check_refresh(settings, last, as_of);
+  IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN
+    path := 'clock';
+    report := retention._unchanged_report(last);
+    RAISE INFO 'metric "%": the sources are unchanged since %', metric, last.as_of;
+    read_at := clock_timestamp();
+    written := retention._apply(metric, as_of, 'retention.customer',
+      format('SELECT * FROM retention._clock_changes(%L, %L, %L)', settings, last, as_of), false);
+    report.group_sizes := retention._add_sizes(report.group_sizes, coalesce(written.group_deltas, '{}'));
+  ELSE
+    path := 'rebuild';
+    -- Ahead of the snapshot that reads them, so that no change falls in between.
+    UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation) WHERE s.metric = settings.metric;
+    report := retention._read_metric(settings, as_of, 'retention.customer', last);
+    RAISE INFO 'metric "%": % rows read, % orders of % customers', metric, report.rows_read, report.orders, report.customers;
+    read_at := clock_timestamp();
+    written := retention._write_collected(settings, last, as_of, 'retention.customer');
+  END IF;
+  RAISE INFO 'metric "%": % customers added, % changed, % removed; % moved between groups', metric,
+    written.inserted, written.updated, written.deleted, written.transitions;
+  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
+    metric, as_of, path, report, written, started_at, read_at);
+END
+$$;
+COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz) IS
+  'Brings a metric''s customers, scores, groups and history up to as_of, in one transaction. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';

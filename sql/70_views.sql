@@ -1,0 +1,166 @@
+-- What people and BI tools read.
+
+CREATE OR REPLACE VIEW retention.profile AS
+  SELECT c.metric, c.customer_id,
+         c.revenue AS historic_clv,
+         c.orders AS historic_number_of_orders,
+         c.average_order_value,
+         c.average_days_between_orders,
+         c.days_between_orders_sd,
+         c.purchase_days,
+         c.first_order_at,
+         c.last_order_at,
+         (retention.now() AT TIME ZONE zone.name)::date - (c.last_order_at AT TIME ZONE zone.name)::date AS days_since_last_order,
+         c.r, c.f, c.m,
+         concat(c.r, c.f, c.m) AS rfm_score,
+         c.rfm_group,
+         c.previous_rfm_group,
+         c.rfm_group_changed_at
+  FROM retention.customer c
+  CROSS JOIN LATERAL (SELECT (SELECT time_zone FROM retention.metric s WHERE s.metric = c.metric) AS name) AS zone;
+COMMENT ON VIEW retention.profile IS 'One row per metric and customer, under the names marketers know.';
+COMMENT ON COLUMN retention.profile.metric IS 'Metric by which the orders are counted.';
+COMMENT ON COLUMN retention.profile.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.profile.historic_clv IS 'Exact revenue so far, less refunds.';
+COMMENT ON COLUMN retention.profile.historic_number_of_orders IS 'Orders with a net amount above zero.';
+COMMENT ON COLUMN retention.profile.average_order_value IS 'historic_clv / historic_number_of_orders.';
+COMMENT ON COLUMN retention.profile.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
+COMMENT ON COLUMN retention.profile.days_between_orders_sd IS 'Sample standard deviation of the days between purchase days; null for fewer than 3.';
+COMMENT ON COLUMN retention.profile.purchase_days IS 'Distinct days with an order, in the metric''s time zone.';
+COMMENT ON COLUMN retention.profile.first_order_at IS 'Time of the first order.';
+COMMENT ON COLUMN retention.profile.last_order_at IS 'Time of the last order.';
+COMMENT ON COLUMN retention.profile.days_since_last_order IS 'Calendar days from the last order to retention.now(), in the metric''s time zone.';
+COMMENT ON COLUMN retention.profile.r IS 'Recency score as of the last refresh, 1 for the longest absence.';
+COMMENT ON COLUMN retention.profile.f IS 'Frequency score, 1 for the fewest orders.';
+COMMENT ON COLUMN retention.profile.m IS 'Monetary score, 1 for the least revenue.';
+COMMENT ON COLUMN retention.profile.rfm_score IS 'The three scores together, such as 333.';
+COMMENT ON COLUMN retention.profile.rfm_group IS 'Group of the scores, as of the last refresh.';
+COMMENT ON COLUMN retention.profile.previous_rfm_group IS 'Group before the last change; null when there was none.';
+COMMENT ON COLUMN retention.profile.rfm_group_changed_at IS 'Clock of the refresh that put the customer in this group.';
+
+CREATE OR REPLACE FUNCTION retention._bounds_sentence(what text, unit text, value numeric, bounds double precision[], score integer)
+  RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s %s%s: ', what, value, unit)
+      || concat_ws(' and ', 'at least ' || bounds[score - 1]::numeric, 'less than ' || bounds[score]::numeric,
+                   CASE WHEN num_nulls(bounds[score - 1], bounds[score]) = 2 THEN 'like everybody' END)
+      || format(' scores %s of %s.', score, cardinality(bounds) + 1)
+$$;
+COMMENT ON FUNCTION retention._bounds_sentence(text, text, numeric, double precision[], integer) IS 'Says why a value has its score.';
+
+CREATE OR REPLACE FUNCTION retention._limits_sentence(days integer, limits double precision[], score integer) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('Last ordered %s days ago: ', days)
+      || concat_ws(' and ', 'more than ' || limits[score], 'at most ' || limits[score - 1])
+      || format(' scores %s of %s.', score, cardinality(limits) + 1)
+$$;
+COMMENT ON FUNCTION retention._limits_sentence(integer, double precision[], integer) IS 'Says why an absence has its score.';
+
+CREATE OR REPLACE FUNCTION retention.explain_score(customer_id text, metric text DEFAULT 'orders')
+  RETURNS TABLE (dimension text, value numeric, bounds double precision[], rank bigint, score integer, sentence text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  settings retention.metric := retention._require_metric(metric);
+  published retention.population := retention._last_refresh(metric);
+  found_customer retention.customer;
+  days integer;
+BEGIN
+  SELECT c.* INTO found_customer FROM retention.customer c
+    WHERE c.metric = explain_score.metric AND c.customer_id = explain_score.customer_id;
+  PERFORM retention._reject_unless(FOUND, format('customer "%s" has no orders in metric "%s"', customer_id, metric),
+    'Customers appear with the first refresh after their first order.', 'no_data_found');
+  days := (published.as_of AT TIME ZONE settings.time_zone)::date - (found_customer.last_order_at AT TIME ZONE settings.time_zone)::date;
+  RETURN QUERY
+    SELECT 'recency', days::numeric, published.recency_limits,
+           (SELECT 1 + count(*) FROM retention.customer c WHERE c.metric = settings.metric AND c.last_order_at > found_customer.last_order_at),
+           found_customer.r::integer, retention._limits_sentence(days, published.recency_limits, found_customer.r)
+    UNION ALL
+    SELECT 'frequency', found_customer.orders, published.frequency_bounds,
+           (SELECT 1 + count(*) FROM retention.customer c WHERE c.metric = settings.metric AND c.orders > found_customer.orders),
+           found_customer.f, retention._bounds_sentence('Placed', CASE found_customer.orders WHEN 1 THEN ' order' ELSE ' orders' END,
+             found_customer.orders, published.frequency_bounds, found_customer.f)
+    UNION ALL
+    SELECT 'monetary', found_customer.revenue, published.monetary_bounds,
+           (SELECT 1 + count(*) FROM retention.customer c WHERE c.metric = settings.metric AND c.revenue > found_customer.revenue),
+           found_customer.m, retention._bounds_sentence('Spent', '', found_customer.revenue, published.monetary_bounds, found_customer.m);
+END
+$$;
+COMMENT ON FUNCTION retention.explain_score(text, text) IS
+  'A row per dimension as of the last refresh: value, bounds, rank (1 is the best of all customers), score, and a sentence that says why.';
+
+CREATE OR REPLACE FUNCTION retention.readiness(metric text DEFAULT 'orders')
+  RETURNS TABLE (requirement text, needed numeric, found numeric, met boolean)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  settings retention.metric := retention._require_metric(metric);
+  today date := (retention.now() AT TIME ZONE settings.time_zone)::date;
+BEGIN
+  RETURN QUERY
+    SELECT gate.requirement, gate.needed, gate.found,
+           coalesce(CASE WHEN gate.at_most THEN gate.found <= gate.needed ELSE gate.found >= gate.needed END, false)
+    FROM (SELECT count(*) AS customers, max(c.orders) AS most_orders,
+                 today - (min(c.first_order_at) AT TIME ZONE settings.time_zone)::date AS history_days,
+                 today - (max(c.last_order_at) AT TIME ZONE settings.time_zone)::date AS quiet_days
+          FROM retention.customer c WHERE c.metric = settings.metric) AS facts,
+         LATERAL (VALUES ('customers with an order', 500::numeric, facts.customers::numeric, false),
+                         ('days since the first order', 180, facts.history_days, false),
+                         ('days since the last order, at most', 30, facts.quiet_days, true),
+                         ('orders of the most frequent customer', 3, facts.most_orders, false))
+           AS gate (requirement, needed, found, at_most);
+END
+$$;
+COMMENT ON FUNCTION retention.readiness(text) IS
+  'Whether there is enough history to trust scores and predictions: the customary requirements, and what was found.';
+
+-- A view per group, ready to be a segment: first those of scheme standard, then those that only quintile has.
+
+CREATE OR REPLACE VIEW retention.champions AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Champions';
+COMMENT ON VIEW retention.champions IS 'Customers of metric "orders" in group Champions.';
+
+CREATE OR REPLACE VIEW retention.loyal AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Loyal';
+COMMENT ON VIEW retention.loyal IS 'Customers of metric "orders" in group Loyal.';
+
+CREATE OR REPLACE VIEW retention.recent AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Recent';
+COMMENT ON VIEW retention.recent IS 'Customers of metric "orders" in group Recent.';
+
+CREATE OR REPLACE VIEW retention.needs_attention AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Needs Attention';
+COMMENT ON VIEW retention.needs_attention IS 'Customers of metric "orders" in group Needs Attention.';
+
+CREATE OR REPLACE VIEW retention.at_risk AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'At Risk';
+COMMENT ON VIEW retention.at_risk IS 'Customers of metric "orders" in group At Risk.';
+
+CREATE OR REPLACE VIEW retention.inactive AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Inactive';
+COMMENT ON VIEW retention.inactive IS 'Customers of metric "orders" in group Inactive.';
+
+CREATE OR REPLACE VIEW retention.loyal_customers AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Loyal Customers';
+COMMENT ON VIEW retention.loyal_customers IS 'Customers of metric "orders" in group Loyal Customers.';
+
+CREATE OR REPLACE VIEW retention.potential_loyalists AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Potential Loyalists';
+COMMENT ON VIEW retention.potential_loyalists IS 'Customers of metric "orders" in group Potential Loyalists.';
+
+CREATE OR REPLACE VIEW retention.new_customers AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'New Customers';
+COMMENT ON VIEW retention.new_customers IS 'Customers of metric "orders" in group New Customers.';
+
+CREATE OR REPLACE VIEW retention.promising AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Promising';
+COMMENT ON VIEW retention.promising IS 'Customers of metric "orders" in group Promising.';
+
+CREATE OR REPLACE VIEW retention.need_attention AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Need Attention';
+COMMENT ON VIEW retention.need_attention IS 'Customers of metric "orders" in group Need Attention.';
+
+CREATE OR REPLACE VIEW retention.about_to_sleep AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'About To Sleep';
+COMMENT ON VIEW retention.about_to_sleep IS 'Customers of metric "orders" in group About To Sleep.';
+
+CREATE OR REPLACE VIEW retention.cant_lose_them AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Can''t Lose Them';
+COMMENT ON VIEW retention.cant_lose_them IS 'Customers of metric "orders" in group Can''t Lose Them.';
+
+CREATE OR REPLACE VIEW retention.hibernating AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Hibernating';
+COMMENT ON VIEW retention.hibernating IS 'Customers of metric "orders" in group Hibernating.';
+
+CREATE OR REPLACE VIEW retention.lost AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Lost';
+COMMENT ON VIEW retention.lost IS 'Customers of metric "orders" in group Lost.';

@@ -1,0 +1,315 @@
+/*
+ * collect.c: retention._collect, which reads a metric's sources whole.
+ *
+ * The result is too large for a value, so it waits as the session's pending
+ * collection until retention._collected or retention._load takes it, in the
+ * same statement of the caller or procedure.
+ */
+#include "pg_compat.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/nodeHash.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "collection.h"
+#include "score_bounds.h"
+#include "zone_table.h"
+
+#define MIN_PARTITION_BITS 4
+#define MAX_PARTITION_BITS 8
+
+enum
+{
+	ARGUMENT_QUERIES,
+	ARGUMENT_RELATIONS,
+	ARGUMENT_REFUNDS,
+	ARGUMENT_STATE,
+	ARGUMENT_METRIC,
+	ARGUMENT_AS_OF,
+	ARGUMENT_HISTORY_START,
+	ARGUMENT_TIME_ZONE,
+	ARGUMENT_RECENCY_LIMITS,
+	ARGUMENT_FREQUENCY_PERCENTILES,
+	ARGUMENT_FREQUENCY_BOUNDS,
+	ARGUMENT_MONETARY_PERCENTILES,
+	ARGUMENT_MONETARY_BOUNDS,
+	ARGUMENT_GROUPS
+};
+
+#define REPORT_COLUMNS 15
+
+/* The sources, as the arguments give them. */
+typedef struct SourceList
+{
+	int			count;
+	Datum	   *queries;
+	Datum	   *relations;
+	Datum	   *refunds;
+} SourceList;
+
+static Collection *pending = NULL;
+
+static void
+reset_pending(void *argument)
+{
+	if (pending == argument)
+		pending = NULL;
+}
+
+/* The collection that the session's latest _collect left, or an error. */
+Collection *
+pending_collection(void)
+{
+	if (pending == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("nothing has been collected"),
+				 errhint("retention.refresh() calls retention._collect() first.")));
+	return pending;
+}
+
+/* Frees the pending collection, if there is one. */
+void
+forget_collection(void)
+{
+	if (pending != NULL)
+	{
+		if (pending->customers != NULL)
+			row_store_destroy(pending->customers);
+		MemoryContextDelete(pending->context);
+	}
+	pending = NULL;
+}
+
+/* As many partitions as leave each a few chunks of the budget, at most 256. */
+static int
+partition_bits(Size budget)
+{
+	int			bits = pg_leftmost_one_pos64(Max(budget / (4 * CHUNK_BYTES), 1));
+
+	return Max(MIN_PARTITION_BITS, Min(bits, MAX_PARTITION_BITS));
+}
+
+/* Makes the new pending collection; it goes with the caller's portal at the latest. */
+static Collection *
+new_collection(void)
+{
+	MemoryContext context;
+	Collection *collection;
+	MemoryContextCallback *callback;
+
+	forget_collection();
+	context = AllocSetContextCreate(PortalContext != NULL ? PortalContext : CurTransactionContext,
+									"retention collection", ALLOCSET_DEFAULT_SIZES);
+	collection = MemoryContextAllocZero(context, sizeof(Collection));
+	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	callback->func = reset_pending;
+	callback->arg = collection;
+	MemoryContextRegisterResetCallback(context, callback);
+	collection->context = context;
+	collection->budget.limit = get_hash_memory_limit();
+	collection->partition_bits = partition_bits(collection->budget.limit);
+	collection->orders = row_store_create(context, &collection->budget, 1 << collection->partition_bits);
+	collection->customers = row_store_create(context, &collection->budget, 1);
+	collection->values = row_store_create(context, &collection->budget, 2);
+	collection->report.next_order_at = PG_INT64_MAX;
+	collection->report.first_order_at = PG_INT64_MAX;
+	pending = collection;
+	return collection;
+}
+
+static Datum *
+read_array(FunctionCallInfo fcinfo, int argument, Oid type, int *count, bool **nulls)
+{
+	Datum	   *values;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), type, type == BOOLOID ? 1 : -1, type == BOOLOID,
+					  type == BOOLOID ? TYPALIGN_CHAR : TYPALIGN_INT, &values, nulls, count);
+	return values;
+}
+
+static void
+read_sources_list(FunctionCallInfo fcinfo, SourceList *list)
+{
+	int			counts[3];
+
+	list->queries = read_array(fcinfo, ARGUMENT_QUERIES, TEXTOID, &counts[0], NULL);
+	list->relations = read_array(fcinfo, ARGUMENT_RELATIONS, TEXTOID, &counts[1], NULL);
+	list->refunds = read_array(fcinfo, ARGUMENT_REFUNDS, BOOLOID, &counts[2], NULL);
+	list->count = counts[0];
+	if (counts[0] != counts[1] || counts[0] != counts[2])
+		ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+						errmsg("queries, relations and refunds must have the same length")));
+}
+
+/* A rule whose bounds are given, or else found by percentiles. */
+static void
+read_rule(FunctionCallInfo fcinfo, int percentiles, int bounds, ScoreRule *rule)
+{
+	PercentileBound fractions[MAX_SCORE_BOUNDS];
+
+	rule->by_percentile = PG_ARGISNULL(bounds);
+	if (!rule->by_percentile)
+	{
+		rule->count = read_bounds(PG_GETARG_DATUM(bounds), "bounds", MAX_SCORE_BOUNDS, rule->bounds);
+		return;
+	}
+	rule->count = read_bounds(PG_GETARG_DATUM(percentiles), "percentiles", MAX_SCORE_BOUNDS, fractions);
+	for (int i = 0; i < rule->count; i++)
+		rule->fractions[i] = fractions[i].value;
+}
+
+/* The names of the groups, by cell_index. */
+static void
+read_groups(FunctionCallInfo fcinfo, Collection *collection)
+{
+	ScoreRules *rules = &collection->rules;
+	int			count;
+	bool	   *nulls;
+	Datum	   *names = read_array(fcinfo, ARGUMENT_GROUPS, TEXTOID, &count, &nulls);
+
+	if (count != cell_count(rules))
+		ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+						errmsg("%d groups are given for %d combinations of scores", count, cell_count(rules))));
+	rules->groups = MemoryContextAllocZero(collection->context, count * sizeof(text *));
+	rules->group_sizes = MemoryContextAllocZero(collection->context, count * sizeof(int64));
+	for (int i = 0; i < count; i++)
+	{
+		MemoryContext previous = MemoryContextSwitchTo(collection->context);
+
+		if (nulls[i])
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("groups must not hold null")));
+		rules->groups[i] = DatumGetTextPCopy(names[i]);
+		MemoryContextSwitchTo(previous);
+	}
+}
+
+static void
+read_settings(FunctionCallInfo fcinfo, Collection *collection)
+{
+	ScoreRules *rules = &collection->rules;
+
+	collection->zone = zone_table(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_TIME_ZONE)), collection->context);
+	collection->as_of = PG_GETARG_TIMESTAMPTZ(ARGUMENT_AS_OF);
+	collection->history_start = PG_ARGISNULL(ARGUMENT_HISTORY_START)
+		? PG_INT64_MIN : PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START);
+	rules->as_of_day = zone_day(collection->zone, collection->as_of);
+	rules->recency.count = read_bounds(PG_GETARG_DATUM(ARGUMENT_RECENCY_LIMITS), "recency_limits",
+									   MAX_SCORE_BOUNDS, rules->recency.bounds);
+	read_rule(fcinfo, ARGUMENT_FREQUENCY_PERCENTILES, ARGUMENT_FREQUENCY_BOUNDS, &rules->frequency);
+	read_rule(fcinfo, ARGUMENT_MONETARY_PERCENTILES, ARGUMENT_MONETARY_BOUNDS, &rules->monetary);
+	read_groups(fcinfo, collection);
+}
+
+/* Reads everything on one snapshot, so that the sources agree with each other. */
+static void
+read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sources)
+{
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = 0; i < sources->count; i++)
+		read_source(collection, TextDatumGetCString(sources->queries[i]),
+					TextDatumGetCString(sources->relations[i]), DatumGetBool(sources->refunds[i]));
+	if (!PG_ARGISNULL(ARGUMENT_STATE))
+		read_stored_customers(collection, PG_GETARG_OID(ARGUMENT_STATE),
+							  text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_METRIC)));
+	PopActiveSnapshot();
+	SPI_finish();
+}
+
+/* The number of customers in each group: {"Champions": 12, ...}. */
+static Datum
+group_sizes(const ScoreRules *rules)
+{
+	StringInfoData json;
+	int			cells = cell_count(rules);
+
+	initStringInfo(&json);
+	for (int i = 0; i < cells; i++)
+	{
+		int64		size = 0;
+		bool		named = false;
+
+		for (int j = 0; j < cells; j++)
+		{
+			if (strcmp(text_to_cstring(rules->groups[i]), text_to_cstring(rules->groups[j])) != 0)
+				continue;
+			named |= j < i;
+			size += rules->group_sizes[j];
+		}
+		if (named)
+			continue;
+		appendStringInfoString(&json, json.len == 0 ? "{" : ", ");
+		escape_json(&json, text_to_cstring(rules->groups[i]));
+		appendStringInfo(&json, ": " INT64_FORMAT, size);
+	}
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}
+
+static Datum
+make_report(FunctionCallInfo fcinfo, const Collection *collection)
+{
+	const CollectionReport *report = &collection->report;
+	const ScoreRules *rules = &collection->rules;
+	bool		nulls[REPORT_COLUMNS] = {false};
+	Datum		values[REPORT_COLUMNS] = {
+		Int64GetDatum(report->rows_read),
+		Int64GetDatum(report->without_customer),
+		Int64GetDatum(report->without_time),
+		Int64GetDatum(report->without_amount),
+		Int64GetDatum(report->after_as_of),
+		Int64GetDatum(report->before_history),
+		Int64GetDatum(report->refund_rows),
+		Int64GetDatum(report->orders),
+		Int64GetDatum(report->customers),
+		Int64GetDatum(report->customers_without_orders),
+		TimestampTzGetDatum(report->first_order_at),
+		TimestampTzGetDatum(report->next_order_at),
+		make_bounds(rules->frequency.bounds, rules->frequency.count),
+		make_bounds(rules->monetary.bounds, rules->monetary.count),
+		group_sizes(rules)
+	};
+	TupleDesc	type;
+
+	if (get_call_result_type(fcinfo, NULL, &type) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "_collect's result is not a row type");
+	nulls[10] = report->first_order_at == PG_INT64_MAX;
+	nulls[11] = report->next_order_at == PG_INT64_MAX;
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
+}
+
+PG_FUNCTION_INFO_V1(retention_collect);
+
+/*
+ * _collect(queries, relations, refunds, state, metric, as_of, history_start,
+ * time_zone, recency_limits, frequency_percentiles, frequency_bounds,
+ * monetary_percentiles, monetary_bounds, groups) -> report: reads the sources
+ * and, where given, the customers stored in `state`; finds the bounds that are
+ * not given; scores everybody. Memory: work_mem * hash_mem_multiplier, beyond
+ * which rows go to temporary files.
+ */
+Datum
+retention_collect(PG_FUNCTION_ARGS)
+{
+	Collection *collection = new_collection();
+	SourceList	sources;
+
+	read_settings(fcinfo, collection);
+	read_sources_list(fcinfo, &sources);
+	read_rows(fcinfo, collection, &sources);
+	build_customers(collection);
+	set_bounds(collection);
+	return make_report(fcinfo, collection);
+}

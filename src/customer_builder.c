@@ -1,0 +1,381 @@
+/*
+ * customer_builder.c: turns the partitioned rows into one CustomerRow a customer.
+ *
+ * A partition's rows are linked by customer in a small open-addressed table,
+ * then each customer's rows are netted by order id and summarised.
+ */
+#include "pg_compat.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "amount.h"
+#include "collection.h"
+
+/* Partitions that do not fit the budget are split by further bits of the hash. */
+#define SPLIT_BITS 4
+#define MAX_HASH_BITS 28
+
+#define NO_ROW PG_UINT32_MAX
+
+/* A customer's rows: the first and the last of a chain through StoredRow.next. */
+typedef struct Chain
+{
+	uint32		hash;
+	uint32		first;			/* NO_ROW in an empty slot */
+	uint32		last;
+} Chain;
+
+typedef struct ChainTable
+{
+	Chain	   *slots;
+	uint32		size;			/* a power of two */
+	uint32		used;
+} ChainTable;
+
+/* An order: rows of one order id taken together. */
+typedef struct NetOrder
+{
+	OrderToken	token;
+	bool		is_order;		/* not only refunds */
+	int64		at;
+	Decimal		amount;
+} NetOrder;
+
+typedef struct Builder
+{
+	Collection *collection;
+	ChainTable	table;
+	OrderSummary summary;
+	DayAllocator allocator;
+	NetOrder   *orders;
+	int			order_count;
+	int			order_capacity;
+	MemoryContext scratch;
+} Builder;
+
+static void
+empty_table(ChainTable *table)
+{
+	for (uint32 i = 0; i < table->size; i++)
+		table->slots[i].first = NO_ROW;
+	table->used = 0;
+}
+
+static void
+grow_table(ChainTable *table, MemoryContext context)
+{
+	ChainTable	old = *table;
+
+	table->size = Max(1024, 2 * old.size);
+	table->slots = MemoryContextAllocHuge(context, table->size * sizeof(Chain));
+	empty_table(table);
+	for (uint32 i = 0; i < old.size; i++)
+	{
+		uint32		slot = old.slots[i].hash & (table->size - 1);
+
+		if (old.slots[i].first == NO_ROW)
+			continue;
+		while (table->slots[slot].first != NO_ROW)
+			slot = (slot + 1) & (table->size - 1);
+		table->slots[slot] = old.slots[i];
+	}
+	table->used = old.used;
+	if (old.slots != NULL)
+		pfree(old.slots);
+}
+
+/* Appends a row to its customer's chain. */
+static void
+chain_row(Builder *builder, RowPartition *partition, OrderRow *row, uint32 position)
+{
+	ChainTable *table = &builder->table;
+	uint32		slot;
+
+	row->stored.next = NO_ROW;
+	if (table->used * 2 >= table->size)
+		grow_table(table, builder->collection->context);
+	for (slot = row->hash & (table->size - 1); table->slots[slot].first != NO_ROW;
+		 slot = (slot + 1) & (table->size - 1))
+	{
+		Chain	   *chain = &table->slots[slot];
+		OrderRow   *first;
+
+		if (chain->hash != row->hash)
+			continue;
+		first = row_at(partition, chain->first);
+		if (first->key_length == row->key_length &&
+			memcmp(first->key, row->key, row->key_length) == 0)
+		{
+			((OrderRow *) row_at(partition, chain->last))->stored.next = position;
+			chain->last = position;
+			return;
+		}
+	}
+	table->slots[slot] = (Chain) {row->hash, position, position};
+	table->used++;
+}
+
+static void
+row_amount(OrderRow *row, Decimal *amount)
+{
+	if (row->wide)
+		memcpy(amount, order_row_extra(row), sizeof(Decimal));
+	else
+		*amount = (Decimal) {row->units, DECIMAL_BASE_DIGITS, row->display_scale};
+	/* Shops write refunds with either sign. */
+	if (row->kind == ROW_REFUND && amount->mantissa > 0)
+		amount->mantissa = -amount->mantissa;
+}
+
+static void
+add_net_order(Builder *builder, bool is_order, int64 at, const Decimal *amount)
+{
+	if (is_order && amount->mantissa > 0)
+		amount_check(summary_add_order(&builder->summary, at, zone_day(builder->collection->zone, at),
+									   amount, &builder->allocator));
+	else
+		amount_check(summary_add_adjustment(&builder->summary, amount));
+}
+
+/* Keeps a row with an order id until all of its customer's rows are known. */
+static void
+keep_for_netting(Builder *builder, OrderRow *row, const Decimal *amount)
+{
+	NetOrder   *order;
+
+	if (builder->order_count == builder->order_capacity)
+	{
+		builder->order_capacity = Max(64, 2 * builder->order_capacity);
+		builder->orders = builder->orders == NULL
+			? MemoryContextAllocHuge(builder->collection->context, builder->order_capacity * sizeof(NetOrder))
+			: repalloc_huge(builder->orders, builder->order_capacity * sizeof(NetOrder));
+	}
+	order = &builder->orders[builder->order_count++];
+	memcpy(&order->token, (char *) order_row_extra(row) + (row->wide ? sizeof(Decimal) : 0), sizeof(OrderToken));
+	order->is_order = row->kind == ROW_ORDER;
+	order->at = row->at;
+	order->amount = *amount;
+}
+
+static int
+compare_tokens(const void *a, const void *b)
+{
+	return memcmp(&((const NetOrder *) a)->token, &((const NetOrder *) b)->token, sizeof(OrderToken));
+}
+
+/* Adds a row to the order that it is part of, which takes the time of its first order row. */
+static void
+merge_order(NetOrder *into, const NetOrder *row)
+{
+	if (row->is_order && (!into->is_order || row->at < into->at))
+		into->at = row->at;
+	into->is_order |= row->is_order;
+	amount_check(decimal_add(&into->amount, &row->amount));
+}
+
+/* Nets the rows of each order id and summarises the orders. */
+static void
+net_orders(Builder *builder)
+{
+	NetOrder   *orders = builder->orders;
+
+	if (builder->order_count > 1)
+		qsort(orders, builder->order_count, sizeof(NetOrder), compare_tokens);
+	for (int i = 0; i < builder->order_count;)
+	{
+		NetOrder   *order = &orders[i];
+
+		for (i++; i < builder->order_count && compare_tokens(order, &orders[i]) == 0; i++)
+			merge_order(order, &orders[i]);
+		add_net_order(builder, order->is_order, order->at, &order->amount);
+	}
+	builder->order_count = 0;
+}
+
+/*
+ * A numeric's fingerprint. Together with the value as a double, two amounts
+ * that differ pass for equal with a chance below 2^-64.
+ */
+uint64
+numeric_hash(Datum numeric)
+{
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(numeric);
+
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), 0);
+}
+
+static void
+facts_to_compare(const SummaryFacts *facts, StoredFacts *result)
+{
+	int			days = facts->rhythm.purchase_days;
+
+	result->orders = facts->orders;
+	result->purchase_days = days;
+	result->first_at = facts->first_at;
+	result->last_at = facts->last_at;
+	result->average_gap = facts->rhythm.average_gap;
+	result->gap_sd = facts->rhythm.gap_sd;
+	result->revenue_hash = numeric_hash(amount_numeric(&facts->revenue));
+	result->repeat_hash = days < 2 ? 0 : numeric_hash(amount_quotient(&facts->repeat_total, days - 1));
+}
+
+/* How the facts differ from the stored ones. */
+static FactChange
+classify_change(Builder *builder, const SummaryFacts *facts, const StoredCustomer *stored)
+{
+	MemoryContext previous = MemoryContextSwitchTo(builder->scratch);
+	double		revenue = monetary_value(facts);
+	StoredFacts current;
+
+	facts_to_compare(facts, &current);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(builder->scratch);
+	if (revenue == stored->revenue && memcmp(&current, &stored->facts, sizeof(current)) == 0)
+		return FACTS_SAME;
+	if (current.revenue_hash == stored->facts.revenue_hash && current.orders == stored->facts.orders &&
+		current.first_at == stored->facts.first_at && current.last_at == stored->facts.last_at)
+		return FACTS_DAYS;
+	if (facts->orders > 0 &&
+		(facts->orders > stored->facts.orders || facts->last_at > stored->facts.last_at || revenue > stored->revenue))
+		return FACTS_ORDER;
+	if (stored->facts.first_at < builder->collection->history_start)
+		return FACTS_EXPIRED;
+	return FACTS_REFUND;
+}
+
+/* Writes the customer's row, and takes its values into account for the bounds. */
+static void
+append_customer(Builder *builder, const OrderRow *key_row, const SummaryFacts *facts, const StoredCustomer *stored)
+{
+	Collection *collection = builder->collection;
+	int			group_length = stored != NULL ? stored->group_length : 0;
+	CustomerRow *row = row_store_append(collection->customers, 0,
+										offsetof(CustomerRow, text) + key_row->key_length + group_length);
+
+	row->facts = *facts;
+	row->change = stored != NULL ? classify_change(builder, facts, stored) : FACTS_ORDER;
+	row->is_stored = stored != NULL;
+	row->r = stored != NULL ? stored->r : 0;
+	row->f = stored != NULL ? stored->f : 0;
+	row->m = stored != NULL ? stored->m : 0;
+	row->key_length = key_row->key_length;
+	row->group_length = group_length;
+	memcpy(row->text, key_row->key, row->key_length);
+	if (group_length > 0)
+		memcpy(row->text + row->key_length, stored->group, group_length);
+	if (facts->orders > 0)
+		add_values(collection, facts);
+}
+
+/* Summarises one customer's rows. */
+static void
+build_customer(Builder *builder, RowPartition *partition, uint32 first)
+{
+	CollectionReport *report = &builder->collection->report;
+	StoredCustomer *stored = NULL;
+	SummaryFacts facts;
+	Decimal		amount;
+	OrderRow   *row;
+	bool		has_rows = false;
+
+	summary_reset(&builder->summary);
+	for (uint32 position = first; position != NO_ROW; position = row->stored.next)
+	{
+		row = row_at(partition, position);
+		if (row->kind == ROW_STORED_CUSTOMER)
+		{
+			stored = order_row_extra(row);
+			continue;
+		}
+		has_rows = true;
+		row_amount(row, &amount);
+		if (row->has_token)
+			keep_for_netting(builder, row, &amount);
+		else
+			add_net_order(builder, row->kind == ROW_ORDER, row->at, &amount);
+	}
+	net_orders(builder);
+	summary_finish(&builder->summary, &facts);
+	report->orders += facts.orders;
+	report->customers += facts.orders > 0;
+	report->customers_without_orders += has_rows && facts.orders == 0;
+	if (facts.orders > 0 || stored != NULL)
+		append_customer(builder, row_at(partition, first), &facts, stored);
+}
+
+static void
+build_loaded_partition(Builder *builder, RowStore *store, int number)
+{
+	RowPartition *partition = &store->partitions[number];
+	ChainTable *table = &builder->table;
+	RowCursor	cursor;
+	OrderRow   *row;
+
+	empty_table(table);
+	row_cursor_open(&cursor, store, number);
+	while ((row = row_cursor_next(&cursor)) != NULL)
+		chain_row(builder, partition, row, row_cursor_position(&cursor, &row->stored));
+	for (uint32 slot = 0; slot < table->size; slot++)
+	{
+		if (table->slots[slot].first != NO_ROW)
+			build_customer(builder, partition, table->slots[slot].first);
+	}
+}
+
+static void build_partition(Builder *builder, RowStore *store, int number, int hash_bits);
+
+/* Splits a partition that is too large by the next bits of the hash. */
+static void
+split_partition(Builder *builder, RowStore *store, int number, int hash_bits)
+{
+	RowStore   *parts = row_store_create(builder->collection->context, store->budget, 1 << SPLIT_BITS);
+	RowCursor	cursor;
+	OrderRow   *row;
+
+	row_cursor_open(&cursor, store, number);
+	while ((row = row_cursor_next(&cursor)) != NULL)
+	{
+		int			part = (row->hash >> (32 - hash_bits - SPLIT_BITS)) & ((1 << SPLIT_BITS) - 1);
+
+		memcpy(row_store_append(parts, part, row->stored.size), row, row->stored.size);
+	}
+	row_store_release(store, number);
+	for (int part = 0; part < parts->partition_count; part++)
+		build_partition(builder, parts, part, hash_bits + SPLIT_BITS);
+	row_store_destroy(parts);
+}
+
+/*
+ * Builds the customers of a partition. One that exceeds the budget is split,
+ * unless the hash has no more bits to give: the rows of one customer have to
+ * fit in memory.
+ */
+static void
+build_partition(Builder *builder, RowStore *store, int number, int hash_bits)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (store->partitions[number].bytes > store->budget->limit && hash_bits + SPLIT_BITS <= MAX_HASH_BITS)
+	{
+		split_partition(builder, store, number, hash_bits);
+		return;
+	}
+	row_store_load(store, number);
+	build_loaded_partition(builder, store, number);
+	row_store_release(store, number);
+}
+
+/* Turns all rows that were read into customers; the rows are forgotten on the way. */
+void
+build_customers(Collection *collection)
+{
+	Builder		builder = {.collection = collection};
+
+	builder.allocator = (DayAllocator) {summary_reallocate, collection->context};
+	builder.scratch = AllocSetContextCreate(collection->context, "retention facts", ALLOCSET_SMALL_SIZES);
+	grow_table(&builder.table, collection->context);
+	for (int number = 0; number < collection->orders->partition_count; number++)
+		build_partition(&builder, collection->orders, number, collection->partition_bits);
+	row_store_destroy(collection->orders);
+}

@@ -1,0 +1,359 @@
+/*
+ * order_reader.c: reads the sources of a metric, and the customers as stored,
+ * into the partitioned row store.
+ *
+ * Rows come straight from the executor through a DestReceiver: no tuple is
+ * copied, and nothing is grouped by the executor.
+ */
+#include "pg_compat.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "amount.h"
+#include "collection.h"
+
+/* The columns of a source's query. */
+enum
+{
+	SOURCE_KEY,
+	SOURCE_AT,
+	SOURCE_AMOUNT,
+	SOURCE_ORDER_ID
+};
+
+/* The columns of the query for stored customers. */
+enum
+{
+	STORED_KEY,
+	STORED_SUMMARY,
+	STORED_R = STORED_SUMMARY + SUMMARY_COLUMNS,
+	STORED_F,
+	STORED_M,
+	STORED_GROUP
+};
+
+typedef struct Reader
+{
+	DestReceiver receiver;
+	Collection *collection;
+	const char *relation;		/* for messages */
+	RowKind		kind;
+	Oid			key_type;
+	Oid			order_id_type;	/* InvalidOid where the source has none */
+	char		text[MAXINT8LEN + UUID_LEN * 2 + 5];	/* a number or uuid as text */
+} Reader;
+
+/* Text in place: of a text value, or written into the reader. */
+typedef struct KeyText
+{
+	const char *data;
+	int			length;
+} KeyText;
+
+static KeyText
+uuid_text(Reader *reader, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	char	   *next = reader->text;
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*next++ = '-';
+		*next++ = digits[uuid->data[i] >> 4];
+		*next++ = digits[uuid->data[i] & 0x0F];
+	}
+	return (KeyText) {reader->text, next - reader->text};
+}
+
+/* Only these types are read as they are; the source's query casts all others to text. */
+static void
+check_key_type(Oid type)
+{
+	if (type != INT2OID && type != INT4OID && type != INT8OID && type != UUIDOID &&
+		type != TEXTOID && type != VARCHAROID)
+		elog(ERROR, "keys of type %u are not cast to text", type);
+}
+
+/* A key as text, as its type's output function writes it. */
+static KeyText
+key_text(Reader *reader, Oid type, Datum value)
+{
+	struct varlena *string;
+
+	switch (type)
+	{
+		case INT2OID:
+			return (KeyText) {reader->text, pg_lltoa(DatumGetInt16(value), reader->text)};
+		case INT4OID:
+			return (KeyText) {reader->text, pg_lltoa(DatumGetInt32(value), reader->text)};
+		case INT8OID:
+			return (KeyText) {reader->text, pg_lltoa(DatumGetInt64(value), reader->text)};
+		case UUIDOID:
+			return uuid_text(reader, DatumGetUUIDP(value));
+		default:
+			string = PG_DETOAST_DATUM_PACKED(value);
+			return (KeyText) {VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
+	}
+}
+
+static void
+check_key(KeyText key)
+{
+	if (key.length > MAX_KEY_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("customer key of %d bytes is too long", key.length),
+				 errdetail("It begins with \"%.*s\"; keys may have %d bytes.",
+						   pg_mbcliplen(key.data, key.length, 40), key.data, MAX_KEY_LENGTH),
+				 errhint("Use a shorter key, for example md5(customer_id) in a view.")));
+}
+
+static OrderToken
+order_token(KeyText id)
+{
+	OrderToken	token = {{0, 0}};
+
+	if (id.length <= sizeof(token))
+		memcpy(&token, id.data, id.length);
+	else
+	{
+		token.part[0] = hash_bytes_extended((const unsigned char *) id.data, id.length, 1);
+		token.part[1] = hash_bytes_extended((const unsigned char *) id.data, id.length, 2);
+	}
+	return token;
+}
+
+/* Reserves a row with room for `extra` bytes behind the key, and writes the key. */
+static OrderRow *
+append_row(Reader *reader, KeyText key, Size extra)
+{
+	Collection *collection = reader->collection;
+	uint32		hash = hash_bytes((const unsigned char *) key.data, key.length);
+	OrderRow   *row = row_store_append(collection->orders, hash >> (32 - collection->partition_bits),
+									   offsetof(OrderRow, key) + TYPEALIGN(8, key.length) + extra);
+
+	row->hash = hash;
+	row->key_length = key.length;
+	row->kind = reader->kind;
+	row->wide = false;
+	row->has_token = false;
+	memcpy(row->key, key.data, key.length);
+	return row;
+}
+
+/* The amount in steps of 1/10000; false where it is not whole in them, or too large. */
+static bool
+amount_in_units(const Decimal *amount, int64 *units)
+{
+	int128_type value = amount->mantissa;
+
+	if (amount->scale > DECIMAL_BASE_DIGITS || amount->display_scale > PG_UINT8_MAX)
+		return false;
+	if (amount->scale == 0 && __builtin_mul_overflow(value, DECIMAL_BASE, &value))
+		return false;
+	*units = (int64) value;
+	return *units == value;
+}
+
+static void
+append_order(Reader *reader, TupleTableSlot *slot, int64 at)
+{
+	bool		has_token = OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID];
+	Decimal		amount;
+	int64		units = 0;
+	OrderToken	token = {{0, 0}};
+	bool		wide;
+	OrderRow   *row;
+	char	   *extra;
+	KeyText		key;
+
+	amount_read(slot->tts_values[SOURCE_AMOUNT], &amount);
+	wide = !amount_in_units(&amount, &units);
+	if (has_token)
+		token = order_token(key_text(reader, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
+	key = key_text(reader, reader->key_type, slot->tts_values[SOURCE_KEY]);
+	check_key(key);
+	row = append_row(reader, key, (wide ? sizeof(Decimal) : 0) + (has_token ? sizeof(OrderToken) : 0));
+	row->at = at;
+	row->units = units;
+	row->display_scale = wide ? 0 : amount.display_scale;
+	row->wide = wide;
+	row->has_token = has_token;
+	extra = order_row_extra(row);
+	if (wide)
+		memcpy(extra, &amount, sizeof(Decimal));
+	if (has_token)
+		memcpy(extra + (wide ? sizeof(Decimal) : 0), &token, sizeof(OrderToken));
+}
+
+/* Receives a row of a source: counts it, and keeps it where it is of use. */
+static bool
+receive_order(TupleTableSlot *slot, DestReceiver *self)
+{
+	Reader	   *reader = (Reader *) self;
+	Collection *collection = reader->collection;
+	CollectionReport *report = &collection->report;
+	int64		at;
+
+	slot_getallattrs(slot);
+	report->rows_read++;
+	if (slot->tts_isnull[SOURCE_KEY])
+		report->without_customer++;
+	else if (slot->tts_isnull[SOURCE_AT])
+		report->without_time++;
+	else if (slot->tts_isnull[SOURCE_AMOUNT])
+		report->without_amount++;
+	else
+	{
+		at = DatumGetTimestampTz(slot->tts_values[SOURCE_AT]);
+		reject_infinite_time(at);
+		if (at > collection->as_of)
+		{
+			report->after_as_of++;
+			report->next_order_at = Min(report->next_order_at, at);
+		}
+		else if (at < collection->history_start)
+			report->before_history++;
+		else
+		{
+			report->refund_rows += reader->kind == ROW_REFUND;
+			report->first_order_at = Min(report->first_order_at, at);
+			append_order(reader, slot, at);
+		}
+	}
+	return true;
+}
+
+/* Fills the facts as build_customers makes them from orders, for comparison by bytes. */
+static void
+stored_facts(TupleTableSlot *slot, StoredFacts *facts)
+{
+	Datum	   *values = slot->tts_values + STORED_SUMMARY;
+	bool	   *nulls = slot->tts_isnull + STORED_SUMMARY;
+
+	facts->orders = DatumGetInt64(values[COLUMN_ORDERS]);
+	facts->purchase_days = DatumGetInt32(values[COLUMN_PURCHASE_DAYS]);
+	facts->first_at = DatumGetTimestampTz(values[COLUMN_FIRST_ORDER_AT]);
+	facts->last_at = DatumGetTimestampTz(values[COLUMN_LAST_ORDER_AT]);
+	facts->average_gap = nulls[COLUMN_AVERAGE_DAYS] ? 0 : DatumGetFloat8(values[COLUMN_AVERAGE_DAYS]);
+	facts->gap_sd = nulls[COLUMN_DAYS_SD] ? 0 : DatumGetFloat8(values[COLUMN_DAYS_SD]);
+	facts->revenue_hash = numeric_hash(values[COLUMN_REVENUE]);
+	facts->repeat_hash = nulls[COLUMN_REPEAT_VALUE] ? 0 : numeric_hash(values[COLUMN_REPEAT_VALUE]);
+}
+
+/* Receives a customer as stored. */
+static bool
+receive_stored_customer(TupleTableSlot *slot, DestReceiver *self)
+{
+	Reader	   *reader = (Reader *) self;
+	KeyText		key;
+	KeyText		group = {"", 0};
+	OrderRow   *row;
+	StoredCustomer *customer;
+	Decimal		revenue;
+
+	slot_getallattrs(slot);
+	key = key_text(reader, TEXTOID, slot->tts_values[STORED_KEY]);
+	if (!slot->tts_isnull[STORED_GROUP])
+		group = key_text(reader, TEXTOID, slot->tts_values[STORED_GROUP]);
+	amount_read(slot->tts_values[STORED_SUMMARY + COLUMN_REVENUE], &revenue);
+	row = append_row(reader, key, offsetof(StoredCustomer, group) + group.length);
+	customer = order_row_extra(row);
+	stored_facts(slot, &customer->facts);
+	customer->revenue = decimal_to_double(&revenue);
+	customer->r = DatumGetInt16(slot->tts_values[STORED_R]);
+	customer->f = DatumGetInt16(slot->tts_values[STORED_F]);
+	customer->m = DatumGetInt16(slot->tts_values[STORED_M]);
+	customer->group_length = group.length;
+	memcpy(customer->group, group.data, group.length);
+	return true;
+}
+
+static void
+start_reader(DestReceiver *self, int operation, TupleDesc type)
+{
+	Reader	   *reader = (Reader *) self;
+
+	reader->key_type = TupleDescAttr(type, SOURCE_KEY)->atttypid;
+	reader->order_id_type = type->natts > SOURCE_ORDER_ID
+		? TupleDescAttr(type, SOURCE_ORDER_ID)->atttypid : InvalidOid;
+	check_key_type(reader->key_type);
+	if (OidIsValid(reader->order_id_type) && reader->kind != ROW_STORED_CUSTOMER)
+		check_key_type(reader->order_id_type);
+}
+
+static void
+ignore(DestReceiver *self)
+{
+}
+
+static void
+name_relation(void *reader)
+{
+	errcontext("reading %s", ((Reader *) reader)->relation);
+}
+
+/* Runs a query on the active snapshot, its rows going to the reader. */
+static void
+run_query(Reader *reader, const char *query)
+{
+	SPIExecuteOptions options = {.read_only = true, .dest = &reader->receiver};
+	ErrorContextCallback context = {error_context_stack, name_relation, reader};
+	int			status;
+
+	reader->receiver.rStartup = start_reader;
+	reader->receiver.rShutdown = ignore;
+	reader->receiver.rDestroy = ignore;
+	reader->receiver.mydest = DestNone;
+	error_context_stack = &context;
+	status = SPI_execute_extended(query, &options);
+	error_context_stack = context.previous;
+	if (status < 0)
+		elog(ERROR, "reading %s: %s", reader->relation, SPI_result_code_string(status));
+}
+
+/*
+ * Reads a source by its query, whose columns are customer key, time, amount
+ * and, where the source has one, order id. Needs an SPI connection.
+ */
+void
+read_source(Collection *collection, const char *query, const char *relation, bool refunds)
+{
+	Reader		reader = {
+		.receiver.receiveSlot = receive_order,
+		.collection = collection,
+		.relation = relation,
+		.kind = refunds ? ROW_REFUND : ROW_ORDER
+	};
+
+	run_query(&reader, query);
+}
+
+/* Reads a metric's customers from a table like retention.customer. Needs an SPI connection. */
+void
+read_stored_customers(Collection *collection, Oid relation, const char *metric)
+{
+	Reader		reader = {
+		.receiver.receiveSlot = receive_stored_customer,
+		.collection = collection,
+		.relation = "stored customers",
+		.kind = ROW_STORED_CUSTOMER
+	};
+	char	   *name = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation)));
+
+	run_query(&reader,
+			  psprintf("SELECT customer_id, orders, purchase_days, first_order_at, last_order_at,"
+					   " revenue, repeat_value, average_order_value, average_days_between_orders,"
+					   " days_between_orders_sd, r, f, m, rfm_group"
+					   " FROM %s WHERE metric OPERATOR(pg_catalog.=) %s",
+					   name, quote_literal_cstr(metric)));
+}

@@ -1,0 +1,89 @@
+/*
+ * row_store.h: rows of bytes, kept by partition, in memory up to a budget and
+ * in temporary files beyond it.
+ */
+#ifndef RETENTION_ROW_STORE_H
+#define RETENTION_ROW_STORE_H
+
+#include "pg_compat.h"
+
+#include "storage/buffile.h"
+
+/* Bytes that several stores may use together. */
+typedef struct MemoryBudget
+{
+	Size		limit;
+	Size		used;
+} MemoryBudget;
+
+/* Every row begins with its size; the link is for whoever reads the rows. */
+typedef struct StoredRow
+{
+	uint32		size;
+	uint32		next;
+} StoredRow;
+
+typedef struct RowChunk
+{
+	uint32		used;
+	uint32		size;
+	char		data[FLEXIBLE_ARRAY_MEMBER];
+} RowChunk;
+
+typedef struct RowPartition
+{
+	RowChunk  **chunks;
+	int			chunk_count;
+	int			chunk_capacity;
+	Size		bytes;			/* of all rows, in memory or not */
+	int			file_chunks;
+	BufFile    *file;
+} RowPartition;
+
+typedef struct RowStore
+{
+	MemoryContext context;
+	MemoryBudget *budget;
+	int			partition_count;
+	RowPartition *partitions;
+} RowStore;
+
+/* Reads a partition's rows in turn, whether they are in memory or not. */
+typedef struct RowCursor
+{
+	RowPartition *partition;
+	RowChunk   *chunk;
+	RowChunk   *read_chunk;		/* memory for chunks that come from the file */
+	uint32		offset;
+	int			next_chunk;
+} RowCursor;
+
+/* Positions are in units of 8 bytes, and a chunk has this many of them. */
+#define CHUNK_UNITS 2032
+#define CHUNK_BYTES (CHUNK_UNITS * 8)
+
+extern RowStore *row_store_create(MemoryContext parent, MemoryBudget *budget, int partitions);
+extern void *row_store_append(RowStore *store, int partition, Size size);
+extern void row_store_load(RowStore *store, int partition);
+extern void row_store_release(RowStore *store, int partition);
+extern void row_store_destroy(RowStore *store);
+
+extern void row_cursor_open(RowCursor *cursor, RowStore *store, int partition);
+extern void *row_cursor_next(RowCursor *cursor);
+
+/* The position of the row that row_cursor_next returned; the partition must be loaded. */
+static inline uint32
+row_cursor_position(const RowCursor *cursor, const StoredRow *row)
+{
+	return (uint32) (cursor->next_chunk - 1) * CHUNK_UNITS +
+		(uint32) (((const char *) row - cursor->chunk->data) / 8);
+}
+
+/* The row at a position of a loaded partition. */
+static inline void *
+row_at(const RowPartition *partition, uint32 position)
+{
+	return partition->chunks[position / CHUNK_UNITS]->data + (Size) (position % CHUNK_UNITS) * 8;
+}
+
+#endif
