@@ -1,2 +1,32 @@
--- Placeholder: shows the shop's customers.
-SELECT customer_id, count(*) AS orders, sum(amount) AS revenue FROM shop.orders GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 5;
+-- The first five minutes with retention, on a table shop.orders with the columns
+-- order_id, customer_id, ordered_at, amount and kind ('order' or 'refund').
+
+-- Which rows are orders, and which are refunds: two views of the table.
+CREATE VIEW shop.purchases AS SELECT * FROM shop.orders WHERE kind = 'order';
+CREATE VIEW shop.refunds AS SELECT * FROM shop.orders WHERE kind = 'refund';
+SELECT retention.add_source('shop.purchases', order_id => 'order_id') AS purchases,
+       retention.add_source('shop.refunds', order_id => 'order_id', kind => 'refund') AS refunds;
+
+CALL retention.refresh();
+
+\echo 'What was read, and what was skipped:'
+SELECT rows_read, refund_rows, without_customer, customers_without_orders, inserted AS customers
+FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1;
+
+\echo 'The thresholds that this refresh published:'
+SELECT recency_limits, frequency_bounds, monetary_bounds
+FROM retention.population ORDER BY refresh_id DESC LIMIT 1;
+
+\echo 'The groups:'
+SELECT rfm_group, count(*) AS customers,
+       round(100.0 * count(*) / sum(count(*)) OVER (), 1) AS percent,
+       round(avg(historic_number_of_orders), 1) AS orders_each,
+       round(avg(historic_clv), 2) AS revenue_each
+FROM retention.profile
+GROUP BY rfm_group ORDER BY revenue_each DESC;
+
+\echo 'The five most valuable customers At Risk, and why they are:'
+SELECT customer_id, historic_clv AS revenue, rfm_score, why.explanation
+FROM (SELECT * FROM retention.at_risk ORDER BY historic_clv DESC, customer_id LIMIT 5) AS at_risk,
+     LATERAL (SELECT string_agg(sentence, E'\n') AS explanation FROM retention.explain_score(customer_id)) AS why
+ORDER BY revenue DESC, customer_id;

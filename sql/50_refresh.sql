@@ -241,6 +241,18 @@ $$;
 COMMENT ON FUNCTION retention._write_collected(retention.metric, retention.population, timestamptz, regclass) IS
   'Writes what _collect found: in bulk into an empty table, else the differences.';
 
+CREATE OR REPLACE FUNCTION retention._crossing_spans(limits double precision[], before date, today date) RETURNS SETOF tstzrange
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- A day more on each side covers all time zones; limits beyond three thousand years are never passed.
+  SELECT unnest(range_agg(tstzrange((before - days - 1)::timestamp AT TIME ZONE 'UTC',
+                                    (today - days + 1)::timestamp AT TIME ZONE 'UTC')))
+  FROM unnest(limits) AS recency_limit, LATERAL (SELECT greatest(floor(recency_limit), -1)::integer AS days) AS whole
+  WHERE before < today AND recency_limit < 1000000
+$$;
+COMMENT ON FUNCTION retention._crossing_spans(double precision[], date, date) IS
+  'When those ordered last whose days since then pass a limit between two days.';
+
 CREATE OR REPLACE FUNCTION retention._clock_changes(settings retention.metric, last retention.population, as_of timestamptz)
   RETURNS TABLE (
     customer_id text, orders bigint, purchase_days integer, first_order_at timestamptz, last_order_at timestamptz,
@@ -248,29 +260,29 @@ CREATE OR REPLACE FUNCTION retention._clock_changes(settings retention.metric, l
     average_days_between_orders double precision, days_between_orders_sd double precision,
     r smallint, f smallint, m smallint, rfm_group text,
     previous_r smallint, previous_f smallint, previous_m smallint, previous_rfm_group text, cause text)
-  LANGUAGE sql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH clock AS (
-    SELECT ((last).as_of AT TIME ZONE (settings).time_zone)::date AS before,
-           (as_of AT TIME ZONE (settings).time_zone)::date AS today),
-  -- Last orders whose age passes a limit between the two days; a day more on each side covers all zones.
-  crossing AS (
-    SELECT unnest(range_agg(tstzrange(
-             (before - limit_days - 1)::timestamp AT TIME ZONE 'UTC', (today - limit_days + 1)::timestamp AT TIME ZONE 'UTC'))) AS span
-    FROM clock, unnest((settings).recency_limits) AS l, LATERAL (SELECT least(greatest(floor(l), -1), 1000000)::integer AS limit_days) AS whole
-    WHERE before < today)
-  SELECT c.customer_id, c.orders, c.purchase_days, c.first_order_at, c.last_order_at,
-         c.revenue, c.repeat_value, c.average_order_value, c.average_days_between_orders, c.days_between_orders_sd,
-         now_scored.r, c.f, c.m, cell.rfm_group, c.r, c.f, c.m, c.rfm_group, 'time'
-  FROM clock, crossing
-  JOIN retention.customer c
-    ON c.last_order_at >= lower(span) AND c.last_order_at < upper(span) AND c.metric = (settings).metric
-  CROSS JOIN LATERAL (
-    SELECT retention.recency_score(today - (c.last_order_at AT TIME ZONE (settings).time_zone)::date,
-                                   (settings).recency_limits)::smallint AS r) AS now_scored
-  JOIN retention.rfm_cell cell
-    ON (cell.scheme, cell.r, cell.f, cell.m) = ((settings).scheme, now_scored.r, c.f, c.m)
-  WHERE now_scored.r <> c.r
+#variable_conflict use_column
+DECLARE
+  zone text := settings.time_zone;
+  today date := (as_of AT TIME ZONE zone)::date;
+  span tstzrange;
+BEGIN
+  -- A span at a time, so that each is a range of the index whatever the statistics say.
+  FOR span IN SELECT retention._crossing_spans(settings.recency_limits, (last.as_of AT TIME ZONE zone)::date, today) LOOP
+    RETURN QUERY
+      SELECT c.customer_id, c.orders, c.purchase_days, c.first_order_at, c.last_order_at,
+             c.revenue, c.repeat_value, c.average_order_value, c.average_days_between_orders, c.days_between_orders_sd,
+             scored.r, c.f, c.m, cell.rfm_group, c.r, c.f, c.m, c.rfm_group, 'time'
+      FROM retention.customer c
+      CROSS JOIN LATERAL (
+        SELECT retention.recency_score(today - (c.last_order_at AT TIME ZONE zone)::date, settings.recency_limits)::smallint AS r
+        OFFSET 0) AS scored
+      JOIN retention.rfm_cell cell ON (cell.scheme, cell.r, cell.f, cell.m) = (settings.scheme, scored.r, c.f, c.m)
+      WHERE c.last_order_at >= lower(span) AND c.last_order_at < upper(span)
+        AND c.metric = settings.metric AND scored.r <> c.r;
+  END LOOP;
+END
 $$;
 COMMENT ON FUNCTION retention._clock_changes(retention.metric, retention.population, timestamptz) IS
   'The customers whose recency score changes because time has passed since the last refresh, found by index.';
