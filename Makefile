@@ -26,7 +26,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
-ifeq ($(filter-out check demo,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out check demo docs bench,$(or $(MAKECMDGOALS),all)),)
 PGXS :=
 endif
 
@@ -39,8 +39,8 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
-# Both install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check demo
+# All install what is missing and work in a private copy, so they need nothing of the above.
+.PHONY: check demo docs
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
@@ -50,6 +50,10 @@ endif
 demo:
 	@scripts/install_packages.sh demo
 	@scripts/demo.sh
+
+docs:
+	@scripts/install_packages.sh demo
+	@scripts/docs.sh
 
 ifeq ($(wildcard $(PGXS)),)
 .DEFAULT_GOAL := all

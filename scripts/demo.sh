@@ -81,13 +81,6 @@ describe_orders() {
         FROM shop.orders"
 }
 
-# The shop's clock stops a day after its last row, so that old files give groups as of their time.
-stop_clock() {
-    shop_psql -c "
-        DO 'BEGIN EXECUTE format(\$\$ALTER DATABASE shop SET retention.as_of = %L\$\$,
-                                 (SELECT max(ordered_at) + interval \$\$1 day\$\$ FROM shop.orders)); END'"
-}
-
 [ -z "$orders" ] || check_orders
 private_open
 echo "Building the extension for $("$private_pg_config" --version) ..."
@@ -99,7 +92,7 @@ shop_psql -c 'CREATE EXTENSION retention'
 echo "Filling the shop from ${orders:-a simulation} ..."
 if [ -n "$orders" ]; then load_orders; else simulate_orders; fi
 shop_psql -c 'ANALYZE shop.orders'
-stop_clock
+shop_psql -f examples/stop_clock.sql
 describe_orders
 echo
 shop_psql -f examples/quickstart.sql

@@ -22,6 +22,7 @@ COMMENT ON COLUMN retention.order_summary.average_order_value IS 'revenue / orde
 COMMENT ON COLUMN retention.order_summary.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
 COMMENT ON COLUMN retention.order_summary.days_between_orders_sd IS 'Sample standard deviation of the days between purchase days; null for fewer than 3.';
 
+-- Internal: what a refresh passes from step to step.
 CREATE TYPE retention.collection_report AS (
   rows_read                bigint,
   without_customer         bigint,

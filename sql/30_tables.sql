@@ -10,6 +10,11 @@ CREATE TABLE retention.rfm_cell (
   PRIMARY KEY (scheme, r, f, m)
 );
 COMMENT ON TABLE retention.rfm_cell IS 'Which group each combination of scores belongs to, by scheme. Editable; a changed cell takes effect at the next refresh.';
+COMMENT ON COLUMN retention.rfm_cell.scheme IS 'Name of the scheme.';
+COMMENT ON COLUMN retention.rfm_cell.r IS 'Recency score.';
+COMMENT ON COLUMN retention.rfm_cell.f IS 'Frequency score.';
+COMMENT ON COLUMN retention.rfm_cell.m IS 'Monetary score.';
+COMMENT ON COLUMN retention.rfm_cell.rfm_group IS 'Group of this combination of scores.';
 COMMENT ON COLUMN retention.rfm_cell.builtin IS 'As the extension shipped it: not part of a dump.';
 
 INSERT INTO retention.rfm_cell (scheme, r, f, m, rfm_group, builtin)
@@ -47,6 +52,7 @@ CREATE TABLE retention.metric (
   thresholds            text NOT NULL
 );
 COMMENT ON TABLE retention.metric IS 'What counts as an order and how customers are scored. Made by add_metric or the first add_source; every change is checked.';
+COMMENT ON COLUMN retention.metric.metric IS 'Name of the metric.';
 COMMENT ON COLUMN retention.metric.time_zone IS 'Zone whose calendar days count, as in pg_timezone_names.';
 COMMENT ON COLUMN retention.metric.history IS 'Only orders of the last so long count; null: all.';
 COMMENT ON COLUMN retention.metric.scheme IS 'Cells of retention.rfm_cell that name the groups.';
@@ -70,7 +76,13 @@ CREATE TABLE retention.source (
   UNIQUE (metric, relation, kind)
 );
 COMMENT ON TABLE retention.source IS 'Relations that hold a metric''s orders and refunds, and which columns are what. Made by add_source.';
+COMMENT ON COLUMN retention.source.source_id IS 'Number of the source.';
+COMMENT ON COLUMN retention.source.metric IS 'Metric that the source belongs to.';
+COMMENT ON COLUMN retention.source.relation IS 'Table or view that is read.';
 COMMENT ON COLUMN retention.source.kind IS 'order or refund.';
+COMMENT ON COLUMN retention.source.customer_id IS 'Column of the customer''s key.';
+COMMENT ON COLUMN retention.source.ordered_at IS 'Column of the time of the order or refund.';
+COMMENT ON COLUMN retention.source.amount IS 'Column of the amount.';
 COMMENT ON COLUMN retention.source.order_id IS 'Column by which refunds are netted against orders, and lines joined to orders; may be null.';
 COMMENT ON COLUMN retention.source.fingerprint IS 'State of the relation that the last refresh has read; null when it cannot be told.';
 
@@ -132,10 +144,19 @@ CREATE TABLE retention.rfm_change (
 CREATE INDEX rfm_change_customer ON retention.rfm_change (customer_id, changed_at);
 CREATE INDEX rfm_change_changed_at ON retention.rfm_change (changed_at);
 COMMENT ON TABLE retention.rfm_change IS 'Every move of a customer between groups, with its cause. The first refresh of a metric is the baseline and writes none.';
+COMMENT ON COLUMN retention.rfm_change.change_id IS 'Number of the move, ascending within a customer.';
+COMMENT ON COLUMN retention.rfm_change.metric IS 'Metric that the customer is scored by.';
+COMMENT ON COLUMN retention.rfm_change.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.rfm_change.changed_at IS 'Clock of the refresh that found the move.';
 COMMENT ON COLUMN retention.rfm_change.cause IS 'order, refund: the customer''s orders changed; time: days passed; threshold: the bounds moved, without which the group would be the same; settings: the metric was changed.';
 COMMENT ON COLUMN retention.rfm_change.previous_rfm_group IS 'Null for a new customer.';
 COMMENT ON COLUMN retention.rfm_change.rfm_group IS 'Null for a customer who has no order any more.';
+COMMENT ON COLUMN retention.rfm_change.previous_r IS 'Recency score before the move.';
+COMMENT ON COLUMN retention.rfm_change.previous_f IS 'Frequency score before the move.';
+COMMENT ON COLUMN retention.rfm_change.previous_m IS 'Monetary score before the move.';
+COMMENT ON COLUMN retention.rfm_change.r IS 'Recency score after the move.';
+COMMENT ON COLUMN retention.rfm_change.f IS 'Frequency score after the move.';
+COMMENT ON COLUMN retention.rfm_change.m IS 'Monetary score after the move.';
 
 CREATE TABLE retention.population (
   refresh_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -154,6 +175,11 @@ CREATE TABLE retention.population (
 );
 CREATE INDEX population_metric ON retention.population (metric, refresh_id);
 COMMENT ON TABLE retention.population IS 'One row per refresh: the thresholds that it published, and how many customers each group had.';
+COMMENT ON COLUMN retention.population.refresh_id IS 'Number of the refresh, as in refresh_log.';
+COMMENT ON COLUMN retention.population.metric IS 'Metric that was refreshed.';
+COMMENT ON COLUMN retention.population.customers IS 'Customers with an order.';
+COMMENT ON COLUMN retention.population.orders IS 'Orders that counted.';
+COMMENT ON COLUMN retention.population.recency_limits IS 'Days up to which r is 2, 3, ...';
 COMMENT ON COLUMN retention.population.as_of IS 'Clock of the refresh.';
 COMMENT ON COLUMN retention.population.backfilled IS 'Written by backfill_history, not by a refresh of that time.';
 COMMENT ON COLUMN retention.population.frequency_bounds IS 'Orders needed for f of 2, 3, ...; null: nobody is above that percentile.';
@@ -185,6 +211,12 @@ CREATE TABLE retention.refresh_log (
   transitions              bigint NOT NULL
 );
 COMMENT ON TABLE retention.refresh_log IS 'One row per refresh: what was read, what was skipped and why, what was written, how long it took.';
+COMMENT ON COLUMN retention.refresh_log.refresh_id IS 'Number of the refresh, as in population.';
+COMMENT ON COLUMN retention.refresh_log.metric IS 'Metric that was refreshed.';
+COMMENT ON COLUMN retention.refresh_log.as_of IS 'Clock of the refresh.';
+COMMENT ON COLUMN retention.refresh_log.started_at IS 'Real time at which it started.';
+COMMENT ON COLUMN retention.refresh_log.read_duration IS 'Time to read the sources and to find the thresholds.';
+COMMENT ON COLUMN retention.refresh_log.write_duration IS 'Time to write the customers and their moves.';
 COMMENT ON COLUMN retention.refresh_log.path IS 'rebuild: the sources were read; clock: nothing had changed but the time.';
 COMMENT ON COLUMN retention.refresh_log.rows_read IS 'Rows of all sources.';
 COMMENT ON COLUMN retention.refresh_log.without_customer IS 'Rows skipped because the customer is null.';

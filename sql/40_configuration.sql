@@ -6,9 +6,12 @@ CREATE OR REPLACE FUNCTION retention._reject_unless(
   LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF valid IS NOT TRUE THEN
-    RAISE EXCEPTION USING MESSAGE = message, HINT = hint, ERRCODE = code;
+  IF valid IS TRUE THEN
+    RETURN;
+  ELSIF hint = '' THEN
+    RAISE EXCEPTION USING MESSAGE = message, ERRCODE = code;
   END IF;
+  RAISE EXCEPTION USING MESSAGE = message, HINT = hint, ERRCODE = code;
 END
 $$;
 COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text) IS 'Raises an error unless the condition holds.';
@@ -30,7 +33,8 @@ BEGIN
     (SELECT coalesce(bool_and(CASE WHEN descending THEN list[i] > list[i + 1] ELSE list[i] < list[i + 1] END), true)
      FROM generate_series(1, cardinality(list) - 1) AS i),
     format('%s of metric "%s" must be strictly %s, not %s', setting, metric,
-           CASE WHEN descending THEN 'decreasing' ELSE 'increasing' END, list));
+           CASE WHEN descending THEN 'decreasing' ELSE 'increasing' END, list),
+    'The first threshold separates score 1 from 2, the next one 2 from 3, and so on.');
 END
 $$;
 COMMENT ON FUNCTION retention._check_thresholds(text, text, double precision[], integer, boolean) IS
