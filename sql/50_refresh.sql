@@ -84,7 +84,8 @@ $$;
 COMMENT ON FUNCTION retention._groups(retention.metric) IS 'The groups of a metric''s scheme in ascending order of r, f, m; an error when one is missing.';
 
 CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  -- Settings are hashed as text, which must not depend on the session.
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres SET extra_float_digits = 1
 AS $$
   SELECT md5(concat_ws('|', metric,
     retention._groups(metric),
@@ -100,6 +101,12 @@ AS $$
   WHERE p.metric = _last_refresh.metric AND NOT p.backfilled ORDER BY p.refresh_id DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION retention._last_refresh(text) IS 'What the latest refresh published; null before the first.';
+
+CREATE OR REPLACE FUNCTION retention._history_start(settings retention.metric, as_of timestamptz) RETURNS timestamptz
+  LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN ((as_of AT TIME ZONE (settings).time_zone) - (settings).history) AT TIME ZONE (settings).time_zone;
+COMMENT ON FUNCTION retention._history_start(retention.metric, timestamptz) IS
+  'The time from which on orders count, in the calendar of the metric''s zone; null: all count.';
 
 CREATE OR REPLACE FUNCTION retention._read_metric(
     settings retention.metric, as_of timestamptz, state regclass, published retention.population)
@@ -117,7 +124,7 @@ BEGIN
           FROM retention.source s WHERE s.metric = settings.metric) AS sources,
          retention._collect(
            sources.queries, sources.relations, sources.refunds, state, settings.metric,
-           as_of, as_of - settings.history, settings.time_zone, settings.recency_limits,
+           as_of, retention._history_start(settings, as_of), settings.time_zone, settings.recency_limits,
            settings.frequency_percentiles,
            coalesce(settings.frequency_values, CASE WHEN frozen THEN published.frequency_bounds END),
            settings.monetary_percentiles,
@@ -130,7 +137,7 @@ COMMENT ON FUNCTION retention._read_metric(retention.metric, timestamptz, regcla
   'Runs _collect with a metric''s settings and sources; frozen thresholds are the published ones.';
 
 CREATE OR REPLACE FUNCTION retention._apply(
-    metric text, as_of timestamptz, state regclass, changes text, is_baseline boolean)
+    settings retention.metric, last retention.population, as_of timestamptz, state regclass, changes text)
   RETURNS retention.write_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -141,12 +148,12 @@ BEGIN
     WITH change AS MATERIALIZED (%s),
     gone AS (
       DELETE FROM %2$s c USING change n
-      WHERE n.orders = 0 AND c.customer_id = n.customer_id AND c.metric = $1),
+      WHERE n.orders = 0 AND c.customer_id = n.customer_id AND c.metric = $4),
     written AS (
       INSERT INTO %2$s AS c
-      SELECT $1, n.customer_id, n.orders, n.purchase_days, n.first_order_at, n.last_order_at,
+      SELECT $4, n.customer_id, n.orders, n.purchase_days, n.first_order_at, n.last_order_at,
              n.revenue, n.repeat_value, n.average_order_value, n.average_days_between_orders, n.days_between_orders_sd,
-             n.r, n.f, n.m, n.rfm_group, NULL, $2
+             n.r, n.f, n.m, n.rfm_group, NULL, $3
       FROM change n WHERE n.orders > 0
       ON CONFLICT (customer_id, metric) DO UPDATE SET
         (orders, purchase_days, first_order_at, last_order_at,
@@ -157,30 +164,30 @@ BEGIN
          excluded.average_days_between_orders, excluded.days_between_orders_sd,
          excluded.r, excluded.f, excluded.m, excluded.rfm_group,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.previous_rfm_group ELSE c.rfm_group END,
-         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $2 END)),
+         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END)),
     moved AS (
       INSERT INTO retention.rfm_change (
         metric, customer_id, changed_at, cause, previous_rfm_group, rfm_group,
         previous_r, previous_f, previous_m, r, f, m)
-      SELECT $1, n.customer_id, $2, n.cause, n.previous_rfm_group, n.rfm_group,
+      SELECT $4, n.customer_id, $3, n.cause, n.previous_rfm_group, n.rfm_group,
              n.previous_r, n.previous_f, n.previous_m, n.r, n.f, n.m
-      FROM change n WHERE n.previous_rfm_group IS DISTINCT FROM n.rfm_group AND NOT $3
+      FROM change n WHERE n.previous_rfm_group IS DISTINCT FROM n.rfm_group AND NOT $5
       ORDER BY n.customer_id COLLATE "C")
     SELECT count(*) FILTER (WHERE previous_r IS NULL),
            count(*) FILTER (WHERE previous_r IS NOT NULL AND orders > 0),
            count(*) FILTER (WHERE orders = 0),
-           count(*) FILTER (WHERE previous_rfm_group IS DISTINCT FROM rfm_group AND NOT $3),
+           count(*) FILTER (WHERE previous_rfm_group IS DISTINCT FROM rfm_group AND NOT $5),
            (SELECT jsonb_object_agg(name, delta)
             FROM (SELECT name, sum(step) AS delta
                   FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
                   WHERE name IS NOT NULL GROUP BY name) AS deltas)
     FROM change
-  $apply$, changes, state) INTO report USING metric, as_of, is_baseline;
+  $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL;
   RETURN report;
 END
 $$;
-COMMENT ON FUNCTION retention._apply(text, timestamptz, regclass, text, boolean) IS
-  'Writes changed customers, given by a query with the columns of _collected, and their moves between groups, in one statement.';
+COMMENT ON FUNCTION retention._apply(retention.metric, retention.population, timestamptz, regclass, text) IS
+  'Writes changed customers, given by a query with the columns of _collected, and their moves between groups, in one statement. The query''s parameters are the settings, the last refresh and as_of. A baseline has no moves.';
 
 CREATE OR REPLACE FUNCTION retention._sources_unchanged(settings retention.metric, last retention.population, as_of timestamptz)
   RETURNS boolean
@@ -189,7 +196,7 @@ AS $$
   SELECT coalesce(
     (last).settings = retention._settings(settings)
     AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
-    AND ((settings).history IS NULL OR (last).first_order_at IS NULL OR as_of - (settings).history <= (last).first_order_at)
+    AND coalesce(retention._history_start(settings, as_of) <= (last).first_order_at, true)
     AND (SELECT bool_and(coalesce(retention._relation_fingerprint(s.relation) = s.fingerprint, false))
          FROM retention.source s WHERE s.metric = (settings).metric), false)
 $$;
@@ -223,19 +230,17 @@ CREATE OR REPLACE FUNCTION retention._write_collected(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  is_baseline boolean := last IS NULL;
   loaded bigint;
 BEGIN
-  IF is_baseline THEN
+  IF last IS NULL THEN
     loaded := retention._load(state, settings.metric, as_of);
     IF loaded IS NOT NULL THEN
       RETURN ROW (loaded, 0, 0, 0, NULL)::retention.write_report;
     END IF;
   END IF;
-  RETURN retention._apply(settings.metric, as_of, state,
-    format('SELECT * FROM retention._collected(%L, %L, %L)', last.frequency_bounds, last.monetary_bounds,
-           NOT is_baseline AND last.settings IS DISTINCT FROM retention._settings(settings)),
-    is_baseline);
+  RETURN retention._apply(settings, last, as_of, state,
+    'SELECT * FROM retention._collected(($2).frequency_bounds, ($2).monetary_bounds,
+       ($2).settings IS DISTINCT FROM retention._settings($1))');
 END
 $$;
 COMMENT ON FUNCTION retention._write_collected(retention.metric, retention.population, timestamptz, regclass) IS
@@ -372,8 +377,7 @@ BEGIN
     report := retention._unchanged_report(last);
     RAISE INFO 'metric "%": the sources are unchanged since %', metric, last.as_of;
     read_at := clock_timestamp();
-    written := retention._apply(metric, as_of, 'retention.customer',
-      format('SELECT * FROM retention._clock_changes(%L, %L, %L)', settings, last, as_of), false);
+    written := retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM retention._clock_changes($1, $2, $3)');
     report.group_sizes := retention._add_sizes(report.group_sizes, coalesce(written.group_deltas, '{}'));
   ELSE
     path := 'rebuild';

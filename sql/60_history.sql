@@ -76,8 +76,11 @@ BEGIN
   PERFORM retention._reject_unless("from" < first.as_of,
     format('history of metric "%s" is recorded from %s on: nothing to backfill from %s', metric, first.as_of, "from"));
   PERFORM retention._reject_unless("from" + step > "from", format('step must be longer than %s', step));
-  SELECT array_agg(past ORDER BY past) INTO moments
-    FROM generate_series("from", least(coalesce("to", first.as_of), first.as_of), step) AS past WHERE past < first.as_of;
+  -- Steps in the calendar of the metric's zone.
+  SELECT array_agg(past AT TIME ZONE settings.time_zone ORDER BY past) INTO moments
+    FROM generate_series("from" AT TIME ZONE settings.time_zone,
+                         least("to", first.as_of) AT TIME ZONE settings.time_zone, step) AS past
+    WHERE past AT TIME ZONE settings.time_zone < first.as_of;
   CREATE TEMPORARY TABLE retention_backfill (LIKE retention.customer INCLUDING ALL) ON COMMIT DROP;
   -- The last step leads over to what is recorded already.
   FOREACH moment IN ARRAY moments || first.as_of LOOP

@@ -2,8 +2,8 @@
  * collect.c: retention._collect, which reads a metric's sources whole.
  *
  * The result is too large for a value, so it waits as the session's pending
- * collection until retention._collected or retention._load takes it, in the
- * same statement of the caller or procedure.
+ * collection until retention._collected or retention._load takes it, later in
+ * the same transaction.
  */
 #include "pg_compat.h"
 
@@ -18,7 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
-#include "utils/portal.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -101,7 +100,7 @@ partition_bits(Size budget)
 	return Max(MIN_PARTITION_BITS, Min(bits, MAX_PARTITION_BITS));
 }
 
-/* Makes the new pending collection; it goes with the caller's portal at the latest. */
+/* Makes the new pending collection; it goes with the (sub)transaction at the latest. */
 static Collection *
 new_collection(void)
 {
@@ -110,8 +109,7 @@ new_collection(void)
 	MemoryContextCallback *callback;
 
 	forget_collection();
-	context = AllocSetContextCreate(PortalContext != NULL ? PortalContext : CurTransactionContext,
-									"retention collection", ALLOCSET_DEFAULT_SIZES);
+	context = AllocSetContextCreate(CurTransactionContext, "retention collection", ALLOCSET_DEFAULT_SIZES);
 	collection = MemoryContextAllocZero(context, sizeof(Collection));
 	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
 	callback->func = reset_pending;
@@ -290,6 +288,19 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
 }
 
+/* All arguments but these have to be there. */
+static void
+reject_nulls(FunctionCallInfo fcinfo)
+{
+	for (int i = 0; i < PG_NARGS(); i++)
+	{
+		if (PG_ARGISNULL(i) && i != ARGUMENT_STATE && i != ARGUMENT_HISTORY_START &&
+			i != ARGUMENT_FREQUENCY_BOUNDS && i != ARGUMENT_MONETARY_BOUNDS)
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("argument %d of retention._collect must not be null", i + 1)));
+	}
+}
+
 PG_FUNCTION_INFO_V1(retention_collect);
 
 /*
@@ -303,9 +314,11 @@ PG_FUNCTION_INFO_V1(retention_collect);
 Datum
 retention_collect(PG_FUNCTION_ARGS)
 {
-	Collection *collection = new_collection();
+	Collection *collection;
 	SourceList	sources;
 
+	reject_nulls(fcinfo);
+	collection = new_collection();
 	read_settings(fcinfo, collection);
 	read_sources_list(fcinfo, &sources);
 	read_rows(fcinfo, collection, &sources);

@@ -8,6 +8,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -259,6 +260,24 @@ load_all(Loader *loader, Collection *collection)
 	table_finish_bulk_insert(loader->relation, 0);
 }
 
+/* Rejects a table whose columns are not those of retention.customer. */
+static void
+check_columns(Relation relation)
+{
+	static const Oid types[CUSTOMER_COLUMNS] = {
+		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
+		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID
+	};
+	TupleDesc	type = RelationGetDescr(relation);
+	bool		alike = type->natts == CUSTOMER_COLUMNS;
+
+	for (int i = 0; alike && i < CUSTOMER_COLUMNS; i++)
+		alike = TupleDescAttr(type, i)->atttypid == types[i];
+	if (!alike)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("\"%s\" does not have the columns of retention.customer", RelationGetRelationName(relation))));
+}
+
 /* Opens the table to load, in a mode that keeps other writers out. NULL where it is not empty. */
 static Relation
 open_empty(Oid relation_id)
@@ -267,8 +286,7 @@ open_empty(Oid relation_id)
 
 	if (pg_class_aclcheck(relation_id, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(relation));
-	if (RelationGetNumberOfAttributes(relation) != CUSTOMER_COLUMNS)
-		elog(ERROR, "%s is not like retention.customer", RelationGetRelationName(relation));
+	check_columns(relation);
 	if (RelationGetNumberOfBlocks(relation) == 0)
 		return relation;
 	table_close(relation, NoLock);

@@ -279,16 +279,33 @@ receive_stored_customer(TupleTableSlot *slot, DestReceiver *self)
 }
 
 static void
-start_reader(DestReceiver *self, int operation, TupleDesc type)
+check_column(TupleDesc type, int column, Oid expected)
+{
+	if (type->natts <= column || TupleDescAttr(type, column)->atttypid != expected)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("column %d of a source's query must have type %s", column + 1, format_type_be(expected))));
+}
+
+static void
+start_source(DestReceiver *self, int operation, TupleDesc type)
 {
 	Reader	   *reader = (Reader *) self;
 
+	check_column(type, SOURCE_AT, TIMESTAMPTZOID);
+	check_column(type, SOURCE_AMOUNT, NUMERICOID);
 	reader->key_type = TupleDescAttr(type, SOURCE_KEY)->atttypid;
-	reader->order_id_type = type->natts > SOURCE_ORDER_ID
-		? TupleDescAttr(type, SOURCE_ORDER_ID)->atttypid : InvalidOid;
 	check_key_type(reader->key_type);
-	if (OidIsValid(reader->order_id_type) && reader->kind != ROW_STORED_CUSTOMER)
+	reader->order_id_type = InvalidOid;
+	if (type->natts > SOURCE_ORDER_ID)
+	{
+		reader->order_id_type = TupleDescAttr(type, SOURCE_ORDER_ID)->atttypid;
 		check_key_type(reader->order_id_type);
+	}
+}
+
+static void
+start_stored_customers(DestReceiver *self, int operation, TupleDesc type)
+{
 }
 
 static void
@@ -310,7 +327,6 @@ run_query(Reader *reader, const char *query)
 	ErrorContextCallback context = {error_context_stack, name_relation, reader};
 	int			status;
 
-	reader->receiver.rStartup = start_reader;
 	reader->receiver.rShutdown = ignore;
 	reader->receiver.rDestroy = ignore;
 	reader->receiver.mydest = DestNone;
@@ -329,6 +345,7 @@ void
 read_source(Collection *collection, const char *query, const char *relation, bool refunds)
 {
 	Reader		reader = {
+		.receiver.rStartup = start_source,
 		.receiver.receiveSlot = receive_order,
 		.collection = collection,
 		.relation = relation,
@@ -343,6 +360,7 @@ void
 read_stored_customers(Collection *collection, Oid relation, const char *metric)
 {
 	Reader		reader = {
+		.receiver.rStartup = start_stored_customers,
 		.receiver.receiveSlot = receive_stored_customer,
 		.collection = collection,
 		.relation = "stored customers",

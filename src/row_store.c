@@ -3,6 +3,7 @@
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 /* Makes a store; its memory belongs to a child of the given context. */
 RowStore *
@@ -38,8 +39,12 @@ spill_partition(RowStore *store, RowPartition *partition)
 	if (partition->file == NULL)
 	{
 		MemoryContext previous = MemoryContextSwitchTo(store->context);
+		ResourceOwner owner = CurrentResourceOwner;
 
+		/* The file lives as long as the collection: to the end of the (sub)transaction. */
+		CurrentResourceOwner = CurTransactionResourceOwner;
 		partition->file = BufFileCreateTemp(false);
+		CurrentResourceOwner = owner;
 		MemoryContextSwitchTo(previous);
 	}
 	for (int i = 0; i < partition->chunk_count; i++)
