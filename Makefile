@@ -36,11 +36,14 @@ override with_llvm := no
 include $(PGXS)
 endif
 
+# PGXS does not know which headers an object depends on.
+$(OBJS): $(wildcard src/*.h src/math/*.h)
+
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check demo docs
+.PHONY: check demo docs bench
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
@@ -54,6 +57,10 @@ demo:
 docs:
 	@scripts/install_packages.sh demo
 	@scripts/docs.sh
+
+bench:
+	@scripts/install_packages.sh demo
+	@bench/run
 
 ifeq ($(wildcard $(PGXS)),)
 .DEFAULT_GOAL := all

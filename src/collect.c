@@ -26,7 +26,7 @@
 #include "zone_table.h"
 
 #define MIN_PARTITION_BITS 4
-#define MAX_PARTITION_BITS 8
+#define MAX_PARTITION_BITS 10
 
 enum
 {
@@ -91,7 +91,7 @@ forget_collection(void)
 	pending = NULL;
 }
 
-/* As many partitions as leave each a few chunks of the budget, at most 256. */
+/* As many partitions as leave each a few chunks of the budget, at most 1024. */
 static int
 partition_bits(Size budget)
 {
@@ -116,11 +116,12 @@ new_collection(void)
 	callback->arg = collection;
 	MemoryContextRegisterResetCallback(context, callback);
 	collection->context = context;
-	collection->budget.limit = get_hash_memory_limit();
-	collection->partition_bits = partition_bits(collection->budget.limit);
-	collection->orders = row_store_create(context, &collection->budget, 1 << collection->partition_bits);
-	collection->customers = row_store_create(context, &collection->budget, 1);
-	collection->values = row_store_create(context, &collection->budget, 2);
+	collection->memory.context = context;
+	collection->memory.limit = get_hash_memory_limit();
+	collection->partition_bits = partition_bits(collection->memory.limit);
+	collection->orders = row_store_create(context, &collection->memory, 1 << collection->partition_bits);
+	collection->customers = row_store_create(context, &collection->memory, 1);
+	collection->values = row_store_create(context, &collection->memory, 2);
 	collection->report.next_order_at = PG_INT64_MAX;
 	collection->report.first_order_at = PG_INT64_MAX;
 	pending = collection;

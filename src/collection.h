@@ -156,7 +156,7 @@ typedef struct CollectionReport
 typedef struct Collection
 {
 	MemoryContext context;
-	MemoryBudget budget;
+	RowMemory	memory;
 	int			partition_bits;
 	RowStore   *orders;			/* OrderRows */
 	RowStore   *customers;		/* CustomerRows, in one partition */

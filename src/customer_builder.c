@@ -13,7 +13,8 @@
 #include "amount.h"
 #include "collection.h"
 
-/* Partitions that do not fit the budget are split by further bits of the hash. */
+/* Partitions that do not fit the budget, or the processor's cache, are split by further bits of the hash. */
+#define CACHE_BYTES ((Size) 1024 * 1024)
 #define SPLIT_BITS 4
 #define MAX_HASH_BITS 28
 
@@ -330,7 +331,7 @@ static void build_partition(Builder *builder, RowStore *store, int number, int h
 static void
 split_partition(Builder *builder, RowStore *store, int number, int hash_bits)
 {
-	RowStore   *parts = row_store_create(builder->collection->context, store->budget, 1 << SPLIT_BITS);
+	RowStore   *parts = row_store_create(builder->collection->context, store->memory, 1 << SPLIT_BITS);
 	RowCursor	cursor;
 	OrderRow   *row;
 
@@ -348,15 +349,15 @@ split_partition(Builder *builder, RowStore *store, int number, int hash_bits)
 }
 
 /*
- * Builds the customers of a partition. One that exceeds the budget is split,
- * unless the hash has no more bits to give: the rows of one customer have to
- * fit in memory.
+ * Builds the customers of a partition. One that is too large is split, unless
+ * the hash has no more bits to give: the rows of one customer have to fit in
+ * memory.
  */
 static void
 build_partition(Builder *builder, RowStore *store, int number, int hash_bits)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (store->partitions[number].bytes > store->budget->limit && hash_bits + SPLIT_BITS <= MAX_HASH_BITS)
+	if (row_store_bytes(store, number) > Min(store->memory->limit, CACHE_BYTES) && hash_bits + SPLIT_BITS <= MAX_HASH_BITS)
 	{
 		split_partition(builder, store, number, hash_bits);
 		return;

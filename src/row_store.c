@@ -1,32 +1,108 @@
 /* row_store.c: rows by partition, in memory or in temporary files; see row_store.h. */
 #include "row_store.h"
 
+#include <sys/mman.h>
+
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+/* Chunks of the usual size come from blocks that are never given back. */
+#define CHUNK_STRIDE (offsetof(RowChunk, data) + CHUNK_BYTES)
+#define MIN_BLOCK_BYTES (16 * CHUNK_STRIDE)
+#define MAX_BLOCK_BYTES ((Size) 16 * 1024 * 1024)
+#define HUGE_PAGE_BYTES ((uintptr_t) 2 * 1024 * 1024)
+
+/* Asks for large pages: rows are spread over many partitions, and each 4 kB page costs a fault. */
+static void
+prefer_huge_pages(char *block, Size size)
+{
+#ifdef MADV_HUGEPAGE
+	uintptr_t	start = TYPEALIGN(HUGE_PAGE_BYTES, (uintptr_t) block);
+	uintptr_t	end = TYPEALIGN_DOWN(HUGE_PAGE_BYTES, (uintptr_t) block + size);
+
+	if (start < end)
+		(void) madvise((void *) start, end - start, MADV_HUGEPAGE);
+#endif
+}
+
+static void
+add_block(RowMemory *memory)
+{
+	Size		size = Max(MIN_BLOCK_BYTES, Min(memory->limit / 8, MAX_BLOCK_BYTES));
+
+	memory->block_next = MemoryContextAlloc(memory->context, size);
+	memory->block_end = memory->block_next + size;
+	prefer_huge_pages(memory->block_next, size);
+}
+
+/* A chunk for rows of `size` bytes: from the pool, unless it is larger than the others. */
+static RowChunk *
+take_chunk(RowMemory *memory, Size size)
+{
+	RowChunk   *chunk = memory->free_chunks;
+
+	memory->used += size;
+	if (size > CHUNK_BYTES)
+		return MemoryContextAllocHuge(memory->context, offsetof(RowChunk, data) + size);
+	if (chunk != NULL)
+	{
+		memory->free_chunks = chunk->next_free;
+		return chunk;
+	}
+	if ((Size) (memory->block_end - memory->block_next) < CHUNK_STRIDE)
+		add_block(memory);
+	chunk = (RowChunk *) memory->block_next;
+	memory->block_next += CHUNK_STRIDE;
+	return chunk;
+}
+
+static void
+give_chunk(RowMemory *memory, RowChunk *chunk)
+{
+	memory->used -= chunk->size;
+	if (chunk->size > CHUNK_BYTES)
+	{
+		pfree(chunk);
+		return;
+	}
+	chunk->next_free = memory->free_chunks;
+	memory->free_chunks = chunk;
+}
+
 /* Makes a store; its memory belongs to a child of the given context. */
 RowStore *
-row_store_create(MemoryContext parent, MemoryBudget *budget, int partitions)
+row_store_create(MemoryContext parent, RowMemory *memory, int partitions)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "retention rows", ALLOCSET_DEFAULT_SIZES);
 	RowStore   *store = MemoryContextAllocZero(context, sizeof(RowStore));
 
 	store->context = context;
-	store->budget = budget;
+	store->memory = memory;
 	store->partition_count = partitions;
 	store->partitions = MemoryContextAllocZero(context, partitions * sizeof(RowPartition));
 	return store;
+}
+
+/* Notes how full the last chunk is, ahead of anything that looks at the chunks. */
+static void
+close_chunk(RowPartition *partition)
+{
+	RowChunk   *chunk;
+
+	if (partition->next == NULL)
+		return;
+	chunk = partition->chunks[partition->chunk_count - 1];
+	chunk->used = partition->next - chunk->data;
+	partition->bytes += chunk->used;
+	partition->next = partition->end = NULL;
 }
 
 static void
 free_chunks(RowStore *store, RowPartition *partition)
 {
 	for (int i = 0; i < partition->chunk_count; i++)
-	{
-		store->budget->used -= partition->chunks[i]->size;
-		pfree(partition->chunks[i]);
-	}
+		give_chunk(store->memory, partition->chunks[i]);
 	partition->chunk_count = 0;
 }
 
@@ -34,6 +110,7 @@ free_chunks(RowStore *store, RowPartition *partition)
 static void
 spill_partition(RowStore *store, RowPartition *partition)
 {
+	close_chunk(partition);
 	if (partition->chunk_count == 0)
 		return;
 	if (partition->file == NULL)
@@ -61,11 +138,10 @@ spill_partition(RowStore *store, RowPartition *partition)
 static RowChunk *
 add_chunk(RowStore *store, RowPartition *partition, Size size)
 {
-	RowChunk   *chunk = MemoryContextAlloc(store->context, offsetof(RowChunk, data) + size);
+	RowChunk   *chunk = take_chunk(store->memory, size);
 
 	chunk->used = 0;
 	chunk->size = size;
-	store->budget->used += size;
 	if (partition->chunk_count == partition->chunk_capacity)
 	{
 		partition->chunk_capacity = Max(16, 2 * partition->chunk_capacity);
@@ -77,34 +153,31 @@ add_chunk(RowStore *store, RowPartition *partition, Size size)
 	return chunk;
 }
 
-/*
- * Reserves a row of `size` bytes (with its StoredRow, which is filled in) for
- * the caller to write. Past the budget, the store's rows go to files first.
- */
-void *
-row_store_append(RowStore *store, int number, Size size)
+/* Starts a new chunk for a row of `size` bytes, after spilling where the budget is used up. */
+void
+row_store_make_room(RowStore *store, int number, Size size)
 {
 	RowPartition *partition = &store->partitions[number];
-	RowChunk   *chunk = partition->chunk_count > 0 ? partition->chunks[partition->chunk_count - 1] : NULL;
-	StoredRow  *row;
+	Size		chunk_size = Max(size, CHUNK_BYTES);
+	RowChunk   *chunk;
 
-	size = TYPEALIGN(8, size);
-	if (chunk == NULL || chunk->used + size > chunk->size)
+	close_chunk(partition);
+	if (store->memory->used + chunk_size > store->memory->limit)
 	{
-		Size		chunk_size = Max(size, CHUNK_BYTES);
-
-		if (store->budget->used + chunk_size > store->budget->limit)
-		{
-			for (int i = 0; i < store->partition_count; i++)
-				spill_partition(store, &store->partitions[i]);
-		}
-		chunk = add_chunk(store, partition, chunk_size);
+		for (int i = 0; i < store->partition_count; i++)
+			spill_partition(store, &store->partitions[i]);
 	}
-	row = (StoredRow *) (chunk->data + chunk->used);
-	row->size = size;
-	chunk->used += size;
-	partition->bytes += size;
-	return row;
+	chunk = add_chunk(store, partition, chunk_size);
+	partition->next = chunk->data;
+	partition->end = chunk->data + chunk_size;
+}
+
+/* The bytes of a partition's rows, in memory or not. */
+Size
+row_store_bytes(RowStore *store, int number)
+{
+	close_chunk(&store->partitions[number]);
+	return store->partitions[number].bytes;
 }
 
 static void
@@ -128,6 +201,7 @@ row_store_load(RowStore *store, int number)
 {
 	RowPartition *partition = &store->partitions[number];
 
+	close_chunk(partition);
 	rewind_file(partition);
 	for (; partition->file_chunks > 0; partition->file_chunks--)
 	{
@@ -136,7 +210,7 @@ row_store_load(RowStore *store, int number)
 
 		CHECK_FOR_INTERRUPTS();
 		read_exactly(partition->file, &used, sizeof(used));
-		chunk = add_chunk(store, partition, used);
+		chunk = add_chunk(store, partition, Max(used, CHUNK_BYTES));
 		read_exactly(partition->file, chunk->data, used);
 		chunk->used = used;
 	}
@@ -148,6 +222,7 @@ row_store_release(RowStore *store, int number)
 {
 	RowPartition *partition = &store->partitions[number];
 
+	close_chunk(partition);
 	free_chunks(store, partition);
 	if (partition->chunks != NULL)
 		pfree(partition->chunks);
@@ -171,6 +246,7 @@ row_cursor_open(RowCursor *cursor, RowStore *store, int number)
 {
 	memset(cursor, 0, sizeof(*cursor));
 	cursor->partition = &store->partitions[number];
+	close_chunk(cursor->partition);
 	rewind_file(cursor->partition);
 	if (cursor->partition->file_chunks > 0)
 	{

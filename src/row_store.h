@@ -9,12 +9,16 @@
 
 #include "storage/buffile.h"
 
-/* Bytes that several stores may use together. */
-typedef struct MemoryBudget
+/* Memory that several stores share: a budget, and a pool of chunks for what they append. */
+typedef struct RowMemory
 {
+	MemoryContext context;
 	Size		limit;
 	Size		used;
-} MemoryBudget;
+	struct RowChunk *free_chunks;
+	char	   *block_next;		/* chunks not yet used, of the latest block */
+	char	   *block_end;
+} RowMemory;
 
 /* Every row begins with its size; the link is for whoever reads the rows. */
 typedef struct StoredRow
@@ -25,6 +29,7 @@ typedef struct StoredRow
 
 typedef struct RowChunk
 {
+	struct RowChunk *next_free;
 	uint32		used;
 	uint32		size;
 	char		data[FLEXIBLE_ARRAY_MEMBER];
@@ -32,10 +37,12 @@ typedef struct RowChunk
 
 typedef struct RowPartition
 {
+	char	   *next;			/* where the next row goes, in the last chunk */
+	char	   *end;			/* of that chunk */
 	RowChunk  **chunks;
 	int			chunk_count;
 	int			chunk_capacity;
-	Size		bytes;			/* of all rows, in memory or not */
+	Size		bytes;			/* of all rows but those of the last chunk */
 	int			file_chunks;
 	BufFile    *file;
 } RowPartition;
@@ -43,7 +50,7 @@ typedef struct RowPartition
 typedef struct RowStore
 {
 	MemoryContext context;
-	MemoryBudget *budget;
+	RowMemory  *memory;
 	int			partition_count;
 	RowPartition *partitions;
 } RowStore;
@@ -62,14 +69,34 @@ typedef struct RowCursor
 #define CHUNK_UNITS 2032
 #define CHUNK_BYTES (CHUNK_UNITS * 8)
 
-extern RowStore *row_store_create(MemoryContext parent, MemoryBudget *budget, int partitions);
-extern void *row_store_append(RowStore *store, int partition, Size size);
+extern RowStore *row_store_create(MemoryContext parent, RowMemory *memory, int partitions);
+extern void row_store_make_room(RowStore *store, int partition, Size size);
+extern Size row_store_bytes(RowStore *store, int partition);
 extern void row_store_load(RowStore *store, int partition);
 extern void row_store_release(RowStore *store, int partition);
 extern void row_store_destroy(RowStore *store);
 
 extern void row_cursor_open(RowCursor *cursor, RowStore *store, int partition);
 extern void *row_cursor_next(RowCursor *cursor);
+
+/*
+ * Reserves a row of `size` bytes (with its StoredRow, whose size is filled in)
+ * for the caller to write. Past the budget, the store's rows go to files first.
+ */
+static inline void *
+row_store_append(RowStore *store, int number, Size size)
+{
+	RowPartition *partition = &store->partitions[number];
+	StoredRow  *row;
+
+	size = TYPEALIGN(8, size);
+	if (unlikely((Size) (partition->end - partition->next) < size))
+		row_store_make_room(store, number, size);
+	row = (StoredRow *) partition->next;
+	row->size = size;
+	partition->next += size;
+	return row;
+}
 
 /* The position of the row that row_cursor_next returned; the partition must be loaded. */
 static inline uint32
