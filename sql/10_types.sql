@@ -50,3 +50,26 @@ CREATE TYPE retention.write_report AS (
   group_deltas jsonb
 );
 COMMENT ON TYPE retention.write_report IS 'What a refresh wrote; see the columns of refresh_log.';
+
+CREATE TYPE retention.customer_change AS (
+  customer_id                 text,
+  orders                      bigint,
+  purchase_days               integer,
+  first_order_at              timestamptz,
+  last_order_at               timestamptz,
+  revenue                     numeric,
+  repeat_value                numeric,
+  average_order_value         numeric,
+  average_days_between_orders double precision,
+  days_between_orders_sd      double precision,
+  r                           smallint,
+  f                           smallint,
+  m                           smallint,
+  rfm_group                   text,
+  previous_r                  smallint,
+  previous_f                  smallint,
+  previous_m                  smallint,
+  previous_rfm_group          text,
+  cause                       text
+);
+COMMENT ON TYPE retention.customer_change IS 'A customer who differs from what retention.customer has: the new facts and scores, the previous scores, and why they differ. orders is 0 for one to be removed.';

@@ -19,12 +19,7 @@ COMMENT ON FUNCTION retention._collect(text[], text[], boolean[], regclass, text
 
 CREATE OR REPLACE FUNCTION retention._collected(
     previous_frequency_bounds double precision[], previous_monetary_bounds double precision[], settings_changed boolean)
-  RETURNS TABLE (
-    customer_id text, orders bigint, purchase_days integer, first_order_at timestamptz, last_order_at timestamptz,
-    revenue numeric, repeat_value numeric, average_order_value numeric,
-    average_days_between_orders double precision, days_between_orders_sd double precision,
-    r smallint, f smallint, m smallint, rfm_group text,
-    previous_r smallint, previous_f smallint, previous_m smallint, previous_rfm_group text, cause text)
+  RETURNS SETOF retention.customer_change
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_collected';
 COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean) IS
@@ -259,15 +254,9 @@ COMMENT ON FUNCTION retention._crossing_spans(double precision[], date, date) IS
   'When those ordered last whose days since then pass a limit between two days.';
 
 CREATE OR REPLACE FUNCTION retention._clock_changes(settings retention.metric, last retention.population, as_of timestamptz)
-  RETURNS TABLE (
-    customer_id text, orders bigint, purchase_days integer, first_order_at timestamptz, last_order_at timestamptz,
-    revenue numeric, repeat_value numeric, average_order_value numeric,
-    average_days_between_orders double precision, days_between_orders_sd double precision,
-    r smallint, f smallint, m smallint, rfm_group text,
-    previous_r smallint, previous_f smallint, previous_m smallint, previous_rfm_group text, cause text)
+  RETURNS SETOF retention.customer_change
   LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
   zone text := settings.time_zone;
   today date := (as_of AT TIME ZONE zone)::date;
@@ -371,6 +360,10 @@ BEGIN
   PERFORM retention._lock_metric(metric);
   settings := retention._require_metric(metric);
   last := retention._last_refresh(metric);
+  IF as_of = pg_catalog.now() THEN
+    -- A transaction that began before one which has refreshed meanwhile is no older than that.
+    as_of := greatest(as_of, last.as_of);
+  END IF;
   PERFORM retention._check_refresh(settings, last, as_of);
   IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN
     path := 'clock';

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "aggregate.h"
 #include "amount.h"
 #include "zone_table.h"
 
@@ -42,16 +43,6 @@ reject_infinite_time(int64 at)
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("order time must be finite, not %s", TIMESTAMP_IS_NOBEGIN(at) ? "-infinity" : "infinity"),
 				 errhint("Leave such rows out, for example by a view's WHERE.")));
-}
-
-static MemoryContext
-aggregate_context(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "order_summary's support function called outside an aggregate");
-	return context;
 }
 
 static OrderSummary *

@@ -11,6 +11,7 @@
 #include "utils/array.h"
 #include "utils/memutils.h"
 
+#include "aggregate.h"
 #include "math/selection.h"
 #include "score_bounds.h"
 
@@ -24,16 +25,6 @@ typedef struct PercentileState
 } PercentileState;
 
 #define SERIALIZED_HEADER sizeof(PercentileState)
-
-static MemoryContext
-aggregate_context(FunctionCallInfo fcinfo)
-{
-	MemoryContext context;
-
-	if (!AggCheckCallContext(fcinfo, &context))
-		elog(ERROR, "percentile_bounds' support function called outside an aggregate");
-	return context;
-}
 
 /* Reads and checks the fractions, which are taken from the group's first row. */
 static PercentileState *
