@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION retention.order_summary_final(internal) RETURNS reten
 COMMENT ON FUNCTION retention.order_summary_final(internal) IS 'Final function of order_summary.';
 
 CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amount numeric) (
-  SFUNC = retention.order_summary_transition, STYPE = internal, SSPACE = 192,
+  SFUNC = retention.order_summary_transition, STYPE = internal, SSPACE = 256,
   FINALFUNC = retention.order_summary_final,
   COMBINEFUNC = retention.order_summary_combine,
   SERIALFUNC = retention.order_summary_serialize,
@@ -42,7 +42,7 @@ COMMENT ON AGGREGATE retention.order_summary(timestamptz, numeric) IS
   'Summarises one customer''s orders, with days of UTC. Rows with a null time or amount are ignored; NaN, infinity and infinite times are errors; amounts of zero and below change revenue only.';
 
 CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amount numeric, timezone text) (
-  SFUNC = retention.order_summary_transition, STYPE = internal, SSPACE = 192,
+  SFUNC = retention.order_summary_transition, STYPE = internal, SSPACE = 256,
   FINALFUNC = retention.order_summary_final,
   COMBINEFUNC = retention.order_summary_combine,
   SERIALFUNC = retention.order_summary_serialize,

@@ -101,15 +101,14 @@ chain_row(Builder *builder, RowPartition *partition, OrderRow *row, uint32 posit
 		 slot = (slot + 1) & (table->size - 1))
 	{
 		Chain	   *chain = &table->slots[slot];
-		OrderRow   *first;
+		OrderRow   *last;
 
 		if (chain->hash != row->hash)
 			continue;
-		first = row_at(partition, chain->first);
-		if (first->key_length == row->key_length &&
-			memcmp(first->key, row->key, row->key_length) == 0)
+		last = row_at(partition, chain->last);
+		if (last->key_length == row->key_length && memcmp(last->key, row->key, row->key_length) == 0)
 		{
-			((OrderRow *) row_at(partition, chain->last))->stored.next = position;
+			last->stored.next = position;
 			chain->last = position;
 			return;
 		}

@@ -17,7 +17,7 @@
 #include "zone_table.h"
 
 /* What is copied between processes ahead of the days. */
-#define SERIALIZED_HEADER offsetof(OrderSummary, days)
+#define SERIALIZED_HEADER sizeof(OrderSummary)
 
 /* The zone of the latest call, kept for the next. */
 typedef struct ZoneCache
@@ -165,6 +165,7 @@ retention_order_summary_deserialize(PG_FUNCTION_ARGS)
 		size != SERIALIZED_HEADER + summary->day_count * sizeof(int32_t))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 						errmsg("invalid order_summary state of %zu bytes", size)));
+	summary->days = NULL;
 	summary->day_capacity = SUMMARY_INLINE_DAYS;
 	if (summary->day_count > SUMMARY_INLINE_DAYS)
 	{
@@ -183,7 +184,7 @@ summary_finish(OrderSummary *summary, SummaryFacts *facts)
 	facts->orders = summary->orders;
 	facts->first_at = summary->first_at;
 	facts->last_at = summary->last_at;
-	facts->revenue = summary->revenue;
+	amount_check(summary_revenue(summary, &facts->revenue));
 	amount_check(summary_repeat_total(summary, &facts->repeat_total));
 	summary_rhythm(summary, &facts->rhythm);
 }

@@ -12,7 +12,7 @@ summary_reset(OrderSummary *summary)
 	int32_t    *days = summary->days;
 	int32_t		capacity = summary->day_capacity;
 
-	memset(summary, 0, offsetof(OrderSummary, inline_days));
+	memset(summary, 0, sizeof(*summary));
 	summary->days_sorted = true;
 	summary->days = days;
 	summary->day_capacity = days != NULL ? capacity : SUMMARY_INLINE_DAYS;
@@ -63,6 +63,7 @@ compact_days(OrderSummary *summary)
 			days[kept++] = days[i];
 	}
 	summary->day_count = kept;
+	summary->latest_day = days[kept - 1];
 	summary->days_sorted = true;
 }
 
@@ -86,28 +87,18 @@ make_room(OrderSummary *summary, const DayAllocator *allocator)
 	summary->days = days;
 }
 
+/* The latest day is kept apart: the usual next day needs no look at the others. */
 static void
 add_day(OrderSummary *summary, int32_t day, const DayAllocator *allocator)
 {
-	int32_t    *days = summary_days(summary);
-
-	if (summary->day_count > 0)
-	{
-		int32_t		last = days[summary->day_count - 1];
-
-		if (day == last)
-			return;
-		if (day < last)
-			summary->days_sorted = false;
-	}
+	if (summary->day_count > 0 && day == summary->latest_day)
+		return;
 	if (summary->day_count == summary->day_capacity)
-	{
 		make_room(summary, allocator);
-		days = summary_days(summary);
-		if (day <= days[summary->day_count - 1])
-			summary->days_sorted = false;
-	}
-	days[summary->day_count++] = day;
+	if (summary->day_count > 0 && day <= summary->latest_day)
+		summary->days_sorted = false;
+	summary_days(summary)[summary->day_count++] = day;
+	summary->latest_day = day;
 }
 
 /* Adds the value of orders on a day to the first day's, should it be the first. */
@@ -132,8 +123,7 @@ summary_add_order(OrderSummary *summary, int64_t at, int32_t day,
 				  const Decimal *amount, const DayAllocator *allocator)
 {
 	if (add_first_day_value(summary, day, amount) != MATH_OK ||
-		decimal_add(&summary->order_value, amount) != MATH_OK ||
-		decimal_add(&summary->revenue, amount) != MATH_OK)
+		decimal_add(&summary->order_value, amount) != MATH_OK)
 		return MATH_OVERFLOW;
 	if (summary->orders == 0 || at < summary->first_at)
 		summary->first_at = at;
@@ -148,7 +138,7 @@ summary_add_order(OrderSummary *summary, int64_t at, int32_t day,
 MathStatus
 summary_add_adjustment(OrderSummary *summary, const Decimal *amount)
 {
-	return decimal_add(&summary->revenue, amount);
+	return decimal_add(&summary->adjustments, amount);
 }
 
 /* Adds another summary of the same customer, which stays untouched. */
@@ -157,7 +147,7 @@ summary_merge(OrderSummary *into, const OrderSummary *from, const DayAllocator *
 {
 	const int32_t *days = from->days != NULL ? from->days : from->inline_days;
 
-	if (decimal_add(&into->revenue, &from->revenue) != MATH_OK)
+	if (decimal_add(&into->adjustments, &from->adjustments) != MATH_OK)
 		return MATH_OVERFLOW;
 	if (from->orders == 0)
 		return MATH_OK;
@@ -207,6 +197,14 @@ summary_rhythm(OrderSummary *summary, PurchaseRhythm *rhythm)
 	if (gaps > 1)
 		rhythm->gap_sd = sqrt((double) (gaps * squares - (int128_type) span * span) /
 							  ((double) gaps * (double) (gaps - 1)));
+}
+
+/* The sum of all amounts. */
+MathStatus
+summary_revenue(const OrderSummary *summary, Decimal *total)
+{
+	*total = summary->order_value;
+	return decimal_add(total, &summary->adjustments);
 }
 
 /* The value of the orders after the first purchase day: repeat_value times the repeat days. */

@@ -14,8 +14,12 @@
 
 #include "math/decimal.h"
 
-/* Most customers have few purchase days: these need no allocation. */
-#define SUMMARY_INLINE_DAYS 6
+/*
+ * Most customers have fewer purchase days than these, which need no memory of
+ * their own. They fill up the 256 bytes that PostgreSQL's allocator would give
+ * to a summary with none.
+ */
+#define SUMMARY_INLINE_DAYS 32
 
 /* How a summary gets memory: like realloc, never NULL. */
 typedef struct DayAllocator
@@ -24,20 +28,22 @@ typedef struct DayAllocator
 	void	   *context;
 } DayAllocator;
 
+/* What an order touches comes first: with a million customers each cache line counts. */
 typedef struct OrderSummary
 {
 	int64_t		orders;			/* orders with a positive amount */
 	int64_t		first_at;		/* of those, in microseconds */
 	int64_t		last_at;
-	Decimal		revenue;		/* of everything, refunds included */
-	Decimal		order_value;	/* of the orders alone */
-	Decimal		first_day_value;	/* of the orders on the first day */
+	Decimal		order_value;	/* of those */
 	int32_t		first_day;		/* local days since 2000-01-01 */
-	bool		days_sorted;	/* days ascend strictly */
+	int32_t		latest_day;		/* the last one in days */
 	int32_t		day_count;
 	int32_t		day_capacity;
 	int32_t    *days;			/* NULL while they fit inline */
+	bool		days_sorted;	/* days ascend strictly */
 	int32_t		inline_days[SUMMARY_INLINE_DAYS];
+	Decimal		first_day_value;	/* of the orders on the first day */
+	Decimal		adjustments;	/* amounts that are no orders, such as refunds */
 } OrderSummary;
 
 /* The columns of SQL's order_summary that need arithmetic, in days. */
@@ -56,6 +62,7 @@ extern MathStatus summary_add_adjustment(OrderSummary *summary, const Decimal *a
 extern MathStatus summary_merge(OrderSummary *into, const OrderSummary *from,
 								const DayAllocator *allocator);
 extern void summary_rhythm(OrderSummary *summary, PurchaseRhythm *rhythm);
+extern MathStatus summary_revenue(const OrderSummary *summary, Decimal *total);
 extern MathStatus summary_repeat_total(const OrderSummary *summary, Decimal *total);
 
 /* The distinct or yet unsorted purchase days. */
