@@ -56,6 +56,7 @@ store_as_of(char **newval, void **extra, TimestampTz value)
 	if (canonical == NULL || stored == NULL ||
 		timestamp2tm(value, NULL, &tm, &fsec, NULL, NULL) != 0)
 		return false;
+	tm.tm_isdst = 0;			/* below zero, the zone would be left out */
 	EncodeDateTime(&tm, fsec, true, 0, "UTC", USE_ISO_DATES, text);
 	strcpy(canonical, text);
 	guc_free(*newval);

@@ -19,13 +19,14 @@
 /* What is copied between processes ahead of the days. */
 #define SERIALIZED_HEADER sizeof(OrderSummary)
 
-/* The zone of the latest call, kept for the next. */
-typedef struct ZoneCache
+/* The zones named so far in a query, the latest first: every order may name another. */
+typedef struct NamedZone
 {
+	struct NamedZone *next;
 	Zone	   *zone;
 	int			length;
-	char		name[TZ_STRLEN_MAX + 1];
-} ZoneCache;
+	char		name[FLEXIBLE_ARRAY_MEMBER];
+} NamedZone;
 
 /* A DayAllocator's function, in the memory context given as its context. */
 void *
@@ -54,27 +55,51 @@ new_summary(MemoryContext context)
 	return summary;
 }
 
+static NamedZone *
+new_named_zone(MemoryContext context, const text *name)
+{
+	int			length = VARSIZE_ANY_EXHDR(name);
+	NamedZone  *named = MemoryContextAlloc(context, offsetof(NamedZone, name) + length);
+
+	named->zone = zone_table(text_to_cstring(name), context);
+	named->length = length;
+	memcpy(named->name, VARDATA_ANY(name), length);
+	return named;
+}
+
+/* The named zone, made when it is new, and moved to the head of the list. */
+static Zone *
+find_zone(FmgrInfo *function, const text *name)
+{
+	NamedZone  *head = function->fn_extra;
+	NamedZone  *named = head;
+	NamedZone  *before = NULL;
+
+	while (named != NULL && (named->length != VARSIZE_ANY_EXHDR(name) ||
+							 memcmp(named->name, VARDATA_ANY(name), named->length) != 0))
+	{
+		before = named;
+		named = named->next;
+	}
+	if (named == NULL)
+		named = new_named_zone(function->fn_mcxt, name);
+	else if (before != NULL)
+		before->next = named->next;
+	if (named != head)
+		named->next = head;
+	function->fn_extra = named;
+	return named->zone;
+}
+
 /* The zone named by the fourth argument, UTC where the aggregate has none. */
 static Zone *
 argument_zone(FunctionCallInfo fcinfo)
 {
-	ZoneCache  *cache = fcinfo->flinfo->fn_extra;
-	text	   *name;
-
 	if (PG_NARGS() < 4)
 		return zone_utc();
 	if (PG_ARGISNULL(3))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("time zone must not be null")));
-	name = PG_GETARG_TEXT_PP(3);
-	if (cache != NULL && VARSIZE_ANY_EXHDR(name) == cache->length &&
-		memcmp(VARDATA_ANY(name), cache->name, cache->length) == 0)
-		return cache->zone;
-	if (cache == NULL)
-		cache = fcinfo->flinfo->fn_extra = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(ZoneCache));
-	cache->zone = zone_table(text_to_cstring(name), fcinfo->flinfo->fn_mcxt);
-	cache->length = Min(VARSIZE_ANY_EXHDR(name), TZ_STRLEN_MAX);
-	memcpy(cache->name, VARDATA_ANY(name), cache->length);
-	return cache->zone;
+	return find_zone(fcinfo->flinfo, PG_GETARG_TEXT_PP(3));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_summary_transition);

@@ -67,7 +67,7 @@ check_range(int64 customers, TimestampTz from, TimestampTz to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the simulation must end after it starts"),
-				 errdetail("It goes from %s to %s.", timestamptz_to_str(from),
+				 errdetail("It goes from %s to %s.", pstrdup(timestamptz_to_str(from)),
 						   pstrdup(timestamptz_to_str(to)))));
 }
 
@@ -103,7 +103,7 @@ retention_simulate_orders(PG_FUNCTION_ARGS)
 	TimestampTz from = PG_GETARG_TIMESTAMPTZ(ARGUMENT_FROM);
 	TimestampTz to = PG_GETARG_TIMESTAMPTZ(ARGUMENT_TO);
 	uint64		seed = (uint64) PG_GETARG_INT64(ARGUMENT_SEED);
-	double		days = (double) (to - from) / USECS_PER_DAY;
+	double		days = ((double) to - (double) from) / USECS_PER_DAY;
 	ShopParameters shop;
 	OrderWriter writer;
 
@@ -119,10 +119,12 @@ retention_simulate_orders(PG_FUNCTION_ARGS)
 		ShopCustomer customer;
 		ShopOrder	order;
 
-		CHECK_FOR_INTERRUPTS();
 		shop_customer(&customer, &shop, seed, number, days);
 		while (shop_next_order(&customer, days, &order))
+		{
+			CHECK_FOR_INTERRUPTS();
 			write_order(&writer, number, &order);
+		}
 	}
 	return (Datum) 0;
 }

@@ -2,7 +2,9 @@
 #include "zone_table.h"
 
 #include "datatype/timestamp.h"
+#include "parser/scansup.h"
 #include "pgtime.h"
+#include "utils/datetime.h"
 #include "utils/memutils.h"
 
 #define UNIX_TO_POSTGRES_SECONDS \
@@ -26,17 +28,35 @@ offset_by_rules(const void *rules, int64_t at)
 	return pg_localtime(&seconds, rules)->tm_gmtoff * USECS_PER_SEC;
 }
 
+/*
+ * Whether AT TIME ZONE takes the name for an abbreviation that differs from the
+ * zone of that name: CET is one hour ahead of UTC there, in summer too.
+ */
+static bool
+is_ambiguous(const char *name, const pg_tz *rules)
+{
+	char	   *lower = downcase_truncate_identifier(name, strlen(name), false);
+	int			kind;
+	int			offset;
+	long		fixed_offset;
+	pg_tz	   *abbreviated;
+
+	kind = decode_zone_abbreviation(lower, &offset, &abbreviated);
+	return (kind == TZ || kind == DTZ || kind == DYNTZ) &&
+		(kind == DYNTZ || !pg_get_timezone_offset(rules, &fixed_offset) || fixed_offset != offset);
+}
+
 /* Finds a zone by name, or raises an error. */
 static pg_tz *
 find_rules(const char *name)
 {
 	pg_tz	   *rules = pg_tzset(name);
 
-	if (rules == NULL || !pg_tz_acceptable(rules))
+	if (rules == NULL || !pg_tz_acceptable(rules) || is_ambiguous(name, rules))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" not recognized", name),
-				 errhint("Names such as Europe/Warsaw are listed in pg_timezone_names.")));
+				 errhint("Use a name such as Europe/Warsaw, as listed in pg_timezone_names, and no abbreviation.")));
 	return rules;
 }
 

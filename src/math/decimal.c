@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* numeric's division gives at least this many significant digits. */
+/* numeric's division gives at least this many significant digits, in at most so many decimals. */
 #define MIN_SIGNIFICANT_DIGITS 16
+#define MAX_DISPLAY_SCALE 1000
 
 /* Integers up to here, and powers of ten up to 10^22, are exact as doubles. */
 #define MAX_EXACT_DOUBLE ((int128_type) 1 << 53)
@@ -144,6 +145,8 @@ quotient_scale(const Decimal *dividend, int64_t divisor)
 		(weight1 - weight2 - (digit1 <= digit2 ? 1 : 0)) * DECIMAL_BASE_DIGITS;
 	if (scale < dividend->display_scale)
 		scale = dividend->display_scale;
+	if (scale > MAX_DISPLAY_SCALE)
+		scale = MAX_DISPLAY_SCALE;
 	return scale < 0 ? 0 : scale;
 }
 
@@ -187,7 +190,7 @@ decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient)
 	rounded = (int128_type) divide_rounded(magnitude(numerator), (uint128_type) denominator);
 	if (multiply_by_power(&rounded, stored - shown) != MATH_OK)
 		return MATH_OVERFLOW;
-	quotient->mantissa = numerator < 0 ? -rounded : rounded;
+	quotient->mantissa = numerator < 0 ? (int128_type) -(uint128_type) rounded : rounded;
 	quotient->scale = stored;
 	quotient->display_scale = shown;
 	return MATH_OK;

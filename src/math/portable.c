@@ -57,12 +57,14 @@ portable_log(double x)
 double
 portable_exp(double x)
 {
-	double		k = (double) (int) (x / 6.93147180559945286227e-01 + (x < 0 ? -0.5 : 0.5));
-	double		rest = (x - k * LN2_HIGH) - k * LN2_LOW;
-	double		sum = 1;
+	double		k,
+				rest,
+				sum = 1;
 
 	if (x < -700)
 		return 0;
+	k = (double) (int) (x / 6.93147180559945286227e-01 + (x < 0 ? -0.5 : 0.5));
+	rest = (x - k * LN2_HIGH) - k * LN2_LOW;
 	for (int n = 14; n >= 1; n--)
 		sum = 1 + sum * rest / n;
 	return sum * power_of_two((int) k);

@@ -23,12 +23,12 @@ random_seed(RandomStream *stream, uint64_t seed, uint64_t substream)
 	stream->state = mix(mix(seed + GOLDEN_GAMMA) ^ (substream * GOLDEN_GAMMA + 1));
 }
 
-/* Uniform on the open interval (0, 1), in steps of 2^-53. */
+/* Uniform on the open interval (0, 1): (k + 1/2) 2^-52, which is exact. */
 double
 random_uniform(RandomStream *stream)
 {
 	stream->state += GOLDEN_GAMMA;
-	return ((double) (mix(stream->state) >> 11) + 0.5) * 0x1p-53;
+	return ((double) (mix(stream->state) >> 12) + 0.5) * 0x1p-52;
 }
 
 /* Exponential with the given rate. */

@@ -144,7 +144,7 @@ find_next_above(SelectionSource *source, const RankSearch *searches, int count,
 			{
 				if (block[j] > found && (!bounds[i].present || block[j] < bounds[i].value))
 				{
-					bounds[i].value = block[j];
+					bounds[i].value = block[j] + 0.0;	/* never -0 */
 					bounds[i].present = true;
 				}
 			}
