@@ -153,7 +153,7 @@ DECLARE
   found_metric retention.metric;
 BEGIN
   SELECT * INTO found_metric FROM retention.metric e WHERE e.metric = _require_metric.metric;
-  PERFORM retention._reject_unless(FOUND, format('metric "%s" does not exist', metric),
+  PERFORM retention._reject_unless(FOUND, format('metric %s does not exist', coalesce('"' || metric || '"', 'null')),
     'add_metric or add_source makes it; retention.metric lists those there are.', 'undefined_object');
   RETURN found_metric;
 END
@@ -312,7 +312,7 @@ BEGIN
     format('%s is already a source of %ss for metric "%s"', relation, kind, metric),
     'drop_source removes it.', 'duplicate_object');
   PERFORM retention._reject_unless(
-    kind <> 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
+    kind IS DISTINCT FROM 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
     format('metric "%s" has no orders that %s could refund', metric, relation),
     'Add the source of its orders first.', 'object_not_in_prerequisite_state');
   IF metric = 'orders' AND NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = 'orders') THEN
@@ -333,7 +333,7 @@ CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
 AS $$
 BEGIN
   DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
-  PERFORM retention._reject_unless(FOUND, format('source %s does not exist', source_id),
+  PERFORM retention._reject_unless(FOUND, format('source %s does not exist', coalesce(source_id::text, 'null')),
     'retention.source lists those there are.', 'undefined_object');
 END
 $$;

@@ -84,7 +84,11 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
 AS $$
   SELECT md5(concat_ws('|', metric,
     retention._groups(metric),
-    (SELECT array_agg((s.source_id, s.relation::oid, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
+    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id,
+                       -- Another column under the old name would not show in the relation's fingerprint.
+                       (SELECT array_agg((a.attname, a.attnum)::text ORDER BY a.attname) FROM pg_attribute a
+                        WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped
+                          AND a.attname IN (s.customer_id, s.ordered_at, s.amount, s.order_id)))::text ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
@@ -107,6 +111,9 @@ CREATE OR REPLACE FUNCTION retention._read_metric(
     settings retention.metric, as_of timestamptz, state regclass, published retention.population)
   RETURNS retention.collection_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- Keys are read as text, which must not depend on the session.
+  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex
+  SET TimeZone = 'UTC'
 AS $$
 DECLARE
   frozen boolean := settings.thresholds = 'frozen';
@@ -121,9 +128,11 @@ BEGIN
            sources.queries, sources.relations, sources.refunds, state, settings.metric,
            as_of, retention._history_start(settings, as_of), settings.time_zone, settings.recency_limits,
            settings.frequency_percentiles,
-           coalesce(settings.frequency_values, CASE WHEN frozen THEN published.frequency_bounds END),
+           coalesce(settings.frequency_values, CASE WHEN frozen
+             AND cardinality(published.frequency_bounds) = cardinality(settings.frequency_percentiles) THEN published.frequency_bounds END),
            settings.monetary_percentiles,
-           coalesce(settings.monetary_values, CASE WHEN frozen THEN published.monetary_bounds END),
+           coalesce(settings.monetary_values, CASE WHEN frozen
+             AND cardinality(published.monetary_bounds) = cardinality(settings.monetary_percentiles) THEN published.monetary_bounds END),
            retention._groups(settings)) AS collected;
   RETURN report;
 END

@@ -75,6 +75,7 @@ BEGIN
   PERFORM retention._check_refresh(settings, NULL, "from");
   PERFORM retention._reject_unless("from" < first.as_of,
     format('history of metric "%s" is recorded from %s on: nothing to backfill from %s', metric, first.as_of, "from"));
+  PERFORM retention._reject_unless("from" <= coalesce("to", "from"), format('the history to backfill ends on %s, before %s', "to", "from"));
   PERFORM retention._reject_unless("from" + step > "from", format('step must be longer than %s', step));
   -- Steps in the calendar of the metric's zone.
   SELECT array_agg(past AT TIME ZONE settings.time_zone ORDER BY past) INTO moments
@@ -91,7 +92,8 @@ BEGIN
     SET previous_rfm_group = s.previous_rfm_group, rfm_group_changed_at = s.rfm_group_changed_at
     FROM pg_temp.retention_backfill s
     WHERE c.metric = settings.metric AND c.customer_id = s.customer_id AND c.rfm_group = s.rfm_group
-      AND c.previous_rfm_group IS NULL AND c.rfm_group_changed_at = first.as_of AND s.rfm_group_changed_at < first.as_of;
+      AND c.previous_rfm_group IS NULL AND c.rfm_group_changed_at = first.as_of
+      AND (s.previous_rfm_group IS NOT NULL OR s.rfm_group_changed_at < first.as_of);
   DROP TABLE pg_temp.retention_backfill;
   RETURN moves;
 END

@@ -1,15 +1,24 @@
 -- Roles: who may read, run and configure.
 
+CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN CASE
+    WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access') THEN 3
+    WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh') THEN 1
+    WHEN routine IN ('refresh', 'backfill_history', 'customer_at') OR left(routine, 1) = '_' THEN 2
+    ELSE 1
+  END;
+COMMENT ON FUNCTION retention._access_level(name) IS 'Who may call a routine: 1 whoever may use the schema, 2 operators, 3 admins.';
+
 CREATE OR REPLACE FUNCTION retention.grant_access(role regrole, level text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  levels CONSTANT text[] := '{analyst,operator,admin}';
-  rank integer := array_position(levels, level);
+  rank integer := array_position('{analyst,operator,admin}', level);
   statement text;
 BEGIN
   PERFORM retention._reject_unless(rank IS NOT NULL,
-    format('access level "%s" does not exist', level), 'The levels are analyst, operator and admin.');
+    format('access level %s does not exist', coalesce('"' || level || '"', 'null')), 'The levels are analyst, operator and admin.');
   FOR statement IN
     SELECT format(given.grants, role)
     FROM (VALUES
@@ -17,11 +26,13 @@ BEGIN
       (1, 'GRANT SELECT ON ALL TABLES IN SCHEMA retention TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log TO %s'),
       (2, 'GRANT UPDATE (fingerprint) ON retention.source TO %s'),
-      (2, 'GRANT USAGE ON ALL SEQUENCES IN SCHEMA retention TO %s'),
-      (2, 'GRANT EXECUTE ON ALL ROUTINES IN SCHEMA retention TO %s'),
       (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell TO %s')
     ) AS given (needs, grants)
     WHERE given.needs <= rank
+    UNION ALL
+    SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s', oid::regprocedure, role)
+    FROM pg_proc
+    WHERE pronamespace = 'retention'::regnamespace AND retention._access_level(proname) BETWEEN 2 AND rank
   LOOP
     EXECUTE statement;
   END LOOP;

@@ -6,12 +6,8 @@ DECLARE
   routine regprocedure;
 BEGIN
   FOR routine IN
-    SELECT oid::regprocedure FROM pg_proc
-    WHERE pronamespace = 'retention'::regnamespace
-      AND (left(proname, 1) = '_'
-           OR proname IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source',
-                          'refresh', 'backfill_history', 'customer_at', 'grant_access'))
-      AND proname NOT IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh')
+    SELECT oid FROM pg_proc
+    WHERE pronamespace = 'retention'::regnamespace AND retention._access_level(proname) > 1
   LOOP
     EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
   END LOOP;

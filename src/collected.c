@@ -13,6 +13,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -278,12 +279,39 @@ check_columns(Relation relation)
 						errmsg("\"%s\" does not have the columns of retention.customer", RelationGetRelationName(relation))));
 }
 
-/* Opens the table to load, in a mode that keeps other writers out. NULL where it is not empty. */
+/*
+ * Locks a table and its indexes as rebuilding them needs, without waiting:
+ * whoever reads the table, or loads it for another metric, might be waiting
+ * for us.
+ */
+static Relation
+lock_at_once(Oid relation_id)
+{
+	Relation	relation;
+	List	   *indexes;
+	ListCell   *cell;
+	bool		locked = true;
+
+	if (!ConditionalLockRelationOid(relation_id, ShareRowExclusiveLock))
+		return NULL;
+	relation = table_open(relation_id, NoLock);
+	indexes = RelationGetIndexList(relation);
+	foreach(cell, indexes)
+		locked = locked && ConditionalLockRelationOid(lfirst_oid(cell), AccessExclusiveLock);
+	if (locked)
+		return relation;
+	table_close(relation, NoLock);
+	return NULL;
+}
+
+/* Opens the table to load. NULL where it is not empty, or in use. */
 static Relation
 open_empty(Oid relation_id)
 {
-	Relation	relation = table_open(relation_id, ShareRowExclusiveLock);
+	Relation	relation = lock_at_once(relation_id);
 
+	if (relation == NULL)
+		return NULL;
 	if (pg_class_aclcheck(relation_id, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(relation));
 	check_columns(relation);
@@ -299,7 +327,7 @@ PG_FUNCTION_INFO_V1(retention_load);
  * _load(state regclass, metric text, as_of timestamptz) -> bigint: writes the
  * pending collection into a table like retention.customer that has no pages
  * yet, then builds its indexes. NULL, and nothing done, where the table is not
- * empty. Needs the right to insert.
+ * empty or in use. Needs the right to insert.
  */
 Datum
 retention_load(PG_FUNCTION_ARGS)

@@ -35,6 +35,13 @@ extern void InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags);
 #define get_hash_memory_limit() ((Size) get_hash_mem() * 1024)
 #endif
 
+/* Generated columns that are not stored exist from 18 on. */
+#if PG_VERSION_NUM >= 180000
+#define has_virtual_columns(type) ((type)->constr != NULL && (type)->constr->has_generated_virtual)
+#else
+#define has_virtual_columns(type) false
+#endif
+
 /* REINDEX's statement is passed along from 17 on. */
 #if PG_VERSION_NUM >= 170000
 #define rebuild_indexes(relation) reindex_relation(NULL, relation, 0, &(ReindexParams){0})

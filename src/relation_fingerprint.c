@@ -46,13 +46,16 @@ latest_mark(Relation relation)
 	return latest;
 }
 
-/* Only a permanent table's map is logged, and row security may hide rows by who asks. */
+/*
+ * Only a permanent table's map is logged; row security may hide rows by who
+ * asks, and a virtual column may be redefined without a change to any row.
+ */
 static bool
 can_vouch(Relation relation)
 {
 	char		kind = relation->rd_rel->relkind;
 
-	if (relation->rd_rel->relrowsecurity)
+	if (relation->rd_rel->relrowsecurity || has_virtual_columns(RelationGetDescr(relation)))
 		return false;
 	if (kind == RELKIND_PARTITIONED_TABLE)
 		return true;
