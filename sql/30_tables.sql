@@ -65,7 +65,8 @@ COMMENT ON COLUMN retention.metric.thresholds IS 'moving: percentiles are taken 
 
 CREATE TABLE retention.source (
   source_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  metric      text NOT NULL REFERENCES retention.metric ON UPDATE CASCADE ON DELETE CASCADE,
+  -- No foreign key: a parallel restore loads the extension's tables in any order.
+  metric      text NOT NULL,
   relation    regclass NOT NULL,
   kind        text NOT NULL,
   customer_id name NOT NULL,

@@ -79,6 +79,8 @@ AS $$
 DECLARE
   levels record;
 BEGIN
+  PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
+    format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
   SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
          coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
@@ -106,6 +108,16 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._check_metric() IS 'Trigger: checks every setting of a metric as a whole.';
+
+CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM retention.source s WHERE s.metric = OLD.metric;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._drop_sources() IS 'Trigger: a metric''s sources go with it.';
 
 CREATE OR REPLACE FUNCTION retention._default_limits(levels integer) RETURNS double precision[]
   LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -4,6 +4,10 @@ CREATE TRIGGER check_metric BEFORE INSERT OR UPDATE ON retention.metric
   FOR EACH ROW EXECUTE FUNCTION retention._check_metric();
 COMMENT ON TRIGGER check_metric ON retention.metric IS 'Rejects settings that cannot be scored by.';
 
+CREATE TRIGGER drop_sources AFTER DELETE ON retention.metric
+  FOR EACH ROW EXECUTE FUNCTION retention._drop_sources();
+COMMENT ON TRIGGER drop_sources ON retention.metric IS 'Removes a dropped metric''s sources.';
+
 CREATE TRIGGER check_source BEFORE INSERT OR UPDATE OF relation, kind, customer_id, ordered_at, amount, order_id ON retention.source
   FOR EACH ROW EXECUTE FUNCTION retention._check_source();
 COMMENT ON TRIGGER check_source ON retention.source IS 'Rejects relations and columns that cannot be read.';

@@ -35,7 +35,7 @@ amount_overflow(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			 errmsg("amounts need more than 38 digits"),
-			 errdetail("A customer's amounts are added exactly, in up to 38 digits including decimals."),
+			 errdetail("A customer's amounts are added exactly, in up to 38 digits, of which decimals take a multiple of four."),
 			 errhint("Round the amounts to the currency's decimals, as in amount::numeric(20, 4).")));
 }
 

@@ -115,6 +115,7 @@ retention_order_summary_transition(PG_FUNCTION_ARGS)
 	MemoryContext context = aggregate_context(fcinfo);
 	DayAllocator allocator = {summary_reallocate, context};
 	OrderSummary *summary = PG_ARGISNULL(0) ? NULL : (OrderSummary *) PG_GETARG_POINTER(0);
+	Zone	   *zone = argument_zone(fcinfo);
 	int64		at;
 	Decimal		amount;
 
@@ -130,7 +131,7 @@ retention_order_summary_transition(PG_FUNCTION_ARGS)
 	reject_infinite_time(at);
 	amount_read(PG_GETARG_DATUM(2), &amount);
 	if (amount.mantissa > 0)
-		amount_check(summary_add_order(summary, at, zone_day(argument_zone(fcinfo), at), &amount, &allocator));
+		amount_check(summary_add_order(summary, at, zone_day(zone, at), &amount, &allocator));
 	else
 		amount_check(summary_add_adjustment(summary, &amount));
 	PG_RETURN_POINTER(summary);

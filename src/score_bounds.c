@@ -12,7 +12,7 @@ void
 reject_nan(double value)
 {
 	if (isnan(value))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a value to score must not be NaN")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("values and bounds to compare must not be NaN")));
 }
 
 static void

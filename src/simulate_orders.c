@@ -51,7 +51,7 @@ read_parameters(FunctionCallInfo fcinfo, ShopParameters *shop)
 		if (!(value > 0) || isinf(value))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("parameter %s must be above zero, not %g", names[i], value)));
+					 errmsg("parameter %s must be finite and above zero, not %g", names[i], value)));
 		*targets[i] = value;
 	}
 }

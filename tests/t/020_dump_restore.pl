@@ -1,0 +1,108 @@
+# pg_dump and restore keep settings, edited cells, customers and history; DROP EXTENSION leaves nothing.
+
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\nautovacuum = off");
+$node->start;
+$node->safe_psql('postgres', 'CREATE DATABASE shop');
+
+sub shop { return $node->safe_psql('shop', shift); }
+sub copy { return $node->safe_psql('copy', shift); }
+
+shop(<<'SQL');
+CREATE EXTENSION retention;
+CREATE SCHEMA "My shop";
+CREATE TABLE "My shop".orders (customer_id bigint, ordered_at timestamptz, amount numeric, order_id bigint);
+CREATE TABLE public.refunds (customer_id bigint, ordered_at timestamptz, amount numeric, order_id bigint);
+INSERT INTO "My shop".orders SELECT customer_id, ordered_at, amount, order_id
+  FROM retention.simulate_orders(500, '2022-01-01', '2024-01-01', 5);
+INSERT INTO refunds SELECT customer_id, ordered_at + interval '1 day', amount, order_id FROM "My shop".orders WHERE order_id % 10 = 0;
+CREATE VIEW "My shop"."all orders" AS SELECT * FROM "My shop".orders;
+CREATE MATERIALIZED VIEW "My shop".by_matview AS SELECT * FROM "My shop".orders WHERE customer_id < 100;
+CREATE VIEW at_risk_champions AS SELECT customer_id FROM retention.champions;
+SELECT retention.add_source('"My shop".orders', order_id => 'order_id'),
+       retention.add_source('refunds', order_id => 'order_id', kind => 'refund');
+SELECT retention.alter_metric('orders', time_zone => 'Europe/Warsaw');
+UPDATE retention.rfm_cell SET rfm_group = 'Big fish' WHERE scheme = 'standard' AND (r, f, m) = (3, 3, 3);
+INSERT INTO retention.rfm_cell (scheme, r, f, m, rfm_group) SELECT 'own', r, 1, 1, 'Group ' || r FROM generate_series(1, 4) r;
+SELECT retention.add_metric('own', scheme => 'own', recency_limits => '{300,200,100}', history => '18 months'),
+       retention.add_source('"My shop"."all orders"', metric => 'own'), retention.add_source('"My shop".by_matview', metric => 'own');
+CALL retention.refresh(as_of => '2023-10-01');
+CALL retention.refresh(as_of => '2023-11-01');
+CALL retention.refresh(as_of => '2023-12-01');
+SELECT retention.backfill_history('orders', '2023-07-01');
+CALL retention.refresh('own', as_of => '2023-12-01');
+VACUUM;
+SQL
+
+my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell);
+my %columns = (source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
+
+# A table's rows as one checksum.
+sub contents
+{
+	my ($database, $table) = @_;
+	my $columns = $columns{$table} // '*';
+	return $node->safe_psql($database,
+		"SELECT count(*) || ' ' || md5(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\")) FROM (SELECT $columns FROM retention.$table) AS t");
+}
+
+sub restored_well
+{
+	my ($how) = @_;
+	foreach my $table (@tables)
+	{
+		is(contents('copy', $table), contents('shop', $table), "$how: retention.$table is as it was");
+	}
+	is(copy("SELECT rfm_group, builtin FROM retention.rfm_cell WHERE scheme = 'standard' AND (r, f, m) = (3, 3, 3)"),
+		'Big fish|f', "$how: the edited cell is kept");
+	is(copy("SELECT count(*) FROM retention.rfm_cell WHERE builtin"), '151', "$how: the others are as shipped");
+	is(copy('SELECT count(*) > 0 FROM at_risk_champions'), shop('SELECT count(*) > 0 FROM at_risk_champions'), "$how: views over ours work");
+}
+
+my $dump = $node->basedir . '/shop.sql';
+command_ok([ 'pg_dump', '-d', $node->connstr('shop'), '-f', $dump ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $dump ], 'restore by psql');
+restored_well('plain');
+
+# The refresh goes on where it was: ids continue, and nothing but time has passed.
+foreach my $database (qw(shop copy))
+{
+	$node->safe_psql($database, "CALL retention.refresh(as_of => '2024-01-01'); CALL retention.refresh('own', as_of => '2024-01-01')");
+}
+is(contents('copy', 'customer'), contents('shop', 'customer'), 'a refresh after the restore gives the same customers');
+is( copy("SELECT count(*), count(DISTINCT cause), min(cause) FROM retention.rfm_change WHERE changed_at = '2024-01-01' AND metric = 'own'"),
+	shop("SELECT count(*), count(DISTINCT cause), min(cause) FROM retention.rfm_change WHERE changed_at = '2024-01-01' AND metric = 'own'"),
+	'and the same moves with the same causes');
+is( copy("SELECT count(*) FROM retention.rfm_change WHERE cause = 'settings'"), '0', 'a restore is no change of settings');
+is( copy('SELECT bool_and(a.refresh_id > b.last) FROM retention.population a, (SELECT max(refresh_id) AS last FROM retention.population WHERE as_of < \'2024-01-01\' AND NOT backfilled) AS b WHERE a.as_of = \'2024-01-01\''),
+	't', 'numbers of refreshes go on');
+is( copy("SELECT path FROM retention.refresh_log WHERE as_of = '2024-01-01' AND metric = 'orders'"), 'rebuild', 'the first refresh reads the sources');
+copy(q{SELECT retention.add_source('"My shop".by_matview')});
+is(copy('SELECT count(DISTINCT source_id) = count(*) FROM retention.source'), 't', 'numbers of sources go on');
+
+# The custom format, in parallel, over an extension that is there already in part.
+$node->safe_psql('postgres', 'DROP DATABASE copy');
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('shop'), '-f', "$dump.custom" ], 'pg_dump -Fc');
+command_ok([ 'pg_restore', '-j', '2', '-e', '-d', $node->connstr('copy'), "$dump.custom" ], 'pg_restore -j2');
+restored_well('custom');
+
+# Gone as a whole.
+copy('DROP EXTENSION retention CASCADE');
+is( copy("SELECT count(*) FROM pg_namespace WHERE nspname = 'retention'"), '0', 'DROP EXTENSION leaves no schema');
+is( copy("SELECT count(*) FROM pg_proc WHERE probin LIKE '%retention%' OR prosrc LIKE '%retention.%'"), '0', 'nor functions');
+is( copy("SELECT count(*) FROM pg_class WHERE relname LIKE 'retention%' OR relname = 'rfm_cell'"), '0', 'nor tables');
+is( copy('SELECT count(*) FROM "My shop".orders'), shop('SELECT count(*) FROM "My shop".orders'), 'and the shop is as it was');
+copy('CREATE EXTENSION retention');
+is(copy('SELECT count(*) FROM retention.metric'), '0', 'it can be made anew');
+
+$node->stop;
+done_testing();
