@@ -9,7 +9,8 @@ CREATE TEMPORARY VIEW member AS
   SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'retention'
   WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e';
 
-SELECT classid::regclass AS catalog, count(*) FROM member GROUP BY classid ORDER BY classid::regclass::text COLLATE "C";
+-- From 17 on row types are members too.
+SELECT classid::regclass AS catalog, count(*) FROM member WHERE classid <> 'pg_type'::regclass GROUP BY classid ORDER BY classid::regclass::text COLLATE "C";
 
 -- Routines: kind, language, volatility, parallel label, strictness, whose rights, settings, and whether everybody may call it.
 SELECT format('%s%s', p.oid::regprocedure, CASE WHEN p.pronargdefaults > 0 THEN format(' [%s defaults]', p.pronargdefaults) END) AS routine,

@@ -138,7 +138,8 @@ SELECT 'random ' || g % 400, '2024-01-01'::timestamptz + (g % 53) * interval '7 
          / power(10::numeric, abs(hashint8(g + 30000) % 10))
 FROM generate_series(1, 3000) AS g;
 UPDATE placed SET amount = round(amount, abs(hashint8(length(amount::text)) % 9)) WHERE customer LIKE 'random%';
-SELECT * FROM differences('UTC', 'Asia/Tokyo');
+-- with_sd depends on the version's numeric power.
+SELECT zone, customers, missing, extra FROM differences('UTC', 'Asia/Tokyo');
 
 -- Amounts are stored at odd addresses, and with the long header or the short one.
 CREATE TABLE stored (flag boolean, amount numeric, other boolean, amount2 numeric);
