@@ -2,13 +2,14 @@ EXTENSION = retention
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" retention.control)
 MODULE_big = retention
 
-MATH = decimal summary zone selection portable random shop
+MATH = decimal summary zone selection portable random shop special observations fit model \
+	bgnbd mbgnbd beta_geometric alive paretonbd lomax gammagamma
 BINDINGS = pg_compat clock amount zone_table order_summary score_bounds percentile_bounds \
-	simulate_orders row_store order_reader customer_builder score_rules collect collected relation_fingerprint
+	simulate_orders model_value fit_aggregate predictions row_store order_reader customer_builder score_rules collect collected relation_fingerprint
 OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)
 
 # The order matters: an explicit list, concatenated into the install script.
-SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/20_toolkit.sql \
+SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/20_toolkit.sql sql/25_models.sql \
 	sql/30_tables.sql sql/40_configuration.sql sql/45_triggers.sql sql/50_refresh.sql \
 	sql/60_history.sql sql/70_views.sql sql/80_access.sql sql/90_privileges.sql
 

@@ -22,6 +22,32 @@ COMMENT ON COLUMN retention.order_summary.average_order_value IS 'revenue / orde
 COMMENT ON COLUMN retention.order_summary.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
 COMMENT ON COLUMN retention.order_summary.days_between_orders_sd IS 'Sample standard deviation of the days between purchase days; null for fewer than 3.';
 
+CREATE TYPE retention.model AS (
+  kind            text,
+  parameters      double precision[],
+  names           text[],
+  standard_errors double precision[],
+  covariance      double precision[],
+  log_likelihood  double precision,
+  n               double precision,
+  iterations      integer,
+  converged       boolean,
+  gradient_norm   double precision,
+  penalty         double precision
+);
+COMMENT ON TYPE retention.model IS 'A purchase or spend model with its parameters: the result of fit and of make_model.';
+COMMENT ON COLUMN retention.model.kind IS 'bgnbd, mbgnbd, paretonbd (purchases) or gammagamma (spend).';
+COMMENT ON COLUMN retention.model.parameters IS 'r, alpha, a, b (bgnbd, mbgnbd); r, alpha, s, beta (paretonbd); p, q, v (gammagamma).';
+COMMENT ON COLUMN retention.model.names IS 'Names of the parameters.';
+COMMENT ON COLUMN retention.model.standard_errors IS 'Standard errors of the parameters; null where the likelihood does not tell.';
+COMMENT ON COLUMN retention.model.covariance IS 'Covariance matrix of the parameters, the inverse of the negative Hessian.';
+COMMENT ON COLUMN retention.model.log_likelihood IS 'Log-likelihood at the maximum, without constant terms such as x!.';
+COMMENT ON COLUMN retention.model.n IS 'Customers, or the sum of their weights.';
+COMMENT ON COLUMN retention.model.iterations IS 'Evaluations of the likelihood.';
+COMMENT ON COLUMN retention.model.converged IS 'Whether the maximum was found. If not, parameters are the best that were seen.';
+COMMENT ON COLUMN retention.model.gradient_norm IS 'Largest derivative of the log-likelihood by a parameter''s logarithm: near 0 at the maximum.';
+COMMENT ON COLUMN retention.model.penalty IS 'Weight of the prior: 0 for maximum likelihood.';
+
 -- Internal: what a refresh passes from step to step.
 CREATE TYPE retention.collection_report AS (
   rows_read                bigint,

@@ -19,15 +19,6 @@
 /* What is copied between processes ahead of the days. */
 #define SERIALIZED_HEADER sizeof(OrderSummary)
 
-/* The zones named so far in a query, the latest first: every order may name another. */
-typedef struct NamedZone
-{
-	struct NamedZone *next;
-	Zone	   *zone;
-	int			length;
-	char		name[FLEXIBLE_ARRAY_MEMBER];
-} NamedZone;
-
 /* A DayAllocator's function, in the memory context given as its context. */
 void *
 summary_reallocate(void *context, void *old, size_t size)
@@ -55,42 +46,6 @@ new_summary(MemoryContext context)
 	return summary;
 }
 
-static NamedZone *
-new_named_zone(MemoryContext context, const text *name)
-{
-	int			length = VARSIZE_ANY_EXHDR(name);
-	NamedZone  *named = MemoryContextAlloc(context, offsetof(NamedZone, name) + length);
-
-	named->zone = zone_table(text_to_cstring(name), context);
-	named->length = length;
-	memcpy(named->name, VARDATA_ANY(name), length);
-	return named;
-}
-
-/* The named zone, made when it is new, and moved to the head of the list. */
-static Zone *
-find_zone(FmgrInfo *function, const text *name)
-{
-	NamedZone  *head = function->fn_extra;
-	NamedZone  *named = head;
-	NamedZone  *before = NULL;
-
-	while (named != NULL && (named->length != VARSIZE_ANY_EXHDR(name) ||
-							 memcmp(named->name, VARDATA_ANY(name), named->length) != 0))
-	{
-		before = named;
-		named = named->next;
-	}
-	if (named == NULL)
-		named = new_named_zone(function->fn_mcxt, name);
-	else if (before != NULL)
-		before->next = named->next;
-	if (named != head)
-		named->next = head;
-	function->fn_extra = named;
-	return named->zone;
-}
-
 /* The zone named by the fourth argument, UTC where the aggregate has none. */
 static Zone *
 argument_zone(FunctionCallInfo fcinfo)
@@ -99,7 +54,7 @@ argument_zone(FunctionCallInfo fcinfo)
 		return zone_utc();
 	if (PG_ARGISNULL(3))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("time zone must not be null")));
-	return find_zone(fcinfo->flinfo, PG_GETARG_TEXT_PP(3));
+	return zone_named(fcinfo->flinfo, PG_GETARG_TEXT_PP(3));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_summary_transition);

@@ -10,6 +10,7 @@
 
 #include "amount.h"
 #include "math/shop.h"
+#include "model_value.h"
 
 enum
 {
@@ -17,7 +18,9 @@ enum
 	ARGUMENT_FROM,
 	ARGUMENT_TO,
 	ARGUMENT_SEED,
-	ARGUMENT_PARAMETERS			/* r, alpha, a, b, p, q, v */
+	ARGUMENT_PARAMETERS,		/* r, alpha, a, b, p, q, v */
+	ARGUMENT_PURCHASE = ARGUMENT_PARAMETERS,	/* or two models */
+	ARGUMENT_SPEND
 };
 
 enum
@@ -42,8 +45,8 @@ static void
 read_parameters(FunctionCallInfo fcinfo, ShopParameters *shop)
 {
 	static const char *const names[] = {"r", "alpha", "a", "b", "p", "q", "v"};
-	double	   *targets[] = {&shop->r, &shop->alpha, &shop->a, &shop->b, &shop->p, &shop->q, &shop->v};
 
+	shop->model = model_named("bgnbd", 5);
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
 		double		value = PG_GETARG_FLOAT8(ARGUMENT_PARAMETERS + i);
@@ -52,8 +55,20 @@ read_parameters(FunctionCallInfo fcinfo, ShopParameters *shop)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("parameter %s must be finite and above zero, not %g", names[i], value)));
-		*targets[i] = value;
+		*(i < shop->model->parameter_count ? &shop->purchase[i] : &shop->spend[i - shop->model->parameter_count]) = value;
 	}
+}
+
+static void
+read_models(FunctionCallInfo fcinfo, ShopParameters *shop)
+{
+	const ModelValue *purchase = model_argument(fcinfo, ARGUMENT_PURCHASE, MODEL_OF_PURCHASES);
+	const ModelValue *spend;
+
+	shop->model = purchase->model;
+	memcpy(shop->purchase, purchase->parameters, sizeof(shop->purchase));
+	spend = model_argument(fcinfo, ARGUMENT_SPEND, MODEL_OF_SPEND);
+	memcpy(shop->spend, spend->parameters, sizeof(shop->spend));
 }
 
 static void
@@ -89,26 +104,18 @@ write_order(OrderWriter *writer, int64 customer, const ShopOrder *order)
 	MemoryContextReset(writer->row_context);
 }
 
-PG_FUNCTION_INFO_V1(retention_simulate_orders);
-
-/*
- * simulate_orders(customers, from, to, seed, r, alpha, a, b, p, q, v) ->
- * (customer_id, order_id, ordered_at, amount): orders by customer and time, to
- * the second and the cent. The same arguments give the same rows everywhere.
- */
-Datum
-retention_simulate_orders(PG_FUNCTION_ARGS)
+/* Writes the orders of a shop into the set-returning function's result. */
+static void
+write_orders(FunctionCallInfo fcinfo, const ShopParameters *shop)
 {
 	int64		customers = PG_GETARG_INT64(ARGUMENT_CUSTOMERS);
 	TimestampTz from = PG_GETARG_TIMESTAMPTZ(ARGUMENT_FROM);
 	TimestampTz to = PG_GETARG_TIMESTAMPTZ(ARGUMENT_TO);
 	uint64		seed = (uint64) PG_GETARG_INT64(ARGUMENT_SEED);
 	double		days = ((double) to - (double) from) / USECS_PER_DAY;
-	ShopParameters shop;
 	OrderWriter writer;
 
 	check_range(customers, from, to);
-	read_parameters(fcinfo, &shop);
 	InitMaterializedSRF(fcinfo, 0);
 	writer.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	writer.from = from;
@@ -119,12 +126,41 @@ retention_simulate_orders(PG_FUNCTION_ARGS)
 		ShopCustomer customer;
 		ShopOrder	order;
 
-		shop_customer(&customer, &shop, seed, number, days);
+		shop_customer(&customer, shop, seed, number, days);
 		while (shop_next_order(&customer, days, &order))
 		{
 			CHECK_FOR_INTERRUPTS();
 			write_order(&writer, number, &order);
 		}
 	}
+}
+
+PG_FUNCTION_INFO_V1(retention_simulate_orders);
+
+/*
+ * simulate_orders(customers, from, to, seed, r, alpha, a, b, p, q, v) ->
+ * (customer_id, order_id, ordered_at, amount): orders by customer and time, to
+ * the second and the cent. The same arguments give the same rows everywhere.
+ */
+Datum
+retention_simulate_orders(PG_FUNCTION_ARGS)
+{
+	ShopParameters shop;
+
+	read_parameters(fcinfo, &shop);
+	write_orders(fcinfo, &shop);
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(retention_simulate_orders_of_models);
+
+/* simulate_orders(customers, from, to, seed, purchase model, spend model): the same, by any models. */
+Datum
+retention_simulate_orders_of_models(PG_FUNCTION_ARGS)
+{
+	ShopParameters shop;
+
+	read_models(fcinfo, &shop);
+	write_orders(fcinfo, &shop);
 	return (Datum) 0;
 }

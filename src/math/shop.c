@@ -13,11 +13,11 @@ shop_customer(ShopCustomer *customer, const ShopParameters *shop,
 			  uint64_t seed, int64_t number, double days)
 {
 	random_seed(&customer->stream, seed, (uint64_t) number);
-	customer->rate = random_gamma(&customer->stream, shop->r, shop->alpha);
-	customer->dropout = random_beta(&customer->stream, shop->a, shop->b);
-	customer->spend_rate = random_gamma(&customer->stream, shop->q, shop->v);
-	customer->p = shop->p;
+	shop->model->draw(shop->model, shop->purchase, &customer->stream, &customer->drawn);
+	customer->spend_rate = random_gamma(&customer->stream, shop->spend[1], shop->spend[2]);
+	customer->p = shop->spend[0];
 	customer->day = random_uniform(&customer->stream) * days;
+	customer->end = customer->day + customer->drawn.lifetime;
 	customer->repeat = false;
 }
 
@@ -31,10 +31,17 @@ draw_cents(ShopCustomer *customer)
 	return cents < 1 ? 1 : (int64_t) cents;
 }
 
-/*
- * Gives the customer's next order before the shop's last day; false when there
- * is none. A customer may leave after every order but the first.
- */
+/* Whether the customer, who has just bought, never does so again. */
+static bool
+leaves(ShopCustomer *customer)
+{
+	const DrawnCustomer *drawn = &customer->drawn;
+
+	return drawn->dropout > 0 && (customer->repeat || drawn->drops_at_once) &&
+		random_uniform(&customer->stream) < drawn->dropout;
+}
+
+/* Gives the customer's next order before the shop's last day; false when there is none. */
 bool
 shop_next_order(ShopCustomer *customer, double days, ShopOrder *order)
 {
@@ -42,10 +49,10 @@ shop_next_order(ShopCustomer *customer, double days, ShopOrder *order)
 		return false;
 	order->day = customer->day;
 	order->cents = draw_cents(customer);
-	if (customer->repeat && random_uniform(&customer->stream) < customer->dropout)
+	customer->day = leaves(customer) ? days :
+		customer->day + random_exponential(&customer->stream, customer->drawn.rate);
+	if (customer->day > customer->end)
 		customer->day = days;
-	else
-		customer->day += random_exponential(&customer->stream, customer->rate);
 	customer->repeat = true;
 	return true;
 }

@@ -1,30 +1,27 @@
-/* shop.h: a simulated shop, whose customers follow BG/NBD and whose amounts follow Gamma-Gamma. */
+/* shop.h: a simulated shop, whose customers follow a purchase model and whose amounts follow Gamma-Gamma. */
 #ifndef RETENTION_SHOP_H
 #define RETENTION_SHOP_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "math/model.h"
 #include "math/random.h"
 
-/* r, alpha (days), a, b: purchases (Fader, Hardie, Lee 2005). p, q, v: spend (Fader, Hardie 2013). */
+/* Models of math/model.h with their parameters: when customers buy, in days, and for how much (Gamma-Gamma's p, q, v). */
 typedef struct ShopParameters
 {
-	double		r;
-	double		alpha;
-	double		a;
-	double		b;
-	double		p;
-	double		q;
-	double		v;
+	const PurchaseModel *model;
+	double		purchase[MODEL_MAX_PARAMETERS];
+	double		spend[MODEL_MAX_PARAMETERS];
 } ShopParameters;
 
 /* A customer, drawn by shop_customer, whose orders shop_next_order gives in turn. */
 typedef struct ShopCustomer
 {
 	RandomStream stream;
-	double		rate;			/* orders a day while active */
-	double		dropout;		/* probability of leaving after a repeat order */
+	DrawnCustomer drawn;
+	double		end;			/* day at which the customer leaves in any case */
 	double		spend_rate;
 	double		p;
 	double		day;			/* of the next order, since the start of the simulation */

@@ -5,7 +5,9 @@
 typedef enum MathStatus
 {
 	MATH_OK,
-	MATH_OVERFLOW				/* a decimal needs more than 38 digits */
+	MATH_OVERFLOW,				/* a decimal needs more than 38 digits */
+	MATH_UNDEFINED,				/* a mean that does not exist */
+	MATH_TOO_MANY				/* more distinct values than fit the packed keys */
 } MathStatus;
 
 #endif

@@ -10,7 +10,13 @@
 #define CUSTOMERS 30000
 #define STEPS 400
 
-static const ShopParameters shop = {.r = 0.55, .alpha = 22, .a = 2, .b = 3, .p = 6.25, .q = 6, .v = 30};
+#define SHAPE 0.55
+#define RATE 22.0
+#define P 6.25
+#define Q 6.0
+#define V 30.0
+
+static ShopParameters shop = {.purchase = {SHAPE, RATE, 2, 3}, .spend = {P, Q, V}};
 
 /* What one customer did. */
 typedef struct History
@@ -66,7 +72,7 @@ check_independence(void)
 static double
 expected_given_dropout(double t, double p)
 {
-	return (1 - pow(shop.alpha / (shop.alpha + p * t), shop.r)) / p;
+	return (1 - pow(RATE / (RATE + p * t), SHAPE)) / p;
 }
 
 /* Its mean over p ~ beta(2, 3), whose density is 12 p (1-p)^2, and t uniform on 0..DAYS. */
@@ -89,10 +95,10 @@ expected_repeats(void)
 static double
 expected_once(void)
 {
-	double		one_less = 1 - shop.r;
+	double		one_less = 1 - SHAPE;
 
-	return pow(shop.alpha, shop.r) *
-		(pow(shop.alpha + DAYS, one_less) - pow(shop.alpha, one_less)) / (one_less * DAYS);
+	return pow(RATE, SHAPE) *
+		(pow(RATE + DAYS, one_less) - pow(RATE, one_less)) / (one_less * DAYS);
 }
 
 static void
@@ -129,7 +135,7 @@ check_expectations(void)
 	}
 	check_mean(once, once, expected_once());
 	check_mean(repeats, repeats_squared, expected_repeats());
-	check_mean(values, values_squared, 100 * shop.p * shop.v / (shop.q - 1));
+	check_mean(values, values_squared, 100 * P * V / (Q - 1));
 }
 
 /* The least and the largest amounts there are: a cent, and 10^15 of them. */
@@ -138,7 +144,7 @@ check_amounts(double v, int64_t expected)
 {
 	ShopParameters extreme = shop;
 
-	extreme.v = v;
+	extreme.spend[2] = v;
 	for (int64_t number = 1; number <= 100; number++)
 	{
 		ShopCustomer customer;
@@ -153,6 +159,7 @@ check_amounts(double v, int64_t expected)
 int
 main(void)
 {
+	shop.model = model_find("bgnbd", 5);
 	check_independence();
 	check_expectations();
 	check_amounts(1e-9, 1);

@@ -1,0 +1,35 @@
+/* host.h: what the pure functions ask of whoever calls them. */
+#ifndef RETENTION_HOST_H
+#define RETENTION_HOST_H
+
+#include <stddef.h>
+
+/*
+ * Memory and interruption. allocate never returns NULL (it may leave by
+ * longjmp instead); release takes back what allocate gave; check is called
+ * often during long computations and may leave by longjmp too. Either of the
+ * last two may be NULL.
+ */
+typedef struct MathHost
+{
+	void	   *(*allocate) (void *context, size_t size);
+	void		(*release) (void *context, void *memory);
+	void		(*check) (void *context);
+	void	   *context;
+} MathHost;
+
+static inline void
+host_check(const MathHost *host)
+{
+	if (host->check != NULL)
+		host->check(host->context);
+}
+
+static inline void
+host_release(const MathHost *host, void *memory)
+{
+	if (host->release != NULL && memory != NULL)
+		host->release(host->context, memory);
+}
+
+#endif

@@ -1,0 +1,150 @@
+/* model.c: the registry of models, and what follows for all of them alike; see model.h. */
+#include "math/model.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "math/special.h"
+
+/* Beyond this many times the discount's own time, e^-45, nothing counts. */
+#define DISCOUNT_REACH 45.0
+
+extern const PurchaseModel bgnbd;
+extern const PurchaseModel mbgnbd;
+extern const PurchaseModel paretonbd;
+extern const PurchaseModel gammagamma;
+
+/* Every model there is. */
+static const PurchaseModel *const registry[] = {
+	&bgnbd,
+	&mbgnbd,
+	&paretonbd,
+	&gammagamma
+};
+
+/* The model at an index from 0 on; NULL behind the last. */
+const PurchaseModel *
+model_at(int index)
+{
+	return index >= 0 && index < (int) (sizeof(registry) / sizeof(registry[0])) ? registry[index] : NULL;
+}
+
+/* The model of this name, which need not end with a zero byte; NULL where there is none. */
+const PurchaseModel *
+model_find(const char *name, int length)
+{
+	const PurchaseModel *model;
+
+	for (int i = 0; (model = model_at(i)) != NULL; i++)
+	{
+		if ((int) strlen(model->name) == length && memcmp(model->name, name, length) == 0)
+			return model;
+	}
+	return NULL;
+}
+
+static double
+within_one(double probability)
+{
+	return probability < 0 ? 0 : probability > 1 ? 1 : probability;
+}
+
+/* The probability that the customer has not left by the end of the history. */
+double
+model_p_alive(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history)
+{
+	return 1 / (1 + exp(model->dropout_log_odds(model, parameters, history)));
+}
+
+/* Expected purchases within the horizon after the history. */
+double
+model_expected_orders(const PurchaseModel *model, const double *parameters,
+					  const PurchaseHistory *history, double horizon)
+{
+	return model_p_alive(model, parameters, history) * model->expected_orders(model, parameters, history, horizon);
+}
+
+/* The probability of a purchase or more within the horizon after the history. */
+double
+model_order_probability(const PurchaseModel *model, const double *parameters,
+						const PurchaseHistory *history, double horizon)
+{
+	return within_one(model_p_alive(model, parameters, history) *
+					  model->order_probability(model, parameters, history, horizon));
+}
+
+/* The probabilities of 0..most purchases within the horizon after the history. */
+void
+model_order_distribution(const PurchaseModel *model, const double *parameters,
+						 const PurchaseHistory *history, double horizon, int most, double *probabilities)
+{
+	double		alive = model_p_alive(model, parameters, history);
+
+	model->order_distribution(model, parameters, history, horizon, most, probabilities);
+	for (int k = 0; k <= most; k++)
+		probabilities[k] = within_one(alive * probabilities[k] + (k == 0 ? 1 - alive : 0));
+}
+
+/*
+ * The quantile, 0 <= quantile < 1, of the time from the history's end to the next purchase of a customer
+ * who stays alive. A gamma rate makes it Lomax distributed: P(later than t) = (1 + t / (alpha + T))^-(r + x).
+ */
+double
+model_next_order(const double *parameters, const PurchaseHistory *history, double quantile)
+{
+	double		time = (parameters[1] + history->t) * expm1(-log1p(-quantile) / (parameters[0] + history->x));
+
+	return time < DBL_MAX ? time : DBL_MAX;
+}
+
+/*
+ * Integral of rate e^(-rate t) times the expected purchases until t, over 0..horizon: by panels in
+ * u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see alive.c).
+ */
+static double
+discounted_integral(const PurchaseModel *model, const double *parameters,
+					const PurchaseHistory *history, double horizon, double rate)
+{
+	double		scale = parameters[1] + history->t;
+	double		end = log1p(horizon / scale);
+	double		sum = 0;
+
+	for (double u = 0, width; u < end; u += width)
+	{
+		width = fmin(fmin(2, log1p(3 / (rate * scale * exp(u)))), end - u);
+		for (int i = 0; i < quadrature_8.count; i++)
+		{
+			double		at = u + width * quadrature_8.nodes[i];
+			double		t = scale * expm1(at);
+
+			sum += width * quadrature_8.weights[i] * rate * scale * exp(at - rate * t) *
+				model->expected_orders(model, parameters, history, t);
+		}
+		if (!(u + width > u))
+			break;
+	}
+	return sum;
+}
+
+/*
+ * Expected purchases within the horizon, which may be infinite, each worth e^(-rate t): by parts,
+ * e^(-rate horizon) E(horizon) + integral of rate e^(-rate t) E(t). MATH_UNDEFINED where the horizon is infinite and
+ * nothing is discounted: that sum need not be finite.
+ */
+MathStatus
+model_discounted_orders(const PurchaseModel *model, const double *parameters,
+						const PurchaseHistory *history, double horizon, double rate, double *result)
+{
+	double		alive = model_p_alive(model, parameters, history);
+
+	if (rate == 0 && isinf(horizon))
+		return MATH_UNDEFINED;
+	if (rate > 0)
+		horizon = fmin(horizon, DISCOUNT_REACH / rate);
+	*result = exp(-rate * horizon) * model->expected_orders(model, parameters, history, horizon);
+	if (rate > 0)
+		*result += discounted_integral(model, parameters, history, horizon, rate);
+	*result *= alive;
+	return MATH_OK;
+}

@@ -1,0 +1,102 @@
+/*
+ * model.h: the purchase and spend models behind one structure.
+ *
+ * A model is a file that fills in a PurchaseModel, and a line in the registry
+ * of model.c. Times are in days, or in whatever unit the model was fitted in.
+ *
+ * All purchase models let a customer buy as a Poisson process while alive, at
+ * a rate that is gamma distributed over customers: their first two parameters
+ * are its shape r and its rate alpha.
+ */
+#ifndef RETENTION_MODEL_H
+#define RETENTION_MODEL_H
+
+#include <stdbool.h>
+
+#include "math/observations.h"
+#include "math/random.h"
+
+#define MODEL_MAX_PARAMETERS 4
+
+/* What is known of a customer: x repeat purchases, the last one t_x after the first, observed until t. */
+typedef struct PurchaseHistory
+{
+	double		x;
+	double		t_x;
+	double		t;
+} PurchaseHistory;
+
+/* A log-likelihood with its first and second derivatives by the parameters. */
+typedef struct Derivatives
+{
+	double		value;
+	double		gradient[MODEL_MAX_PARAMETERS];
+	double		hessian[MODEL_MAX_PARAMETERS][MODEL_MAX_PARAMETERS];
+} Derivatives;
+
+/* How one simulated customer buys. */
+typedef struct DrawnCustomer
+{
+	double		rate;			/* purchases a day while alive */
+	double		dropout;		/* probability of leaving after a purchase */
+	bool		drops_at_once;	/* after the first purchase too */
+	double		lifetime;		/* days after which the customer leaves in any case */
+} DrawnCustomer;
+
+typedef enum ModelKind
+{
+	MODEL_OF_PURCHASES,			/* observations are x, t_x, t */
+	MODEL_OF_SPEND				/* observations are x, m */
+} ModelKind;
+
+typedef struct PurchaseModel PurchaseModel;
+
+struct PurchaseModel
+{
+	const char *name;
+	ModelKind	kind;
+	int			parameter_count;
+	const char *parameter_names[MODEL_MAX_PARAMETERS];
+	double		prior[MODEL_MAX_PARAMETERS];	/* centre of the weak prior, for small shops */
+
+	/* Fitting: a first guess, and the sum over one block of the log-likelihood's derivatives, added to result. */
+	void		(*start) (const ObservationBlocks *data, double *parameters);
+	void		(*add_likelihood) (const PurchaseModel *self, const double *parameters,
+								   const ObservationBlock *block, double *scratch, Derivatives *result);
+	int			scratch_per_value;	/* doubles of scratch that add_likelihood needs for each value of a block */
+
+	/*
+	 * Purchases. dropout_odds: log of P(not alive) / P(alive), -inf for certainly alive.
+	 * The others hold for a customer who is alive at t.
+	 */
+	double		(*log_likelihood) (const PurchaseModel *self, const double *parameters, const PurchaseHistory *history);
+	double		(*dropout_log_odds) (const PurchaseModel *self, const double *parameters, const PurchaseHistory *history);
+	double		(*expected_orders) (const PurchaseModel *self, const double *parameters,
+									const PurchaseHistory *history, double horizon);
+	double		(*order_probability) (const PurchaseModel *self, const double *parameters,
+									  const PurchaseHistory *history, double horizon);
+	void		(*order_distribution) (const PurchaseModel *self, const double *parameters,
+									   const PurchaseHistory *history, double horizon, int most, double *probabilities);
+	void		(*draw) (const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer);
+
+	/* Spend: MATH_UNDEFINED where the mean does not exist. */
+	MathStatus	(*expected_spend) (const double *parameters, double x, double m, double *result);
+
+	int			first_chances;	/* of leaving at the first purchase itself: 0 or 1 (the beta-geometric models) */
+};
+
+extern const PurchaseModel *model_find(const char *name, int length);
+extern const PurchaseModel *model_at(int index);
+
+extern double model_p_alive(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history);
+extern double model_expected_orders(const PurchaseModel *model, const double *parameters,
+									const PurchaseHistory *history, double horizon);
+extern double model_order_probability(const PurchaseModel *model, const double *parameters,
+									  const PurchaseHistory *history, double horizon);
+extern void model_order_distribution(const PurchaseModel *model, const double *parameters,
+									 const PurchaseHistory *history, double horizon, int most, double *probabilities);
+extern double model_next_order(const double *parameters, const PurchaseHistory *history, double quantile);
+extern MathStatus model_discounted_orders(const PurchaseModel *model, const double *parameters,
+										  const PurchaseHistory *history, double horizon, double rate, double *result);
+
+#endif

@@ -1,0 +1,409 @@
+/*
+ * paretonbd.c: Pareto/NBD (Schmittlein, Morrison, Colombo 1987).
+ *
+ * While alive a customer buys at a gamma(r, alpha) rate; the lifetime is
+ * exponential with a gamma(s, beta) rate. With R = r + x, the likelihood is
+ *
+ *     gamma(R)/gamma(r) alpha^r beta^s [ (alpha+T)^-R (beta+T)^-s
+ *         + s integral over t_x..T of (alpha+t)^-R (beta+t)^-(s+1) dt ].
+ */
+#include "math/model.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "math/lomax.h"
+#include "math/special.h"
+
+/* The parameters by name. */
+enum
+{
+	R,
+	ALPHA,
+	S,
+	BETA
+};
+
+/*
+ * The derivatives of (alpha+t)^-R (beta+t)^-(s+1) by the parameters are made of
+ * products of these factors.
+ */
+enum
+{
+	ONE,
+	LOG_ALPHA,
+	INVERSE_ALPHA,
+	LOG_BETA,
+	INVERSE_BETA,
+	FACTORS
+};
+
+/* Products of two factors: the moments, stored as an upper triangle. */
+#define MOMENTS (FACTORS * (FACTORS + 1) / 2)
+
+/* Where the product of factors i <= j is stored. */
+#define MOMENT(i, j) ((i) * FACTORS - (i) * ((i) - 1) / 2 + (j) - (i))
+
+/* One distinct time of a block. */
+typedef struct TimePoint
+{
+	double		factors[FACTORS];
+	double		step;			/* the function's value at the next time over that at this one */
+	double		exponent;		/* ln of the function */
+	double		integral_weight;	/* of moments in the block's sum */
+	double		alive_weight;	/* of this time's own factors in the sum over those alive */
+	double		moments[MOMENTS];	/* integrals from here to the block's last time, relative to the function here */
+} TimePoint;
+
+#define SCRATCH ((int) (sizeof(TimePoint) / sizeof(double)))
+
+/* A first guess: the purchase rate of the whole shop, and lives about as long as the history. */
+static void
+paretonbd_start(const ObservationBlocks *data, double *parameters)
+{
+	double		orders = 0;
+	double		time = 0;
+
+	for (int i = 0; i < data->count; i++)
+	{
+		const ObservationBlock *block = &data->blocks[i];
+
+		orders += block->x * block->weight;
+		for (int64_t j = 0; j < block->row_count; j++)
+			time += block->rows[j].weight * block->values[block->rows[j].second];
+	}
+	parameters[R] = 0.6;
+	parameters[ALPHA] = orders > 0 && time > 0 ? 0.4 * time / orders : time / data->weight + 1e-3;
+	parameters[S] = 0.6;
+	parameters[BETA] = 0.4 * time / data->weight + 1e-3;
+}
+
+static void
+set_factors(const double *parameters, double t, double *factors)
+{
+	factors[ONE] = 1;
+	factors[LOG_ALPHA] = log(parameters[ALPHA] + t);
+	factors[INVERSE_ALPHA] = 1 / (parameters[ALPHA] + t);
+	factors[LOG_BETA] = log(parameters[BETA] + t);
+	factors[INVERSE_BETA] = 1 / (parameters[BETA] + t);
+}
+
+static void
+add_products(const double *factors, double weight, double *moments)
+{
+	for (int i = 0; i < FACTORS; i++)
+	{
+		double		weighted = weight * factors[i];
+
+		for (int j = i; j < FACTORS; j++)
+			*moments++ += weighted * factors[j];
+	}
+}
+
+/* Adds the moments' integrals over one panel, `scale` being the function's value at its start. */
+static void
+add_panel(const LomaxProduct *product, const double *parameters, double from, double length,
+		  const QuadratureRule *rule, double scale, double *moments)
+{
+	double		factors[FACTORS];
+	double		start = -product->m * log(product->a + from) - product->n * log(product->b + from);
+
+	for (int i = 0; i < rule->count; i++)
+	{
+		set_factors(parameters, from + length * rule->nodes[i], factors);
+		add_products(factors, scale * length * rule->weights[i] *
+					 exp(-product->m * factors[LOG_ALPHA] - product->n * factors[LOG_BETA] - start), moments);
+	}
+}
+
+/* Adds the moments' integrals over from..to, relative to the function at from. */
+static void
+add_interval(const LomaxProduct *product, const double *parameters, double from, double to, double *moments)
+{
+	double		scale = 1;
+
+	for (double at = from; at < to && scale > 1e-19;)
+	{
+		double		panel = lomax_panel(product, at);
+		double		end = at + panel < to ? at + panel : to;
+
+		if (!(end > at))
+			return;				/* the rest is shorter than numbers can tell */
+		/* As exact as the longer rule where the interval is a twenty-fifth of a panel. */
+		add_panel(product, parameters, at, end - at,
+				  to - from < 0.04 * panel ? &quadrature_3 : &quadrature_8, scale, moments);
+		scale *= exp(lomax_log_ratio(product, at, end));
+		at = end;
+	}
+}
+
+/* Fills in a block's times, from the last to the first. */
+static void
+set_points(const LomaxProduct *product, const double *parameters, const ObservationBlock *block, TimePoint *points)
+{
+	memset(points, 0, block->value_count * sizeof(TimePoint));
+	for (int32_t i = block->value_count - 1; i >= 0; i--)
+	{
+		TimePoint  *point = &points[i];
+
+		set_factors(parameters, block->values[i], point->factors);
+		point->exponent = -product->m * point->factors[LOG_ALPHA] - product->n * point->factors[LOG_BETA];
+		if (i == block->value_count - 1)
+			continue;
+		point->step = exp(points[i + 1].exponent - point->exponent);
+		add_interval(product, parameters, block->values[i], block->values[i + 1], point->moments);
+		for (int j = 0; j < MOMENTS; j++)
+			point->moments[j] += point->step * points[i + 1].moments[j];
+	}
+}
+
+/*
+ * Adds one row. Relative to the function at t_x, the bracket is N = alive + s J with
+ * J = moments(t_x) - fall moments(T); the second derivatives of J and of the
+ * first term are linear, so only their weights are noted, for add_linear_part.
+ */
+static void
+add_row(const double *parameters, double shape, double weight, TimePoint *first, TimePoint *second, Derivatives *result)
+{
+	double		fall = exp(second->exponent - first->exponent);
+	double		alive = fall / second->factors[INVERSE_BETA];
+	double		s = parameters[S];
+	double		gone = first->moments[ONE] - fall * second->moments[ONE];
+	double		total = alive + s * gone;
+	double		scale = 1 / total;
+	double		slopes[MODEL_MAX_PARAMETERS];
+	double		sums[FACTORS];
+
+	for (int i = LOG_ALPHA; i < FACTORS; i++)
+		sums[i] = first->moments[i] - fall * second->moments[i];
+	slopes[R] = -(alive * second->factors[LOG_ALPHA] + s * sums[LOG_ALPHA]) * scale;
+	slopes[ALPHA] = -shape * (alive * second->factors[INVERSE_ALPHA] + s * sums[INVERSE_ALPHA]) * scale;
+	slopes[S] = -(alive * second->factors[LOG_BETA] + s * sums[LOG_BETA] - gone) * scale;
+	slopes[BETA] = -s * (alive * second->factors[INVERSE_BETA] + (s + 1) * sums[INVERSE_BETA]) * scale;
+	result->value += weight * (log(total) + first->exponent);
+	for (int i = 0; i < MODEL_MAX_PARAMETERS; i++)
+	{
+		result->gradient[i] += weight * slopes[i];
+		for (int j = i; j < MODEL_MAX_PARAMETERS; j++)
+			result->hessian[i][j] -= weight * slopes[i] * slopes[j];
+	}
+	first->integral_weight += weight * scale;
+	second->integral_weight -= weight * scale * fall;
+	second->alive_weight += weight * scale * alive;
+}
+
+/*
+ * The second derivatives of (alpha+t)^-R (beta+t)^-n by r, alpha, n and beta, which are
+ * linear in the moments, times scale.
+ */
+static void
+add_second_derivatives(const double *moments, double shape, double n, double scale, Derivatives *result)
+{
+	result->hessian[R][R] += scale * moments[MOMENT(LOG_ALPHA, LOG_ALPHA)];
+	result->hessian[R][ALPHA] += scale * (shape * moments[MOMENT(LOG_ALPHA, INVERSE_ALPHA)] - moments[INVERSE_ALPHA]);
+	result->hessian[R][S] += scale * moments[MOMENT(LOG_ALPHA, LOG_BETA)];
+	result->hessian[R][BETA] += scale * n * moments[MOMENT(LOG_ALPHA, INVERSE_BETA)];
+	result->hessian[ALPHA][ALPHA] += scale * shape * (shape + 1) * moments[MOMENT(INVERSE_ALPHA, INVERSE_ALPHA)];
+	result->hessian[ALPHA][S] += scale * shape * moments[MOMENT(INVERSE_ALPHA, LOG_BETA)];
+	result->hessian[ALPHA][BETA] += scale * shape * n * moments[MOMENT(INVERSE_ALPHA, INVERSE_BETA)];
+	result->hessian[S][S] += scale * moments[MOMENT(LOG_BETA, LOG_BETA)];
+	result->hessian[S][BETA] += scale * (n * moments[MOMENT(LOG_BETA, INVERSE_BETA)] - moments[INVERSE_BETA]);
+	result->hessian[BETA][BETA] += scale * n * (n + 1) * moments[MOMENT(INVERSE_BETA, INVERSE_BETA)];
+}
+
+/* Adds N''/N of all rows: the alive term's, s J'', and what s itself adds, J' once for each of both orders. */
+static void
+add_linear_part(const double *parameters, double shape, const TimePoint *points, int32_t count, Derivatives *result)
+{
+	double		alive[MOMENTS] = {0};
+	double		gone[MOMENTS] = {0};
+
+	for (int32_t i = 0; i < count; i++)
+	{
+		add_products(points[i].factors, points[i].alive_weight, alive);
+		for (int j = 0; j < MOMENTS; j++)
+			gone[j] += points[i].integral_weight * points[i].moments[j];
+	}
+	add_second_derivatives(alive, shape, parameters[S], 1, result);
+	add_second_derivatives(gone, shape, parameters[S] + 1, parameters[S], result);
+	result->hessian[R][S] -= gone[LOG_ALPHA];
+	result->hessian[ALPHA][S] -= shape * gone[INVERSE_ALPHA];
+	result->hessian[S][S] -= 2 * gone[LOG_BETA];
+	result->hessian[S][BETA] -= (parameters[S] + 1) * gone[INVERSE_BETA];
+}
+
+/* Adds the part that x alone decides on: ln gamma(R)/gamma(r) + r ln alpha + s ln beta. */
+static void
+add_count_part(const double *parameters, double x, double weight, Derivatives *result)
+{
+	RisingFactorial rate;
+
+	rising_factorial(parameters[R], x, &rate);
+	result->value += weight * (rate.log + parameters[R] * log(parameters[ALPHA]) + parameters[S] * log(parameters[BETA]));
+	result->gradient[R] += weight * (rate.first + log(parameters[ALPHA]));
+	result->gradient[ALPHA] += weight * parameters[R] / parameters[ALPHA];
+	result->gradient[S] += weight * log(parameters[BETA]);
+	result->gradient[BETA] += weight * parameters[S] / parameters[BETA];
+	result->hessian[R][R] += weight * rate.second;
+	result->hessian[R][ALPHA] += weight / parameters[ALPHA];
+	result->hessian[ALPHA][ALPHA] -= weight * parameters[R] / (parameters[ALPHA] * parameters[ALPHA]);
+	result->hessian[S][BETA] += weight / parameters[BETA];
+	result->hessian[BETA][BETA] -= weight * parameters[S] / (parameters[BETA] * parameters[BETA]);
+}
+
+/*
+ * Adds a block's log-likelihood, with its derivatives in the upper triangle. The integral is
+ * cumulated over the block's distinct times, so that a row costs one exponential and one logarithm.
+ */
+static void
+paretonbd_add_likelihood(const PurchaseModel *self, const double *parameters,
+						 const ObservationBlock *block, double *scratch, Derivatives *result)
+{
+	TimePoint  *points = (TimePoint *) scratch;
+	double		shape = parameters[R] + block->x;
+	LomaxProduct product = {shape, parameters[ALPHA], parameters[S] + 1, parameters[BETA]};
+
+	set_points(&product, parameters, block, points);
+	for (int64_t i = 0; i < block->row_count; i++)
+		add_row(parameters, shape, block->rows[i].weight, &points[block->rows[i].first],
+				&points[block->rows[i].second], result);
+	add_linear_part(parameters, shape, points, block->value_count, result);
+	add_count_part(parameters, block->x, block->weight, result);
+}
+
+/* The log-odds of having left: the integral over t_x..T against the alive term. */
+static double
+paretonbd_dropout_log_odds(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+{
+	LomaxProduct product = {parameters[R] + history->x, parameters[ALPHA], parameters[S] + 1, parameters[BETA]};
+	double		integral = lomax_integral(&product, history->t_x, history->t);
+
+	return log(parameters[S] * integral / (parameters[BETA] + history->t)) -
+		lomax_log_ratio(&product, history->t_x, history->t);
+}
+
+/* One customer's log-likelihood, without the term x! of the order of purchases. */
+static double
+paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+{
+	double		odds = paretonbd_dropout_log_odds(self, parameters, history);
+	Derivatives count = {0};
+
+	add_count_part(parameters, history->x, 1, &count);
+	return count.value - (parameters[R] + history->x) * log(parameters[ALPHA] + history->t) -
+		parameters[S] * log(parameters[BETA] + history->t) + (odds > 0 ? odds : 0) + log1p(exp(-fabs(odds)));
+}
+
+/* Expected purchases of a customer who is alive (Fader, Hardie 2005, equation 41); s = 1 is a limit. */
+static double
+paretonbd_expected_orders(const PurchaseModel *self, const double *parameters,
+						  const PurchaseHistory *history, double horizon)
+{
+	double		scale = parameters[BETA] + history->t;
+	double		stretch = log1p(horizon / scale);
+	double		e = (1 - parameters[S]) * stretch;
+	double		life = fabs(e) < 1e-300 ? stretch : stretch * (expm1(e) / e);
+
+	return (parameters[R] + history->x) / (parameters[ALPHA] + history->t) * scale * life;
+}
+
+/* The purchase and the lifetime compete: the integral of the purchase's density times the survival. */
+static double
+paretonbd_order_probability(const PurchaseModel *self, const double *parameters,
+							const PurchaseHistory *history, double horizon)
+{
+	double		shape = parameters[R] + history->x;
+	double		scale = parameters[ALPHA] + history->t;
+	LomaxProduct product = {shape + 1, scale, parameters[S], parameters[BETA] + history->t};
+
+	return fmin(shape / scale * lomax_integral(&product, 0, horizon), 1);
+}
+
+/*
+ * ln of s/(b+t) (a/(a+t))^shape (t/(a+t))^k (b/(b+t))^s: the density of leaving at t after k purchases,
+ * but for a constant. It is integrated over u = t/(a+t).
+ */
+typedef struct LeavingDensity
+{
+	double		shape;
+	double		a;
+	double		s;
+	double		b;
+	int			k;
+} LeavingDensity;
+
+static double
+leaving_density(const LeavingDensity *density, double u)
+{
+	double		t = density->a * u / (1 - u);
+
+	return density->s * density->a / ((density->b + t) * (1 - u) * (1 - u)) *
+		exp(density->shape * log1p(-u) + (density->k > 0 ? density->k * log(u) : 0) - density->s * log1p(t / density->b));
+}
+
+/* Integrates over 0..end in panels over which no factor changes much; never negative. */
+static double
+integrate_leaving(const LeavingDensity *density, double end)
+{
+	double		peak = density->k / (density->shape + density->k);
+	double		sum = 0;
+
+	for (double at = 0; at < end;)
+	{
+		double		to_life = density->b * (1 - at) * (1 - at) / density->a + at * (1 - at);
+		double		panel = fmin(fmin(0.5 * (1 - at), to_life), 2 / (density->shape / (1 - at) + density->s / to_life));
+		double		part = 0;
+
+		if (density->k > 0 && at < peak)
+			panel = fmin(panel, fmax(2 * at / density->k, 0.1 / (density->k + density->shape)));
+		panel = fmin(panel, end - at);
+		if (!(at + panel > at))
+			break;
+		for (int i = 0; i < quadrature_8.count; i++)
+			part += quadrature_8.weights[i] * leaving_density(density, at + panel * quadrature_8.nodes[i]);
+		sum += part * panel;
+		at += panel;
+		if (at > peak && part * (1 - at) < 1e-17 * sum)
+			break;
+	}
+	return sum;
+}
+
+/* k purchases: alive at the end, or having left in between (Fader, Hardie, Jerath 2014). */
+static void
+paretonbd_order_distribution(const PurchaseModel *self, const double *parameters,
+							 const PurchaseHistory *history, double horizon, int most, double *probabilities)
+{
+	LeavingDensity density = {parameters[R] + history->x, parameters[ALPHA] + history->t,
+		parameters[S], parameters[BETA] + history->t, 0};
+	double		u = horizon / (density.a + horizon);
+	double		stay = -density.shape * log1p(horizon / density.a) - density.s * log1p(horizon / density.b);
+	double		ways = 0;		/* ln of gamma(shape + k) / (gamma(shape) k!) */
+
+	for (int k = 0; k <= most; k++)
+	{
+		density.k = k;
+		if (k > 0)
+			ways += log((density.shape + k - 1) / k);
+		probabilities[k] = exp(ways + stay + (k > 0 ? k * log(u) : 0)) + exp(ways + log(integrate_leaving(&density, u)));
+	}
+}
+
+/* The draws of one simulated customer: rate, then lifetime. */
+static void
+paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer)
+{
+	customer->rate = random_gamma(stream, parameters[R], parameters[ALPHA]);
+	customer->dropout = 0;
+	customer->drops_at_once = false;
+	customer->lifetime = random_exponential(stream, random_gamma(stream, parameters[S], parameters[BETA]));
+}
+
+const PurchaseModel paretonbd = {
+	.name = "paretonbd", .kind = MODEL_OF_PURCHASES, .parameter_count = 4,
+	.parameter_names = {"r", "alpha", "s", "beta"}, .prior = {0.6, 30, 0.6, 100},
+	.start = paretonbd_start, .add_likelihood = paretonbd_add_likelihood, .scratch_per_value = SCRATCH,
+	.log_likelihood = paretonbd_log_likelihood, .dropout_log_odds = paretonbd_dropout_log_odds,
+	.expected_orders = paretonbd_expected_orders, .order_probability = paretonbd_order_probability,
+	.order_distribution = paretonbd_order_distribution, .draw = paretonbd_draw
+};
