@@ -18,10 +18,13 @@ CREATE FUNCTION bench.process_fields(process text) RETURNS text[] LANGUAGE sql V
 RETURN string_to_array(substring(pg_read_file('/proc/' || process || '/stat') FROM '\) (.*)'), ' ');
 COMMENT ON FUNCTION bench.process_fields(text) IS 'Fields of /proc/PID/stat from the third on.';
 
--- Workers are the server's children, not the backend's: their times are added to its own when they have ended.
+-- In nanoseconds where the kernel counts them, else in hundredths of a second. Workers are the server's children, not
+-- the backend's: their times are added to its own when they have ended.
 CREATE FUNCTION bench.cpu_seconds() RETURNS double precision LANGUAGE sql VOLATILE
 RETURN (
-  SELECT (own[12]::bigint + own[13]::bigint + server[14]::bigint + server[15]::bigint) / 100.0
+  SELECT coalesce(nullif(split_part(pg_read_file('/proc/self/schedstat', 0, 100, true), ' ', 1), '0')::bigint / 1e9,
+                  (own[12]::bigint + own[13]::bigint) / 100.0)
+       + (server[14]::bigint + server[15]::bigint) / 100.0
   FROM bench.process_fields('self') AS own, bench.process_fields(own[2]) AS server);
 
 CREATE FUNCTION bench.start() RETURNS void LANGUAGE plpgsql AS $$
@@ -58,18 +61,58 @@ CREATE VIEW bench.ratio AS
   JOIN bench.median r USING (comparison, workers, work_mem)
   WHERE r.side = CASE comparison WHEN 'aggregate' THEN 'count, min, max, sum'
                                  WHEN 'refresh' THEN 'textbook RFM query'
-                                 WHEN 'percentiles' THEN 'three ntile windows' END;
+                                 WHEN 'percentiles' THEN 'three ntile windows'
+                                 WHEN 'fit' THEN 'bare scan of customers'
+                                 WHEN 'profile' THEN 'customer_facts' END;
+
+CREATE TABLE bench.size (comparison text, rows double precision);
+COMMENT ON TABLE bench.size IS 'How many customers a comparison''s sides compute.';
+
+-- What a prediction costs: what the side takes more than the same query without it.
+CREATE VIEW bench.cost AS
+  SELECT m.*, (m.seconds - without.seconds) / size.rows * 1e6 AS microseconds, (m.cpu - without.cpu) / size.rows * 1e6 AS cpu_microseconds
+  FROM bench.median m
+  JOIN bench.median without USING (comparison, workers, work_mem)
+  JOIN bench.size USING (comparison)
+  WHERE m.side NOT LIKE 'no prediction%' AND m.side NOT LIKE '%_facts'
+    AND without.side = CASE WHEN comparison = 'profile' THEN 'profile_facts'
+                            WHEN m.side ~ 'spend|clv' THEN 'no prediction, m read'
+                            ELSE 'no prediction' END;
+
+CREATE TABLE bench.lifetimes (kind text, rows double precision, cpu double precision);
+COMMENT ON TABLE bench.lifetimes IS 'Fits by the Python package lifetimes: customers read and processor seconds.';
+
+-- What goals are about, in each of their units.
+CREATE VIEW bench.result AS
+  SELECT comparison, workers, work_mem, side, 'ratio' AS unit, ratio AS result, cpu_ratio AS by_cpu FROM bench.ratio
+  UNION ALL
+  SELECT comparison, workers, work_mem, side, 's a million', seconds * 1e6 / rows, cpu * 1e6 / rows
+  FROM bench.median JOIN bench.size USING (comparison)
+  UNION ALL
+  SELECT comparison, workers, work_mem, side, 'us each', cpu_microseconds, cpu_microseconds FROM bench.cost;
 
 CREATE TABLE bench.goal (
   number     integer GENERATED ALWAYS AS IDENTITY,
   goal       text,
   comparison text,
   side       text,
+  unit       text,
   at_most    double precision
 );
-INSERT INTO bench.goal (goal, comparison, side, at_most) VALUES
-  ('order_summary against count, min, max, sum', 'aggregate', 'order_summary', 0.8),
-  ('first refresh against the textbook query', 'refresh', 'first refresh', 0.2),
-  ('full refresh against the textbook query', 'refresh', 'full refresh', 0.2),
-  ('nothing changed, vacuumed, against the textbook query', 'refresh', 'nothing changed, vacuumed', 0.05),
-  ('nothing changed, not vacuumed, against the textbook query', 'refresh', 'nothing changed, not vacuumed', 0.05);
+INSERT INTO bench.goal (goal, comparison, side, unit, at_most) VALUES
+  ('order_summary against count, min, max, sum', 'aggregate', 'order_summary', 'ratio', 0.8),
+  ('first refresh against the textbook query', 'refresh', 'first refresh', 'ratio', 0.2),
+  ('full refresh against the textbook query', 'refresh', 'full refresh', 'ratio', 0.2),
+  ('nothing changed, vacuumed, against the textbook query', 'refresh', 'nothing changed, vacuumed', 'ratio', 0.05),
+  ('nothing changed, not vacuumed, against the textbook query', 'refresh', 'nothing changed, not vacuumed', 'ratio', 0.05),
+  ('fit of bgnbd, scan included', 'fit', 'fit bgnbd', 's a million', 0.7),
+  ('fit of mbgnbd, scan included', 'fit', 'fit mbgnbd', 's a million', 0.7),
+  ('fit of paretonbd, scan included', 'fit', 'fit paretonbd', 's a million', 3),
+  ('fit of gammagamma, scan included', 'fit', 'fit gammagamma', 's a million', 0.35);
+INSERT INTO bench.goal (goal, comparison, side, unit, at_most)
+  SELECT goal || ' by ' || kind, 'prediction', concat_ws(' ', kind, prediction), 'us each', at_most
+  FROM (VALUES ('probability alive', 'p_alive', 0.15), ('orders in a year', 'expected_orders 365', 0.6)) AS p (goal, prediction, at_most),
+       (VALUES ('mbgnbd'), ('bgnbd'), ('paretonbd')) AS m (kind);
+INSERT INTO bench.goal (goal, comparison, side, unit, at_most) VALUES
+  ('whole row of profile, without its facts', 'profile', 'profile_row', 'us each', 3),
+  ('facts of profile against the same of customer', 'profile', 'profile_facts', 'ratio', 1.1);

@@ -9,13 +9,45 @@
 \echo
 SELECT comparison, workers, work_mem, side,
        round(seconds::numeric, 3) AS seconds, round(ratio::numeric, 3) AS ratio,
-       round(cpu::numeric, 2) AS cpu, round(cpu_ratio::numeric, 3) AS cpu_ratio,
+       round(cpu::numeric, 3) AS cpu, round(cpu_ratio::numeric, 3) AS cpu_ratio,
        round(memory_mb::numeric) AS memory_mb, round(100 * spread::numeric) || ' %' AS spread
 FROM bench.ratio
 ORDER BY comparison, work_mem DESC, workers, measured;
 
+SELECT to_regclass('bench.model') IS NOT NULL AS fitted,
+       EXISTS (SELECT FROM bench.lifetimes) AS by_lifetimes,
+       EXISTS (SELECT FROM bench.cost WHERE comparison = 'prediction') AS predicted \gset
+
+\if :fitted
+\echo 'Models'
+SELECT kind, (model).n AS customers, (model).iterations, (model).converged, round((model).log_likelihood::numeric, 3) AS log_likelihood,
+       (SELECT string_agg(name || ' ' || round(value::numeric, 4), ', ' ORDER BY number)
+        FROM unnest((model).names, (model).parameters) WITH ORDINALITY AS p (name, value, number)) AS parameters
+FROM bench.model;
+\endif
+
+\if :by_lifetimes
+\echo 'Processor seconds of lifetimes against those of the fits above; what it fitted to fewer customers is scaled'
+SELECT l.kind, l.rows AS customers, round(l.cpu::numeric, 2) AS lifetimes_cpu, round(m.cpu::numeric, 3) AS cpu,
+       round((l.cpu * model_rows / l.rows / m.cpu)::numeric, 1) AS ratio
+FROM bench.lifetimes l
+JOIN bench.median m ON m.side = 'fit ' || l.kind
+JOIN (SELECT kind, (model).n AS model_rows FROM bench.model) AS fitted USING (kind);
+\endif
+
+\if :predicted
+\echo 'Predictions: processor microseconds for each customer, above those of the same query without them'
+SELECT substr(side, strpos(side, ' ') + 1) AS prediction,
+       round(max(cpu_microseconds) FILTER (WHERE side LIKE 'mbgnbd %')::numeric, 3) AS mbgnbd,
+       round(max(cpu_microseconds) FILTER (WHERE side LIKE 'bgnbd %')::numeric, 3) AS bgnbd,
+       round(max(cpu_microseconds) FILTER (WHERE side LIKE 'paretonbd %')::numeric, 3) AS paretonbd,
+       round(max(cpu_microseconds) FILTER (WHERE side LIKE 'gammagamma %')::numeric, 3) AS gammagamma
+FROM bench.cost WHERE comparison = 'prediction'
+GROUP BY prediction ORDER BY min(measured);
+\endif
+
 \echo 'Goals'
-SELECT g.goal, r.workers, r.work_mem, round(r.ratio::numeric, 3) AS ratio, round(r.cpu_ratio::numeric, 3) AS cpu_ratio,
-       g.at_most, CASE WHEN r.ratio <= g.at_most THEN 'reached' ELSE 'NOT reached' END AS result
-FROM bench.goal g JOIN bench.ratio r USING (comparison, side)
+SELECT g.goal, r.workers, r.work_mem, round(r.result::numeric, 3) AS result, round(r.by_cpu::numeric, 3) AS by_cpu,
+       g.at_most, g.unit, CASE WHEN r.result <= g.at_most THEN 'reached' ELSE 'NOT reached' END AS verdict
+FROM bench.goal g JOIN bench.result r USING (comparison, side, unit)
 ORDER BY g.number, r.work_mem DESC, r.workers;

@@ -46,13 +46,14 @@ typedef struct Grouping
 	int32_t    *local;			/* the rank's number within that block */
 } Grouping;
 
+/* The highest bits come down first: whole numbers differ in them alone. */
 static uint64_t
 hash_value(double value)
 {
 	uint64_t	bits;
 
 	memcpy(&bits, &value, sizeof(bits));
-	bits *= UINT64_C(0x9e3779b97f4a7c15);
+	bits = (bits ^ (bits >> 32)) * UINT64_C(0x9e3779b97f4a7c15);
 	return bits ^ (bits >> 32);
 }
 
