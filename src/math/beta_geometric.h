@@ -51,7 +51,7 @@ extern void beta_geometric_draw(const PurchaseModel *self, const double *paramet
 	.log_likelihood = beta_geometric_log_likelihood, .dropout_log_odds = beta_geometric_dropout_log_odds, \
 	.expected_orders = beta_geometric_expected_orders, .order_probability = beta_geometric_order_probability, \
 	.order_distribution = beta_geometric_order_distribution, .draw = beta_geometric_draw, \
-	.first_chances = (chances) \
+	.scale_parameter = 1, .first_chances = (chances) \
 }
 
 #endif

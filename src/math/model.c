@@ -106,7 +106,7 @@ static double
 discounted_integral(const PurchaseModel *model, const double *parameters,
 					const PurchaseHistory *history, double horizon, double rate)
 {
-	double		scale = parameters[1] + history->t;
+	double		scale = parameters[model->scale_parameter] + history->t;
 	double		end = log1p(horizon / scale);
 	double		sum = 0;
 

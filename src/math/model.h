@@ -82,6 +82,7 @@ struct PurchaseModel
 	/* Spend: MATH_UNDEFINED where the mean does not exist. */
 	MathStatus	(*expected_spend) (const double *parameters, double x, double m, double *result);
 
+	int			scale_parameter;	/* expected orders are a smooth function of horizon / (this parameter + t) */
 	int			first_chances;	/* of leaving at the first purchase itself: 0 or 1 (the beta-geometric models) */
 };
 

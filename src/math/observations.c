@@ -34,6 +34,13 @@ typedef struct RankTable
 	double	   *sorted;			/* by rank */
 } RankTable;
 
+/* Numbers of an observation's values in their tables. */
+typedef struct ValueNumbers
+{
+	int32_t		x;
+	int32_t		values[2];
+} ValueNumbers;
+
 /* What turns rows into blocks. */
 typedef struct Grouping
 {
@@ -41,6 +48,7 @@ typedef struct Grouping
 	RankTable	counts;			/* of x */
 	RankTable	times;
 	int			time_bits;
+	ValueNumbers *numbers;		/* of the observations */
 	PackedRow  *work;
 	uint64_t   *used;			/* a bit for each rank of times, within one block */
 	int32_t    *local;			/* the rank's number within that block */
@@ -88,8 +96,9 @@ grow_table(RankTable *table)
 		*find_slot(table, table->values[i]) = i + 1;
 }
 
+/* The number of a value, a new one if need be. */
 static MathStatus
-add_value(RankTable *table, double value)
+number_value(RankTable *table, double value, int32_t *number)
 {
 	int32_t    *slot;
 
@@ -105,6 +114,7 @@ add_value(RankTable *table, double value)
 		table->values[table->count++] = value;
 		*slot = table->count;
 	}
+	*number = *slot - 1;
 	return MATH_OK;
 }
 
@@ -168,12 +178,6 @@ rank_values(RankTable *table)
 	host_release(host, rows);
 }
 
-static uint64_t
-find_rank(const RankTable *table, double value)
-{
-	return (uint64_t) table->ranks[*find_slot(table, value) - 1];
-}
-
 static int
 bits_for(int32_t count)
 {
@@ -187,13 +191,18 @@ bits_for(int32_t count)
 static MathStatus
 rank_columns(Grouping *grouping, const Observation *observations, int64_t count)
 {
-	grouping->counts.host = grouping->times.host = grouping->host;
+	const MathHost *host = grouping->host;
+
+	grouping->counts.host = grouping->times.host = host;
+	grouping->numbers = host->allocate(host->context, ((size_t) count + 1) * sizeof(ValueNumbers));
 	for (int64_t i = 0; i < count; i++)
 	{
-		check_at(grouping->host, i);
-		if (add_value(&grouping->counts, observations[i].x) != MATH_OK ||
-			add_value(&grouping->times, observations[i].values[0]) != MATH_OK ||
-			add_value(&grouping->times, observations[i].values[1]) != MATH_OK)
+		ValueNumbers *numbers = &grouping->numbers[i];
+
+		check_at(host, i);
+		if (number_value(&grouping->counts, observations[i].x, &numbers->x) != MATH_OK ||
+			number_value(&grouping->times, observations[i].values[0], &numbers->values[0]) != MATH_OK ||
+			number_value(&grouping->times, observations[i].values[1], &numbers->values[1]) != MATH_OK)
 			return MATH_TOO_MANY;
 	}
 	rank_values(&grouping->counts);
@@ -215,11 +224,12 @@ pack_rows(Grouping *grouping, const Observation *observations, int64_t *count)
 	grouping->work = rows;
 	for (int64_t i = 0; i < *count; i++)
 	{
-		uint64_t	x = find_rank(&grouping->counts, observations[i].x);
+		const ValueNumbers *numbers = &grouping->numbers[i];
+		const int32_t *ranks = grouping->times.ranks;
 
 		check_at(host, i);
-		rows[i].key = ((x << bits | find_rank(&grouping->times, observations[i].values[1])) << bits) |
-			find_rank(&grouping->times, observations[i].values[0]);
+		rows[i].key = (((uint64_t) grouping->counts.ranks[numbers->x] << bits |
+						(uint64_t) ranks[numbers->values[1]]) << bits) | (uint64_t) ranks[numbers->values[0]];
 		rows[i].weight = observations[i].weight;
 	}
 	sorted = radix_sort(rows, rows + *count, *count, bits_for(grouping->counts.count) + 2 * bits, host);
@@ -348,6 +358,7 @@ observations_group(const Observation *observations, int64_t count, const MathHos
 		host_release(host, grouping.used);
 		host_release(host, grouping.local);
 	}
+	host_release(host, grouping.numbers);
 	release_table(host, &grouping.counts);
 	release_table(host, &grouping.times);
 	return status;

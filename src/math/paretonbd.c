@@ -405,5 +405,6 @@ const PurchaseModel paretonbd = {
 	.start = paretonbd_start, .add_likelihood = paretonbd_add_likelihood, .scratch_per_value = SCRATCH,
 	.log_likelihood = paretonbd_log_likelihood, .dropout_log_odds = paretonbd_dropout_log_odds,
 	.expected_orders = paretonbd_expected_orders, .order_probability = paretonbd_order_probability,
-	.order_distribution = paretonbd_order_distribution, .draw = paretonbd_draw
+	.order_distribution = paretonbd_order_distribution, .draw = paretonbd_draw,
+	.scale_parameter = BETA
 };
