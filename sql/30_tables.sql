@@ -49,7 +49,12 @@ CREATE TABLE retention.metric (
   frequency_values      double precision[],
   monetary_percentiles  double precision[] NOT NULL,
   monetary_values       double precision[],
-  thresholds            text NOT NULL
+  thresholds            text NOT NULL,
+  purchase_model        text NOT NULL,
+  prediction_window     integer NOT NULL,
+  discount_rate         double precision NOT NULL,
+  churn_levels          double precision[] NOT NULL,
+  refit_interval        interval NOT NULL
 );
 COMMENT ON TABLE retention.metric IS 'What counts as an order and how customers are scored. Made by add_metric or the first add_source; every change is checked.';
 COMMENT ON COLUMN retention.metric.metric IS 'Name of the metric.';
@@ -62,6 +67,11 @@ COMMENT ON COLUMN retention.metric.frequency_values IS 'Numbers of orders at whi
 COMMENT ON COLUMN retention.metric.monetary_percentiles IS 'Fractions of customers at which m rises, ascending.';
 COMMENT ON COLUMN retention.metric.monetary_values IS 'Revenues at which m rises, ascending; null: by percentiles.';
 COMMENT ON COLUMN retention.metric.thresholds IS 'moving: percentiles are taken anew at each refresh; frozen: those of the last refresh stay.';
+COMMENT ON COLUMN retention.metric.purchase_model IS 'auto: the likelier one of mbgnbd and paretonbd; or one of bgnbd, mbgnbd, paretonbd.';
+COMMENT ON COLUMN retention.metric.prediction_window IS 'Days that predicted_clv, predicted_number_of_orders and order_probability look ahead.';
+COMMENT ON COLUMN retention.metric.discount_rate IS 'How much less money is worth a year later, for predicted_clv: 0.1 is ten per cent.';
+COMMENT ON COLUMN retention.metric.churn_levels IS 'Churn probabilities from which the churn risk is medium and high.';
+COMMENT ON COLUMN retention.metric.refit_interval IS 'Age at which a refresh replaces the fitted models.';
 
 CREATE TABLE retention.source (
   source_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -232,6 +242,41 @@ COMMENT ON COLUMN retention.refresh_log.updated IS 'Customers whose facts, score
 COMMENT ON COLUMN retention.refresh_log.deleted IS 'Customers removed, having no order any more.';
 COMMENT ON COLUMN retention.refresh_log.transitions IS 'Moves between groups written to rfm_change.';
 
+CREATE TABLE retention.fitted_model (
+  fit_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  metric        text NOT NULL,
+  as_of         timestamptz NOT NULL,
+  purpose       text NOT NULL CHECK (purpose IN ('purchase', 'spend')),
+  model         retention.model NOT NULL,
+  chosen        boolean NOT NULL,
+  duration      interval NOT NULL
+);
+CREATE INDEX fitted_model_metric ON retention.fitted_model (metric, as_of);
+COMMENT ON TABLE retention.fitted_model IS 'Every fit of a model to a metric''s customers.';
+COMMENT ON COLUMN retention.fitted_model.fit_id IS 'Number of the fit.';
+COMMENT ON COLUMN retention.fitted_model.metric IS 'Metric whose customers it was fitted to.';
+COMMENT ON COLUMN retention.fitted_model.as_of IS 'Clock of the refresh that fitted it.';
+COMMENT ON COLUMN retention.fitted_model.purpose IS 'purchase: when customers order; spend: for how much.';
+COMMENT ON COLUMN retention.fitted_model.model IS 'The model, with its parameters and how the fit went.';
+COMMENT ON COLUMN retention.fitted_model.chosen IS 'Whether predictions were made by it: of several purchase models, the likeliest one.';
+COMMENT ON COLUMN retention.fitted_model.duration IS 'Time that the fit took.';
+
+CREATE TABLE retention.published_model (
+  metric     text PRIMARY KEY,
+  as_of      timestamptz NOT NULL,
+  settings   text NOT NULL,
+  purchase   retention.model NOT NULL,
+  spend      retention.model NOT NULL,
+  confidence text NOT NULL CHECK (confidence IN ('high', 'medium', 'low'))
+);
+COMMENT ON TABLE retention.published_model IS 'The models that a metric''s predictions are made by, one row a metric. Written by refresh only.';
+COMMENT ON COLUMN retention.published_model.metric IS 'Name of the metric.';
+COMMENT ON COLUMN retention.published_model.as_of IS 'Clock of the refresh that fitted them.';
+COMMENT ON COLUMN retention.published_model.settings IS 'Fingerprint of the settings that they were fitted under.';
+COMMENT ON COLUMN retention.published_model.purchase IS 'When customers order; times in days.';
+COMMENT ON COLUMN retention.published_model.spend IS 'For how much they order.';
+COMMENT ON COLUMN retention.published_model.confidence IS 'Whether predictions can be relied on; readiness gives the reasons.';
+
 -- What pg_dump saves besides CREATE EXTENSION.
 SELECT pg_extension_config_dump('retention.rfm_cell', 'WHERE NOT builtin');
 SELECT pg_extension_config_dump('retention.metric', '');
@@ -243,3 +288,6 @@ SELECT pg_extension_config_dump('retention.rfm_change_change_id_seq', '');
 SELECT pg_extension_config_dump('retention.population', '');
 SELECT pg_extension_config_dump('retention.population_refresh_id_seq', '');
 SELECT pg_extension_config_dump('retention.refresh_log', '');
+SELECT pg_extension_config_dump('retention.fitted_model', '');
+SELECT pg_extension_config_dump('retention.fitted_model_fit_id_seq', '');
+SELECT pg_extension_config_dump('retention.published_model', '');

@@ -27,7 +27,7 @@ BEGIN
     format('%s of metric "%s" must be a plain list of numbers', setting, metric));
   PERFORM retention._reject_unless(
     cardinality(list) = levels - 1,
-    format('%s of metric "%s" has %s thresholds, but its scheme needs %s', setting, metric, cardinality(list), levels - 1),
+    format('%s of metric "%s" has %s thresholds, but needs %s', setting, metric, cardinality(list), levels - 1),
     format('%s scores are told apart by %s thresholds.', levels, levels - 1));
   PERFORM retention._reject_unless(
     (SELECT coalesce(bool_and(CASE WHEN descending THEN list[i] > list[i + 1] ELSE list[i] < list[i + 1] END), true)
@@ -73,6 +73,23 @@ END
 $$;
 COMMENT ON FUNCTION retention._require_scheme(text) IS 'How many scores each dimension of a scheme has, or an error.';
 
+CREATE OR REPLACE FUNCTION retention._check_predictions(settings retention.metric) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(settings.purchase_model IN ('auto', 'bgnbd', 'mbgnbd', 'paretonbd'),
+    format('purchase_model of metric "%s" must be auto, bgnbd, mbgnbd or paretonbd, not "%s"', settings.metric, settings.purchase_model));
+  PERFORM retention._reject_unless(settings.prediction_window BETWEEN 1 AND 36525,
+    format('prediction_window of metric "%s" must be from 1 to 36525 days, not %s', settings.metric, settings.prediction_window));
+  PERFORM retention._reject_unless(settings.discount_rate >= 0 AND settings.discount_rate < 'Infinity',
+    format('discount_rate of metric "%s" must be 0 or more, not %s', settings.metric, settings.discount_rate), 'Ten per cent a year is 0.1.');
+  PERFORM retention._check_percentiles(settings.metric, 'churn_levels', settings.churn_levels, 3);
+  PERFORM retention._reject_unless(settings.refit_interval >= interval '0',
+    format('refit_interval of metric "%s" must not be negative, but is %s', settings.metric, settings.refit_interval));
+END
+$$;
+COMMENT ON FUNCTION retention._check_predictions(retention.metric) IS 'Checks the settings that predictions are made by.';
+
 CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -104,6 +121,7 @@ BEGIN
   IF NEW.monetary_values IS NOT NULL THEN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
   END IF;
+  PERFORM retention._check_predictions(NEW);
   RETURN NEW;
 END
 $$;
@@ -135,7 +153,9 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     recency_limits double precision[] DEFAULT NULL,
     frequency_percentiles double precision[] DEFAULT NULL, frequency_values double precision[] DEFAULT NULL,
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
-    thresholds text DEFAULT 'moving')
+    thresholds text DEFAULT 'moving',
+    purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
+    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days')
   RETURNS text
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -151,11 +171,12 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval);
   RETURN metric;
 END
 $$;
-COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text) IS
+COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
+    text, integer, double precision, double precision[], interval) IS
   'Makes a metric. What is left out gets the scheme''s customary thresholds.';
 
 CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
@@ -177,7 +198,9 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     recency_limits double precision[] DEFAULT NULL,
     frequency_percentiles double precision[] DEFAULT NULL, frequency_values double precision[] DEFAULT NULL,
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
-    thresholds text DEFAULT NULL)
+    thresholds text DEFAULT NULL,
+    purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
+    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -185,9 +208,9 @@ DECLARE
   levels record;
 BEGIN
   PERFORM retention._require_metric(metric);
-  SELECT * INTO levels FROM retention._scheme_levels(alter_metric.scheme);
+  SELECT r, f, m INTO levels FROM retention._scheme_levels(NULL);
   IF alter_metric.scheme IS NOT NULL THEN
-    PERFORM retention._require_scheme(alter_metric.scheme);
+    levels := retention._require_scheme(alter_metric.scheme);
   END IF;
   UPDATE retention.metric e SET
     time_zone = coalesce(alter_metric.time_zone, e.time_zone),
@@ -200,12 +223,18 @@ BEGIN
     monetary_percentiles = coalesce(alter_metric.monetary_percentiles,
       CASE WHEN levels.m IS NOT NULL THEN retention._default_percentiles(levels.m) END, e.monetary_percentiles),
     monetary_values = coalesce(alter_metric.monetary_values, e.monetary_values),
-    thresholds = coalesce(alter_metric.thresholds, e.thresholds)
+    thresholds = coalesce(alter_metric.thresholds, e.thresholds),
+    purchase_model = coalesce(alter_metric.purchase_model, e.purchase_model),
+    prediction_window = coalesce(alter_metric.prediction_window, e.prediction_window),
+    discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
+    churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
+    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
-COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text) IS
-  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh.';
+COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
+    text, integer, double precision, double precision[], interval) IS
+  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate and churn_levels do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -235,6 +264,8 @@ BEGIN
   DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.refresh_log e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.population e WHERE e.metric = reset_metric.metric;
+  DELETE FROM retention.fitted_model e WHERE e.metric = reset_metric.metric;
+  DELETE FROM retention.published_model e WHERE e.metric = reset_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';

@@ -82,7 +82,10 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
   -- Settings are hashed as text, which must not depend on the session.
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres SET extra_float_digits = 1
 AS $$
-  SELECT md5(concat_ws('|', metric,
+  SELECT md5(concat_ws('|',
+    -- Without the settings of predictions, which no score depends on.
+    (metric.metric, metric.time_zone, metric.history, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
+     metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
     retention._groups(metric),
     (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id,
                        -- Another column under the old name would not show in the relation's fingerprint.
@@ -394,7 +397,8 @@ BEGIN
     written.inserted, written.updated, written.deleted, written.transitions;
   PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
     metric, as_of, path, report, written, started_at, read_at);
+  PERFORM retention._refresh_models(settings, as_of);
 END
 $$;
 COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz) IS
-  'Brings a metric''s customers, scores, groups and history up to as_of, in one transaction. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';
+  'Brings a metric''s customers, scores, groups and history up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';

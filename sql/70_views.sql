@@ -1,27 +1,64 @@
 -- What people and BI tools read.
 
+CREATE OR REPLACE FUNCTION retention._next_order_days(model retention.model, x double precision, t_x double precision, quantile double precision)
+  RETURNS integer
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  -- A hundred years are as good as never, and a date that every tool can show.
+  RETURN ceil(least(retention.next_order_days(model, x, t_x, t_x, quantile, 'last order'), 36525))::integer;
+COMMENT ON FUNCTION retention._next_order_days(retention.model, double precision, double precision, double precision) IS
+  'Whole days from the last order to the next one, at most a hundred years.';
+
 CREATE OR REPLACE VIEW retention.profile AS
+  -- The joins are to unique keys: the planner leaves them out where no column needs them.
   SELECT c.metric, c.customer_id,
          c.revenue AS historic_clv,
+         retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_value, c.prediction_window, c.discount_rate) AS predicted_clv,
+         c.revenue::double precision
+           + retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_value, c.prediction_window, c.discount_rate) AS total_clv,
          c.orders AS historic_number_of_orders,
+         retention.expected_orders(c.purchase, c.x, c.t_x, c.t, c.prediction_window) AS predicted_number_of_orders,
          c.average_order_value,
          c.average_days_between_orders,
          c.days_between_orders_sd,
+         1 - retention.p_alive(c.purchase, c.x, c.t_x, c.t) AS churn_probability,
+         ('{low,medium,high}'::text[])[1 + width_bucket(1 - retention.p_alive(c.purchase, c.x, c.t_x, c.t), c.churn_levels)] AS churn_risk,
+         c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.5) AS expected_date_of_next_order,
+         c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.1) AS next_order_earliest,
+         c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.9) AS next_order_latest,
+         c.today > c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.9) AS overdue,
          c.purchase_days,
          c.first_order_at,
          c.last_order_at,
-         (retention.now() AT TIME ZONE zone.name)::date - (c.last_order_at AT TIME ZONE zone.name)::date AS days_since_last_order,
+         c.today - c.last_day AS days_since_last_order,
          c.r, c.f, c.m,
          concat(c.r, c.f, c.m) AS rfm_score,
          c.rfm_group,
          c.previous_rfm_group,
-         c.rfm_group_changed_at
-  FROM retention.customer c
-  CROSS JOIN LATERAL (SELECT (SELECT time_zone FROM retention.metric s WHERE s.metric = c.metric) AS name) AS zone;
-COMMENT ON VIEW retention.profile IS 'One row per metric and customer, under the names marketers know.';
+         c.rfm_group_changed_at,
+         retention.p_alive(c.purchase, c.x, c.t_x, c.t) AS p_alive,
+         retention.order_probability(c.purchase, c.x, c.t_x, c.t, c.prediction_window) AS order_probability,
+         c.confidence
+  FROM (SELECT d.*, d.purchase_days - 1 AS x, d.last_day - d.first_day AS t_x, greatest(d.today, d.last_day) - d.first_day AS t
+        FROM (SELECT c.*, s.prediction_window, s.discount_rate, s.churn_levels, p.purchase, p.spend, p.confidence,
+                     retention._local_date(c.first_order_at, s.time_zone) AS first_day,
+                     retention._local_date(c.last_order_at, s.time_zone) AS last_day,
+                     retention._local_date(retention.now(), s.time_zone) AS today
+              FROM retention.customer c
+              LEFT JOIN retention.metric s ON s.metric = c.metric
+              LEFT JOIN retention.published_model p ON p.metric = c.metric) AS d) AS c;
+COMMENT ON VIEW retention.profile IS 'One row per metric and customer, under the names marketers know. Predictions are computed when they are read, from the facts, the published models and retention.now().';
 COMMENT ON COLUMN retention.profile.metric IS 'Metric by which the orders are counted.';
 COMMENT ON COLUMN retention.profile.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.profile.historic_clv IS 'Exact revenue so far, less refunds.';
+COMMENT ON COLUMN retention.profile.predicted_clv IS 'Expected value of the orders of the next prediction_window days, discounted by the metric''s discount_rate.';
+COMMENT ON COLUMN retention.profile.total_clv IS 'historic_clv + predicted_clv.';
+COMMENT ON COLUMN retention.profile.predicted_number_of_orders IS 'Expected days with an order in the next prediction_window days.';
+COMMENT ON COLUMN retention.profile.churn_probability IS '1 - p_alive.';
+COMMENT ON COLUMN retention.profile.churn_risk IS 'low, medium or high: where churn_probability lies among the metric''s churn_levels.';
+COMMENT ON COLUMN retention.profile.expected_date_of_next_order IS 'Day by which half of such customers order again, if they stay; counted from the last order, it moves with the next one only. At most a hundred years later.';
+COMMENT ON COLUMN retention.profile.next_order_earliest IS 'Day by which one in ten of such customers has ordered again.';
+COMMENT ON COLUMN retention.profile.next_order_latest IS 'Day by which nine in ten of such customers have ordered again.';
+COMMENT ON COLUMN retention.profile.overdue IS 'Today is past next_order_latest.';
 COMMENT ON COLUMN retention.profile.historic_number_of_orders IS 'Orders with a net amount above zero.';
 COMMENT ON COLUMN retention.profile.average_order_value IS 'historic_clv / historic_number_of_orders.';
 COMMENT ON COLUMN retention.profile.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
@@ -37,6 +74,9 @@ COMMENT ON COLUMN retention.profile.rfm_score IS 'The three scores together, suc
 COMMENT ON COLUMN retention.profile.rfm_group IS 'Group of the scores, as of the last refresh.';
 COMMENT ON COLUMN retention.profile.previous_rfm_group IS 'Group before the last change; null when there was none.';
 COMMENT ON COLUMN retention.profile.rfm_group_changed_at IS 'Clock of the refresh that put the customer in this group.';
+COMMENT ON COLUMN retention.profile.p_alive IS 'Probability, now, that the customer has not left for good.';
+COMMENT ON COLUMN retention.profile.order_probability IS 'Probability of an order in the next prediction_window days.';
+COMMENT ON COLUMN retention.profile.confidence IS 'Whether predictions can be relied on: high, medium or low; readiness gives the reasons.';
 
 CREATE OR REPLACE FUNCTION retention._bounds_sentence(what text, unit text, value numeric, bounds double precision[], score integer)
   RETURNS text
@@ -94,29 +134,12 @@ COMMENT ON FUNCTION retention.explain_score(text, text) IS
 
 CREATE OR REPLACE FUNCTION retention.readiness(metric text DEFAULT 'orders')
   RETURNS TABLE (requirement text, needed numeric, found numeric, met boolean)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
-DECLARE
-  settings retention.metric := retention._require_metric(metric);
-  today date := (retention.now() AT TIME ZONE settings.time_zone)::date;
-BEGIN
-  RETURN QUERY
-    SELECT gate.requirement, gate.needed, gate.found,
-           coalesce(CASE WHEN gate.at_most THEN gate.found <= gate.needed ELSE gate.found >= gate.needed END, false)
-    FROM (SELECT count(*) AS customers, max(c.orders) AS most_orders,
-                 today - (min(c.first_order_at) AT TIME ZONE settings.time_zone)::date AS history_days,
-                 today - (max(c.last_order_at) AT TIME ZONE settings.time_zone)::date AS quiet_days
-          FROM retention.customer c WHERE c.metric = settings.metric) AS facts,
-         LATERAL (VALUES ('customers with an order', 500::numeric, facts.customers::numeric, false),
-                         ('days since the first order', 180, facts.history_days, false),
-                         ('days since the last order, at most', 30, facts.quiet_days, true),
-                         ('orders of the most frequent customer', 3, facts.most_orders, false))
-           AS gate (requirement, needed, found, at_most);
-END
+  SELECT * FROM retention._readiness(retention._require_metric(metric), retention.now())
 $$;
 COMMENT ON FUNCTION retention.readiness(text) IS
-  'Whether there is enough history to trust scores and predictions: the customary requirements, and what was found.';
+  'Whether there is enough history to trust scores and predictions: the customary requirements, and what was found. The column confidence of profile sums them up.';
 
 -- A view per group, ready to be a segment: first those of scheme standard, then those that only quintile has.
 

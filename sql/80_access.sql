@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE
     WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access') THEN 3
-    WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh') THEN 1
+    WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',
+                     '_local_date', '_next_order_days', '_readiness') THEN 1
     WHEN routine IN ('refresh', 'backfill_history', 'customer_at') OR left(routine, 1) = '_' THEN 2
     ELSE 1
   END;
@@ -24,7 +25,8 @@ BEGIN
     FROM (VALUES
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
       (1, 'GRANT SELECT ON ALL TABLES IN SCHEMA retention TO %s'),
-      (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log TO %s'),
+      (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log,
+          retention.fitted_model, retention.published_model TO %s'),
       (2, 'GRANT UPDATE (fingerprint) ON retention.source TO %s'),
       (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell TO %s')
     ) AS given (needs, grants)

@@ -3,7 +3,7 @@
 
 #include "collection.h"
 
-/* Values go to the store in blocks of this many. */
+/* Values come from the store in blocks of this many. */
 #define VALUE_BLOCK 1000
 
 enum
