@@ -1,13 +1,33 @@
-/* lomax.c: see lomax.h. */
+/*
+ * lomax.c: see lomax.h.
+ *
+ * The integral is taken in u = ln(1 + t/a), a being the smaller scale: there
+ * the singularities are at least pi away from the real line.
+ */
 #include "math/lomax.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "math/special.h"
 
 #define SERIES_Z 0.75			/* above, the series needs many terms */
-#define SHORT_PANEL 0.3			/* of a panel: one quadrature is exact to rounding, and cheap */
-#define NEGLIGIBLE 1e-19
+
+/* A rule is exact to about 1e-13 over an interval of u no longer than this, in which the function falls by no more than this. */
+typedef struct RuleLimit
+{
+	const QuadratureRule *rule;
+	double		length;
+	double		fall;			/* of the logarithm */
+} RuleLimit;
+
+static const RuleLimit rule_limits[] = {
+	{&quadrature_5, 0.5, 0.8},
+	{&quadrature_8, 1.6, 4},
+	{&quadrature_12, 3, 9}
+};
+
+#define RULES ((int) (sizeof(rule_limits) / sizeof(rule_limits[0])))
 
 /* The logarithm of the product's value at `to` where it is 1 at `from`; 0 or less. */
 double
@@ -17,97 +37,102 @@ lomax_log_ratio(const LomaxProduct *product, double from, double to)
 		product->n * log1p((to - from) / (product->b + from));
 }
 
-/*
- * How long an interval that starts at `at` may be for the 8-point rule to be
- * exact to about 1e-13: the function falls by no more than e^2, and the
- * singularities at -a and -b are at least as far away as the interval is long.
- */
-double
-lomax_panel(const LomaxProduct *product, double at)
+/* How fast the integrand falls at most, with u. */
+static double
+steepness(const LomaxProduct *product)
 {
-	double		a = product->a + at;
-	double		b = product->b + at;
-
-	return fmin(fmin(a, b), 2 / (product->m / a + product->n / b));
+	return fabs(product->m - 1) + product->n;
 }
 
-/* Integral over one panel of the product that is 1 at `from`. */
+/* Integral of e^((1-m) u) (1 + a/b (e^u - 1))^-n over from..from+length, by one rule. */
 static double
-integrate_panel(const LomaxProduct *product, double from, double length)
+integrate_panel(const LomaxProduct *product, double from, double length, const QuadratureRule *rule)
 {
+	double		ratio = product->a / product->b;
 	double		sum = 0;
 
-	for (int i = 0; i < quadrature_8.count; i++)
-		sum += quadrature_8.weights[i] *
-			exp(lomax_log_ratio(product, from, from + length * quadrature_8.nodes[i]));
+	for (int i = 0; i < rule->count; i++)
+	{
+		double		u = from + length * rule->nodes[i];
+
+		sum += rule->weights[i] * exp((1 - product->m) * u - product->n * log1p(ratio * expm1(u)));
+	}
 	return sum * length;
 }
 
+/* The same over 0..end, by as short a rule as will do, or in panels. */
 static double
-integrate(const LomaxProduct *product, double from, double to)
+integrate(const LomaxProduct *product, double end)
 {
+	double		steep = steepness(product);
+	const RuleLimit *limit = rule_limits;
 	double		sum = 0;
-	double		value = 1;
 
-	for (double at = from; at < to && value > NEGLIGIBLE;)
+	while (limit < rule_limits + RULES - 1 && (end > limit->length || end * steep > limit->fall))
+		limit++;
+	for (double u = 0, panel; u < end; u += panel)
 	{
-		double		end = at + lomax_panel(product, at);
+		double		part;
 
-		end = end < to ? end : to;
-		if (!(end > at))
+		panel = fmin(fmin(limit->length, limit->fall / steep), end - u);
+		if (!(u + panel > u))
 			break;				/* the rest is shorter than numbers can tell */
-		sum += value * integrate_panel(product, at, end - at);
-		value *= exp(lomax_log_ratio(product, at, end));
-		at = end;
-	}
-	return sum;
-}
-
-/* F(1, m; c; z), Gauss's hypergeometric function, for 0 <= z <= SERIES_Z and m < c. */
-static double
-hypergeometric(double m, double c, double z)
-{
-	double		term = 1;
-	double		sum = 1;
-
-	for (double n = 0; term > 1e-17 * sum; n++)
-	{
-		term *= (m + n) * z / (c + n);
-		sum += term;
+		part = integrate_panel(product, u, panel, limit->rule);
+		sum += part;
+		if (part < 1e-17 * sum)
+			break;
 	}
 	return sum;
 }
 
 /*
- * Integral from `at` to infinity of the product that is 1 there, for m + n > 1:
- * (b + at) / (m + n - 1) F(1, m; m + n; (a - b) / (a + at)), a being the larger
- * of the two (Fader, Hardie 2005, "A note on deriving the Pareto/NBD model").
+ * The difference of the tails, the integrals from 0 and from length to infinity. A tail is, for m + n > 1,
+ * (a + t) / (m + n - 1) F(1, n; m + n; (b - a) / (b + t)) times the function at t, with
+ * Gauss's hypergeometric function (Fader, Hardie 2005, "A note on deriving the Pareto/NBD model").
  */
 static double
-tail(const LomaxProduct *product, double at)
+subtract_tails(const LomaxProduct *product, double length, double fall)
 {
 	double		sum = product->m + product->n;
+	double		first_z = (product->b - product->a) / product->b;
+	double		second_z = (product->b - product->a) / (product->b + length);
+	double		first_term = 1;
+	double		second_term = 1;
+	double		first = 1;
+	double		second = 1;
 
-	if (product->a >= product->b)
-		return (product->b + at) / (sum - 1) *
-			hypergeometric(product->m, sum, (product->a - product->b) / (product->a + at));
-	return (product->a + at) / (sum - 1) *
-		hypergeometric(product->n, sum, (product->b - product->a) / (product->b + at));
+	/* Side by side, as neither waits for the other. */
+	for (double k = 0; first_term > 1e-17 * first; k++)
+	{
+		double		factor = (product->n + k) / (sum + k);
+
+		first_term *= factor * first_z;
+		second_term *= factor * second_z;
+		first += first_term;
+		second += second_term;
+	}
+	return (product->a * first - exp(-fall) * (product->a + length) * second) / (sum - 1);
 }
 
 /*
- * Integral over from..to of the product that is 1 at `from`: as a difference
- * of two tails where these are quick and the difference keeps its digits, else
- * by quadrature.
+ * Integral over from..to of the product that is 1 at `from`: as a difference of two tails where these are quick
+ * and the difference keeps its digits, else by quadrature.
  */
 double
 lomax_integral(const LomaxProduct *product, double from, double to)
 {
-	double		larger = fmax(product->a, product->b) + from;
+	LomaxProduct seen = {product->m, product->a + from, product->n, product->b + from};
+	double		length = to - from;
+	double		end;
+	bool		is_short;
 
-	if (to - from <= SHORT_PANEL * lomax_panel(product, from))
-		return to > from ? integrate_panel(product, from, to - from) : 0;
-	if (product->m + product->n > 1.01 && fabs(product->a - product->b) <= SERIES_Z * larger)
-		return tail(product, from) - exp(lomax_log_ratio(product, from, to)) * tail(product, to);
-	return integrate(product, from, to);
+	if (!(length > 0))
+		return 0;
+	if (seen.a > seen.b)
+		seen = (LomaxProduct) {product->n, product->b + from, product->m, product->a + from};
+	end = log1p(length / seen.a);
+	is_short = end <= rule_limits[0].length && end * steepness(&seen) <= rule_limits[0].fall;
+	if (!is_short && seen.m + seen.n > 1.01 && seen.b - seen.a <= SERIES_Z * seen.b && end * steepness(&seen) > 1)
+		return subtract_tails(&seen, length, seen.m * end + seen.n * log1p(length / seen.b));
+	return seen.a * integrate(&seen, end);
 }

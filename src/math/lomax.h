@@ -12,7 +12,6 @@ typedef struct LomaxProduct
 } LomaxProduct;
 
 extern double lomax_log_ratio(const LomaxProduct *product, double from, double to);
-extern double lomax_panel(const LomaxProduct *product, double at);
 extern double lomax_integral(const LomaxProduct *product, double from, double to);
 
 #endif

@@ -116,6 +116,20 @@ add_panel(const LomaxProduct *product, const double *parameters, double from, do
 	}
 }
 
+/*
+ * How long an interval that starts at `at` may be for the 8-point rule to be
+ * exact to about 1e-13: the function falls by no more than e^2, and the
+ * singularities at -alpha and -beta are at least as far away as the interval is long.
+ */
+static double
+panel_length(const LomaxProduct *product, double at)
+{
+	double		a = product->a + at;
+	double		b = product->b + at;
+
+	return fmin(fmin(a, b), 2 / (product->m / a + product->n / b));
+}
+
 /* Adds the moments' integrals over from..to, relative to the function at from. */
 static void
 add_interval(const LomaxProduct *product, const double *parameters, double from, double to, double *moments)
@@ -124,7 +138,7 @@ add_interval(const LomaxProduct *product, const double *parameters, double from,
 
 	for (double at = from; at < to && scale > 1e-19;)
 	{
-		double		panel = lomax_panel(product, at);
+		double		panel = panel_length(product, at);
 		double		end = at + panel < to ? at + panel : to;
 
 		if (!(end > at))

@@ -19,11 +19,13 @@ extern void rising_factorial(double r, double n, RisingFactorial *result);
 typedef struct QuadratureRule
 {
 	int			count;
-	double		nodes[8];
-	double		weights[8];
+	double		nodes[12];
+	double		weights[12];
 } QuadratureRule;
 
 extern const QuadratureRule quadrature_3;
+extern const QuadratureRule quadrature_5;
 extern const QuadratureRule quadrature_8;
+extern const QuadratureRule quadrature_12;
 
 #endif
