@@ -12,6 +12,7 @@
 #define SERIES_Z 0.98			/* above, the series needs thousands of terms */
 #define SERIES_LOSS 1e4			/* how much larger than the result its terms may be */
 #define SERIES_LEAST (-10.0)	/* below, its terms alternate and cancel */
+#define SERIES_MOST_POWER 200.0	/* of e: beyond, its sum may overflow */
 #define PRECISION 1e-17
 
 /*
@@ -116,7 +117,8 @@ alive_expected_orders(const Alive *alive, double horizon)
 	double		c = alive->a + alive->b - 1;
 	double		d = c - alive->shape;
 
-	if (z <= SERIES_Z && d >= SERIES_LEAST && fabs(c) + fabs(d) <= SERIES_LOSS * alive->shape)
+	if (z <= SERIES_Z && d >= SERIES_LEAST && fabs(c) + fabs(d) <= SERIES_LOSS * alive->shape &&
+		-alive->a * log1p(-z) <= SERIES_MOST_POWER)
 		return series(alive, z);
 	return integral(alive, horizon);
 }

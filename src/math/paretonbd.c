@@ -334,8 +334,8 @@ paretonbd_order_probability(const PurchaseModel *self, const double *parameters,
 }
 
 /*
- * ln of s/(b+t) (a/(a+t))^shape (t/(a+t))^k (b/(b+t))^s: the density of leaving at t after k purchases,
- * but for a constant. It is integrated over u = t/(a+t).
+ * The density of leaving at t after k purchases, over v = ln t and as a logarithm:
+ * ways + ln(s t/(b+t)) + shape ln(a/(a+t)) + k ln(t/(a+t)) + s ln(b/(b+t)). It is concave.
  */
 typedef struct LeavingDensity
 {
@@ -343,42 +343,59 @@ typedef struct LeavingDensity
 	double		a;
 	double		s;
 	double		b;
-	int			k;
+	double		k;
+	double		ways;
 } LeavingDensity;
 
 static double
-leaving_density(const LeavingDensity *density, double u)
+leaving_density(const LeavingDensity *density, double v)
 {
-	double		t = density->a * u / (1 - u);
+	double		t = exp(v);
 
-	return density->s * density->a / ((density->b + t) * (1 - u) * (1 - u)) *
-		exp(density->shape * log1p(-u) + (density->k > 0 ? density->k * log(u) : 0) - density->s * log1p(t / density->b));
+	return density->ways + log(density->s * t / (density->b + t)) - density->shape * log1p(t / density->a) -
+		density->k * log1p(density->a / t) - density->s * log1p(t / density->b);
 }
 
-/* Integrates over 0..end in panels over which no factor changes much; never negative. */
+/* Where it is largest at or below `end`, by bisection of its derivative, which falls from k + 1. */
 static double
-integrate_leaving(const LeavingDensity *density, double end)
+leaving_mode(const LeavingDensity *density, double end)
 {
-	double		peak = density->k / (density->shape + density->k);
+	double		low = end - 700;
+	double		high = end;
+
+	for (int i = 0; i < 60; i++)
+	{
+		double		middle = i == 0 ? end : (low + high) / 2;
+		double		t = exp(middle);
+
+		if ((density->b - density->s * t) / (density->b + t) +
+			(density->k * density->a - density->shape * t) / (density->a + t) > 0)
+			low = middle;
+		else
+			high = middle;
+	}
+	return high;
+}
+
+/* Integrates from the mode towards `to`, in panels over which the density falls by no more than e^9. */
+static double
+integrate_side(const LeavingDensity *density, double mode, double to)
+{
+	double		top = leaving_density(density, mode);
+	double		level = top;
 	double		sum = 0;
 
-	for (double at = 0; at < end;)
+	for (double at = mode, panel; at != to && level > top - 40; at += panel)
 	{
-		double		to_life = density->b * (1 - at) * (1 - at) / density->a + at * (1 - at);
-		double		panel = fmin(fmin(0.5 * (1 - at), to_life), 2 / (density->shape / (1 - at) + density->s / to_life));
-		double		part = 0;
-
-		if (density->k > 0 && at < peak)
-			panel = fmin(panel, fmax(2 * at / density->k, 0.1 / (density->k + density->shape)));
-		panel = fmin(panel, end - at);
-		if (!(at + panel > at))
+		panel = fmax(fmin(to - at, 3), -3);
+		while (level - leaving_density(density, at + panel) > 9)
+			panel /= 2;
+		for (int i = 0; i < quadrature_12.count; i++)
+			sum += fabs(panel) * quadrature_12.weights[i] *
+				exp(leaving_density(density, at + panel * quadrature_12.nodes[i]));
+		if (at + panel == at)
 			break;
-		for (int i = 0; i < quadrature_8.count; i++)
-			part += quadrature_8.weights[i] * leaving_density(density, at + panel * quadrature_8.nodes[i]);
-		sum += part * panel;
-		at += panel;
-		if (at > peak && part * (1 - at) < 1e-17 * sum)
-			break;
+		level = leaving_density(density, at + panel);
 	}
 	return sum;
 }
@@ -389,17 +406,22 @@ paretonbd_order_distribution(const PurchaseModel *self, const double *parameters
 							 const PurchaseHistory *history, double horizon, int most, double *probabilities)
 {
 	LeavingDensity density = {parameters[R] + history->x, parameters[ALPHA] + history->t,
-		parameters[S], parameters[BETA] + history->t, 0};
-	double		u = horizon / (density.a + horizon);
+		parameters[S], parameters[BETA] + history->t, 0, 0};
+	double		log_u = log(horizon / (density.a + horizon));
 	double		stay = -density.shape * log1p(horizon / density.a) - density.s * log1p(horizon / density.b);
-	double		ways = 0;		/* ln of gamma(shape + k) / (gamma(shape) k!) */
+	double		end = log(horizon);
 
 	for (int k = 0; k <= most; k++)
 	{
 		density.k = k;
-		if (k > 0)
-			ways += log((density.shape + k - 1) / k);
-		probabilities[k] = exp(ways + stay + (k > 0 ? k * log(u) : 0)) + exp(ways + log(integrate_leaving(&density, u)));
+		density.ways += k > 0 ? log((density.shape + k - 1) / k) : 0;
+		probabilities[k] = horizon > 0 ? exp(density.ways + stay + (k > 0 ? k * log_u : 0)) : k == 0;
+		if (horizon > 0)
+		{
+			double		mode = leaving_mode(&density, end);
+
+			probabilities[k] += integrate_side(&density, mode, end) + integrate_side(&density, mode, -INFINITY);
+		}
 	}
 }
 
