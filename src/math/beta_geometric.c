@@ -64,7 +64,7 @@ beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *paramet
 
 	if (chances == 0)
 		return -INFINITY;
-	return log(parameters[A] / (parameters[B] + chances - 1)) +
+	return log(parameters[A] / (parameters[B] + (chances - 1))) +
 		(parameters[R] + history->x) * log1p((history->t - history->t_x) / (parameters[ALPHA] + history->t_x));
 }
 
@@ -177,7 +177,7 @@ add_dropout_part(const double *parameters, const ObservationBlock *block, double
 {
 	double		shape = parameters[R] + block->x;
 	double		by_a = 1 / parameters[A];
-	double		by_b = -1 / (parameters[B] + chances - 1);
+	double		by_b = -1 / (parameters[B] + (chances - 1));
 	DropoutSums s = {0};
 
 	sum_dropout(block, shape, log(-parameters[A] * by_b), logs, inverses, &s);
@@ -225,12 +225,17 @@ beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameter
 double
 beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
 {
-	Derivatives count = {0};
 	double		odds = beta_geometric_dropout_log_odds(self, parameters, history);
+	double		chances = history->x + self->first_chances;
+	RisingFactorial rate,
+				stay,
+				all;
 
-	add_count_part(parameters, history->x, history->x + self->first_chances, 1, &count);
-	return count.value - (parameters[R] + history->x) * log(parameters[ALPHA] + history->t) +
-		(isinf(odds) ? 0 : softplus(odds));
+	rising_factorial(parameters[R], history->x, &rate);
+	rising_factorial(parameters[B], chances, &stay);
+	rising_factorial(parameters[A] + parameters[B], chances, &all);
+	return rate.log + stay.log - all.log - parameters[R] * log1p(history->t / parameters[ALPHA]) -
+		history->x * log(parameters[ALPHA] + history->t) + (isinf(odds) ? 0 : softplus(odds));
 }
 
 /* The time to the next purchase of a customer who is alive is Lomax distributed: nobody leaves before it. */

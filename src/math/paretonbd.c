@@ -301,11 +301,11 @@ static double
 paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
 {
 	double		odds = paretonbd_dropout_log_odds(self, parameters, history);
-	Derivatives count = {0};
+	RisingFactorial rate;
 
-	add_count_part(parameters, history->x, 1, &count);
-	return count.value - (parameters[R] + history->x) * log(parameters[ALPHA] + history->t) -
-		parameters[S] * log(parameters[BETA] + history->t) + (odds > 0 ? odds : 0) + log1p(exp(-fabs(odds)));
+	rising_factorial(parameters[R], history->x, &rate);
+	return rate.log - parameters[R] * log1p(history->t / parameters[ALPHA]) - history->x * log(parameters[ALPHA] + history->t) -
+		parameters[S] * log1p(history->t / parameters[BETA]) + (odds > 0 ? odds : 0) + log1p(exp(-fabs(odds)));
 }
 
 /* Expected purchases of a customer who is alive (Fader, Hardie 2005, equation 41); s = 1 is a limit. */
