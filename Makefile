@@ -27,7 +27,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
-ifeq ($(filter-out check demo docs bench,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out check demo docs bench fuzz,$(or $(MAKECMDGOALS),all)),)
 PGXS :=
 endif
 
@@ -44,7 +44,7 @@ $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check demo docs bench
+.PHONY: check demo docs bench fuzz
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
@@ -58,6 +58,11 @@ demo:
 docs:
 	@scripts/install_packages.sh demo
 	@scripts/docs.sh
+
+# Needs clang. FUZZ_SECONDS, 60 unless set, are spent on each target.
+fuzz:
+	@scripts/install_packages.sh check
+	@$(MAKE) --no-print-directory -C tests/fuzz fuzz
 
 bench:
 	@scripts/install_packages.sh demo

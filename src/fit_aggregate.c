@@ -267,33 +267,20 @@ static bytea *
 write_state(FitState *state)
 {
 	StateHeader header = {.marker = STATE_MARKER};
-	Size		size;
-	bytea	   *result;
 
 	compact(state);
-	size = VARHDRSZ + sizeof(header) + state->count * sizeof(Observation);
-	if (size > MaxAllocSize)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a fit_state cannot hold " INT64_FORMAT " different observations", state->count),
-				 errdetail("It is limited to 1 GB, 32 bytes for each."),
-				 errhint("Round times to days; or fit without states, and with max_parallel_workers_per_gather = 0.")));
 	header.count = state->count;
 	strlcpy(header.model, state->model->name, sizeof(header.model));
-	result = palloc(size);
-	SET_VARSIZE(result, size);
-	memcpy(VARDATA(result), &header, sizeof(header));
-	if (state->count > 0)
-		memcpy(VARDATA(result) + sizeof(header), state->rows, state->count * sizeof(Observation));
-	return result;
+	return write_flat_state(&header, sizeof(header), state->rows, state->count * sizeof(Observation), "fit",
+							"Round times to days; or fit without states, and with max_parallel_workers_per_gather = 0.");
 }
 
 static void
-reject_state(Size size, const char *detail)
+reject_state(const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-			 errmsg("invalid fit_state of %zu bytes", size), errdetail("%s", detail),
+			 errmsg("invalid fit_state"), errdetail("%s", detail),
 			 errhint("Values of fit_state are made by the aggregate fit_state, on servers of the same byte order.")));
 }
 
@@ -301,27 +288,23 @@ reject_state(Size size, const char *detail)
 static FitState *
 read_state(bytea *source, MemoryContext context)
 {
-	Size		size = VARSIZE_ANY_EXHDR(source);
 	StateHeader header;
+	Size		size;
+	const char *rows = read_flat_state(source, &header, sizeof(header), &size, "fit");
 	const PurchaseModel *model;
 	FitState   *state;
 
-	if (size < sizeof(header))
-		reject_state(size, "It is too short.");
-	memcpy(&header, VARDATA_ANY(source), sizeof(header));
 	if (header.marker != STATE_MARKER)
-		reject_state(size, "It is of another version or byte order, or no fit_state.");
+		reject_state("It is of another version or byte order, or something else.");
 	model = model_find(header.model, strnlen(header.model, sizeof(header.model)));
 	if (model == NULL)
-		reject_state(size, "It is of a model that is not known here.");
-	size -= sizeof(header);
-	if (header.count < 0 || header.count > size / sizeof(Observation) || size != header.count * sizeof(Observation))
-		reject_state(size + sizeof(header), "Its length does not agree with its number of observations.");
+		reject_state("It is of a model that is not known here.");
+	check_flat_state(header.count, sizeof(Observation), size, "fit");
 	state = new_state(context, model);
 	reserve(state, header.count, context);
 	state->count = header.count;
-	if (header.count > 0)
-		memcpy(state->rows, VARDATA_ANY(source) + sizeof(header), size);
+	if (size > 0)
+		memcpy(state->rows, rows, size);
 	for (int64 i = 0; i < state->count; i++)
 		check_row(model, &state->rows[i]);
 	return state;

@@ -16,8 +16,6 @@
 #include "amount.h"
 #include "zone_table.h"
 
-/* What is copied between processes ahead of the days. */
-#define SERIALIZED_HEADER sizeof(OrderSummary)
 
 /* A DayAllocator's function, in the memory context given as its context. */
 void *
@@ -121,13 +119,9 @@ Datum
 retention_order_summary_serialize(PG_FUNCTION_ARGS)
 {
 	OrderSummary *summary = (OrderSummary *) PG_GETARG_POINTER(0);
-	Size		days = summary->day_count * sizeof(int32_t);
-	bytea	   *result = palloc(VARHDRSZ + SERIALIZED_HEADER + days);
 
-	SET_VARSIZE(result, VARHDRSZ + SERIALIZED_HEADER + days);
-	memcpy(VARDATA(result), summary, SERIALIZED_HEADER);
-	memcpy(VARDATA(result) + SERIALIZED_HEADER, summary_days(summary), days);
-	PG_RETURN_BYTEA_P(result);
+	PG_RETURN_BYTEA_P(write_flat_state(summary, sizeof(OrderSummary), summary_days(summary),
+									   summary->day_count * sizeof(int32_t), "order_summary", SERIAL_HINT));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_summary_deserialize);
@@ -136,16 +130,11 @@ PG_FUNCTION_INFO_V1(retention_order_summary_deserialize);
 Datum
 retention_order_summary_deserialize(PG_FUNCTION_ARGS)
 {
-	bytea	   *source = PG_GETARG_BYTEA_PP(0);
-	Size		size = VARSIZE_ANY_EXHDR(source);
 	OrderSummary *summary = palloc0(sizeof(OrderSummary));
+	Size		size;
+	const char *days = read_flat_state(PG_GETARG_BYTEA_PP(0), summary, sizeof(OrderSummary), &size, "order_summary");
 
-	if (size >= SERIALIZED_HEADER)
-		memcpy(summary, VARDATA_ANY(source), SERIALIZED_HEADER);
-	if (size < SERIALIZED_HEADER || summary->day_count < 0 ||
-		size != SERIALIZED_HEADER + summary->day_count * sizeof(int32_t))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-						errmsg("invalid order_summary state of %zu bytes", size)));
+	check_flat_state(summary->day_count, sizeof(int32_t), size, "order_summary");
 	summary->days = NULL;
 	summary->day_capacity = SUMMARY_INLINE_DAYS;
 	if (summary->day_count > SUMMARY_INLINE_DAYS)
@@ -153,8 +142,7 @@ retention_order_summary_deserialize(PG_FUNCTION_ARGS)
 		summary->day_capacity = summary->day_count;
 		summary->days = palloc_extended(summary->day_count * sizeof(int32_t), MCXT_ALLOC_HUGE);
 	}
-	memcpy(summary_days(summary), VARDATA_ANY(source) + SERIALIZED_HEADER,
-		   summary->day_count * sizeof(int32_t));
+	memcpy(summary_days(summary), days, size);
 	PG_RETURN_POINTER(summary);
 }
 

@@ -24,8 +24,6 @@ typedef struct PercentileState
 	double		fractions[SELECTION_MAX_FRACTIONS];
 } PercentileState;
 
-#define SERIALIZED_HEADER sizeof(PercentileState)
-
 /* Reads and checks the fractions, which are taken from the group's first row. */
 static PercentileState *
 new_state(MemoryContext context, Datum fractions)
@@ -123,20 +121,9 @@ Datum
 retention_percentile_bounds_serialize(PG_FUNCTION_ARGS)
 {
 	PercentileState *state = (PercentileState *) PG_GETARG_POINTER(0);
-	Size		values = state->count * sizeof(double);
-	bytea	   *result;
 
-	if (values > MaxAllocSize - VARHDRSZ - SERIALIZED_HEADER)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("percentile_bounds cannot pass " INT64_FORMAT " values between processes", state->count),
-				 errhint("Set max_parallel_workers_per_gather to 0 for this query.")));
-	result = palloc(VARHDRSZ + SERIALIZED_HEADER + values);
-	SET_VARSIZE(result, VARHDRSZ + SERIALIZED_HEADER + values);
-	memcpy(VARDATA(result), state, SERIALIZED_HEADER);
-	if (values > 0)
-		memcpy(VARDATA(result) + SERIALIZED_HEADER, state->values, values);
-	PG_RETURN_BYTEA_P(result);
+	PG_RETURN_BYTEA_P(write_flat_state(state, sizeof(PercentileState), state->values,
+									   state->count * sizeof(double), "percentile_bounds", SERIAL_HINT));
 }
 
 PG_FUNCTION_INFO_V1(retention_percentile_bounds_deserialize);
@@ -145,19 +132,14 @@ PG_FUNCTION_INFO_V1(retention_percentile_bounds_deserialize);
 Datum
 retention_percentile_bounds_deserialize(PG_FUNCTION_ARGS)
 {
-	bytea	   *source = PG_GETARG_BYTEA_PP(0);
-	Size		size = VARSIZE_ANY_EXHDR(source);
 	PercentileState *state = palloc0(sizeof(PercentileState));
+	Size		size;
+	const char *values = read_flat_state(PG_GETARG_BYTEA_PP(0), state, sizeof(PercentileState), &size, "percentile_bounds");
 
-	if (size >= SERIALIZED_HEADER)
-		memcpy(state, VARDATA_ANY(source), SERIALIZED_HEADER);
-	if (size < SERIALIZED_HEADER || state->count < 0 ||
-		size - SERIALIZED_HEADER != state->count * sizeof(double))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-						errmsg("invalid percentile_bounds state of %zu bytes", size)));
+	check_flat_state(state->count, sizeof(double), size, "percentile_bounds");
 	state->capacity = state->count;
-	state->values = palloc_extended(Max(size - SERIALIZED_HEADER, 1), MCXT_ALLOC_HUGE);
-	memcpy(state->values, VARDATA_ANY(source) + SERIALIZED_HEADER, size - SERIALIZED_HEADER);
+	state->values = palloc_extended(Max(size, 1), MCXT_ALLOC_HUGE);
+	memcpy(state->values, values, size);
 	PG_RETURN_POINTER(state);
 }
 
