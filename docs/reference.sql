@@ -10,6 +10,7 @@ SELECT format('| `%s(%s)` | %s | %s |', proname,
 FROM pg_proc p
 WHERE pronamespace = 'retention'::regnamespace AND left(proname, 1) <> '_' AND prorettype <> 'internal'::regtype
   AND NOT EXISTS (SELECT FROM pg_aggregate a WHERE p.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn))
+  AND NOT EXISTS (SELECT FROM pg_type t WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend))
 ORDER BY proname, pg_get_function_arguments(p.oid);
 
 SELECT E'\n## Tables and views\n\n| name | kind | what it holds |\n|---|---|---|';
@@ -23,5 +24,5 @@ SELECT format(E'\n### %s\n\n| column | type | what it means |\n|---|---|---|\n%s
                FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped))
 FROM pg_class c
 WHERE relnamespace = 'retention'::regnamespace
-  AND (relkind = 'r' OR relname IN ('order_summary', 'profile'))
+  AND (relkind = 'r' OR relname IN ('order_summary', 'model', 'profile', 'model_validation'))
 ORDER BY relkind = 'c', relname;

@@ -266,6 +266,8 @@ BEGIN
   DELETE FROM retention.population e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.fitted_model e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.published_model e WHERE e.metric = reset_metric.metric;
+  DELETE FROM retention.validation_result r USING retention.validation e WHERE e.metric = reset_metric.metric AND r.validation_id = e.validation_id;
+  DELETE FROM retention.validation e WHERE e.metric = reset_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';

@@ -5,6 +5,11 @@ CREATE OR REPLACE FUNCTION retention._local_date(at timestamptz, time_zone text)
   AS 'MODULE_PATHNAME', 'retention_local_date';
 COMMENT ON FUNCTION retention._local_date(timestamptz, text) IS 'The calendar day in a time zone, as AT TIME ZONE gives it.';
 
+CREATE OR REPLACE FUNCTION retention._double(amount numeric) RETURNS double precision
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_double';
+COMMENT ON FUNCTION retention._double(numeric) IS 'An amount of up to 38 digits as a floating-point number, many times as fast as the cast.';
+
 CREATE OR REPLACE FUNCTION retention._fit(state retention.fit_state, kind text) RETURNS retention.model
   LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -34,56 +39,47 @@ CREATE OR REPLACE FUNCTION retention._candidates(purchase_model text) RETURNS te
   RETURN CASE purchase_model WHEN 'auto' THEN '{mbgnbd,paretonbd}' ELSE ARRAY[purchase_model] END;
 COMMENT ON FUNCTION retention._candidates(text) IS 'The purchase models to fit for a setting of purchase_model.';
 
-CREATE OR REPLACE FUNCTION retention._fit_purchases(metric text, as_of timestamptz, kinds text[], state retention.fit_state)
-  RETURNS retention.model
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._fit_purchases(purchase_model text, state retention.fit_state)
+  RETURNS TABLE (model retention.model, duration interval, chosen boolean)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  kind text;
-  fitted retention.model;
-  best retention.model;
+  kinds text[] := retention._candidates(purchase_model);
+  fits retention.model[];
+  durations interval[];
   started_at timestamptz;
 BEGIN
-  FOREACH kind IN ARRAY kinds LOOP
+  FOR i IN 1 .. cardinality(kinds) LOOP
     started_at := clock_timestamp();
-    fitted := retention._fit(state, kind);
-    INSERT INTO retention.fitted_model (metric, as_of, purpose, model, chosen, duration)
-      VALUES (metric, as_of, 'purchase', fitted, false, clock_timestamp() - started_at);
-    IF best IS NULL OR (fitted.penalty, -fitted.log_likelihood) < (best.penalty, -best.log_likelihood) THEN
-      best := fitted;
-    END IF;
+    fits[i] := retention._fit(state, kinds[i]);
+    durations[i] := clock_timestamp() - started_at;
   END LOOP;
-  UPDATE retention.fitted_model f SET chosen = true
-    WHERE f.metric = _fit_purchases.metric AND f.as_of = _fit_purchases.as_of AND f.purpose = 'purchase' AND (f.model).kind = best.kind;
-  RETURN best;
+  RETURN QUERY
+    SELECT fits[i], durations[i], row_number() OVER (ORDER BY (fits[i]).penalty, (fits[i]).log_likelihood DESC) = 1
+    FROM generate_subscripts(kinds, 1) AS i ORDER BY i;
 END
 $$;
-COMMENT ON FUNCTION retention._fit_purchases(text, timestamptz, text[], retention.fit_state) IS
-  'Fits the purchase models, records them, and returns the likeliest one.';
+COMMENT ON FUNCTION retention._fit_purchases(text, retention.fit_state) IS
+  'Fits the purchase models that a setting of purchase_model asks for, and chooses the likeliest.';
 
-CREATE OR REPLACE FUNCTION retention._fit_spend(metric text, as_of timestamptz, state retention.fit_state, mean_value double precision)
-  RETURNS retention.model
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._fit_spend(state retention.fit_state, mean_value double precision) RETURNS retention.model
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  started_at timestamptz := clock_timestamp();
   fitted retention.model;
 BEGIN
-  IF state IS NULL THEN
-    -- Nobody has come back: customary shapes, and the mean of the first orders.
-    fitted := retention.make_model('gammagamma', ARRAY[4, 4, mean_value * 3 / 4]);
-    fitted.n := 0;
-    fitted.converged := false;
-  ELSE
-    fitted := retention._fit(state, 'gammagamma');
+  IF state IS NOT NULL THEN
+    RETURN retention._fit(state, 'gammagamma');
   END IF;
-  INSERT INTO retention.fitted_model (metric, as_of, purpose, model, chosen, duration)
-    VALUES (metric, as_of, 'spend', fitted, true, clock_timestamp() - started_at);
+  -- Nobody has come back: customary shapes, and the mean of the first purchase days.
+  fitted := retention.make_model('gammagamma', ARRAY[4, 4, greatest(mean_value, 1e-6) * 3 / 4]);
+  fitted.n := 0;
+  fitted.converged := false;
   RETURN fitted;
 END
 $$;
-COMMENT ON FUNCTION retention._fit_spend(text, timestamptz, retention.fit_state, double precision) IS
-  'Fits the spend model and records it.';
+COMMENT ON FUNCTION retention._fit_spend(retention.fit_state, double precision) IS
+  'Fits the spend model; without data, makes one of the mean value of a purchase day.';
 
 CREATE OR REPLACE FUNCTION retention._readiness(settings retention.metric, as_of timestamptz)
   RETURNS TABLE (requirement text, needed numeric, found numeric, met boolean)
@@ -118,37 +114,52 @@ $$;
 COMMENT ON FUNCTION retention._confidence(retention.metric, timestamptz) IS
   'high: every requirement of readiness is met; medium: all but two, and the models are fitted; low: else.';
 
+CREATE OR REPLACE FUNCTION retention._history_states(
+    settings retention.metric, as_of timestamptz,
+    OUT customers bigint, OUT purchases retention.fit_state, OUT spends retention.fit_state, OUT mean_value double precision)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT count(*), retention.fit_state('mbgnbd', x, t_x, t), retention.fit_state('gammagamma', x, m) FILTER (WHERE x > 0),
+         sum(revenue) / sum(x + 1)
+  FROM (SELECT c.purchase_days - 1 AS x, recency.t_x,
+               greatest(retention._local_date(as_of, settings.time_zone) - retention._local_date(c.first_order_at, settings.time_zone), recency.t_x) AS t,
+               retention._double(c.repeat_value) AS m, retention._double(c.revenue) AS revenue
+        FROM retention.customer c,
+             LATERAL (SELECT coalesce(round(c.average_days_between_orders * (c.purchase_days - 1)), 0) AS t_x) AS recency
+        WHERE c.metric = settings.metric) AS history
+$$;
+COMMENT ON FUNCTION retention._history_states(retention.metric, timestamptz) IS
+  'What a metric''s models are fitted to, as of a moment, in one scan of its customers.';
+
 CREATE OR REPLACE FUNCTION retention._fit_models(settings retention.metric, as_of timestamptz, fingerprint text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  data record;
+  states record;
+  started_at timestamptz;
   purchase retention.model;
   spend retention.model;
 BEGIN
-  SELECT retention.fit_state('mbgnbd', x, t_x, t) AS purchases,
-         retention.fit_state('gammagamma', x, m) FILTER (WHERE x > 0) AS spends,
-         avg(average_order_value) AS mean_value, count(*) AS customers
-    INTO data
-    FROM (SELECT c.purchase_days - 1 AS x, last_day - first_day AS t_x,
-                 greatest(retention._local_date(as_of, settings.time_zone), last_day) - first_day AS t,
-                 c.repeat_value AS m, c.average_order_value
-          FROM retention.customer c,
-               LATERAL (SELECT retention._local_date(c.first_order_at, settings.time_zone) AS first_day,
-                               retention._local_date(c.last_order_at, settings.time_zone) AS last_day) AS days
-          WHERE c.metric = settings.metric) AS history;
   DELETE FROM retention.published_model p WHERE p.metric = settings.metric;
-  IF data.customers = 0 THEN
+  SELECT * INTO states FROM retention._history_states(settings, as_of);
+  IF states.customers = 0 THEN
     RETURN;
   END IF;
-  purchase := retention._fit_purchases(settings.metric, as_of, retention._candidates(settings.purchase_model), data.purchases);
-  spend := retention._fit_spend(settings.metric, as_of, data.spends, greatest(data.mean_value, 1e-6));
+  WITH fitted AS (
+    INSERT INTO retention.fitted_model (metric, as_of, purpose, model, duration, chosen)
+    SELECT settings.metric, as_of, 'purchase', f.* FROM retention._fit_purchases(settings.purchase_model, states.purchases) AS f
+    RETURNING model, chosen)
+  SELECT (model).* INTO purchase FROM fitted WHERE chosen;
+  started_at := clock_timestamp();
+  spend := retention._fit_spend(states.spends, states.mean_value);
+  INSERT INTO retention.fitted_model (metric, as_of, purpose, model, duration, chosen)
+    VALUES (settings.metric, as_of, 'spend', spend, clock_timestamp() - started_at, true);
   INSERT INTO retention.published_model VALUES (settings.metric, as_of, fingerprint, purchase, spend, 'low');
   RAISE INFO 'metric "%": model % fitted to % customers, % to % of them', settings.metric, purchase.kind, purchase.n, spend.kind, spend.n;
 END
 $$;
 COMMENT ON FUNCTION retention._fit_models(retention.metric, timestamptz, text) IS
-  'Fits a metric''s models to its customers as of a moment, and publishes them.';
+  'Fits a metric''s models to its customers as of a moment, records the fits, and publishes the chosen ones.';
 
 CREATE OR REPLACE FUNCTION retention._refresh_models(settings retention.metric, as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -12,9 +12,9 @@ CREATE OR REPLACE VIEW retention.profile AS
   -- The joins are to unique keys: the planner leaves them out where no column needs them.
   SELECT c.metric, c.customer_id,
          c.revenue AS historic_clv,
-         retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_value, c.prediction_window, c.discount_rate) AS predicted_clv,
-         c.revenue::double precision
-           + retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_value, c.prediction_window, c.discount_rate) AS total_clv,
+         retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_mean, c.prediction_window, c.discount_rate) AS predicted_clv,
+         retention._double(c.revenue)
+           + retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_mean, c.prediction_window, c.discount_rate) AS total_clv,
          c.orders AS historic_number_of_orders,
          retention.expected_orders(c.purchase, c.x, c.t_x, c.t, c.prediction_window) AS predicted_number_of_orders,
          c.average_order_value,
@@ -38,8 +38,11 @@ CREATE OR REPLACE VIEW retention.profile AS
          retention.p_alive(c.purchase, c.x, c.t_x, c.t) AS p_alive,
          retention.order_probability(c.purchase, c.x, c.t_x, c.t, c.prediction_window) AS order_probability,
          c.confidence
-  FROM (SELECT d.*, d.purchase_days - 1 AS x, d.last_day - d.first_day AS t_x, greatest(d.today, d.last_day) - d.first_day AS t
+  -- t_x as the refresh found it: it has to go with x, whatever the time zone is now.
+  FROM (SELECT d.*, d.purchase_days - 1 AS x, greatest(d.today - d.first_day, d.t_x) AS t
         FROM (SELECT c.*, s.prediction_window, s.discount_rate, s.churn_levels, p.purchase, p.spend, p.confidence,
+                     coalesce(round(c.average_days_between_orders * (c.purchase_days - 1)), 0) AS t_x,
+                     retention._double(c.repeat_value) AS repeat_mean,
                      retention._local_date(c.first_order_at, s.time_zone) AS first_day,
                      retention._local_date(c.last_order_at, s.time_zone) AS last_day,
                      retention._local_date(retention.now(), s.time_zone) AS today

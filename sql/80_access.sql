@@ -5,8 +5,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
   RETURN CASE
     WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access') THEN 3
     WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',
-                     '_local_date', '_next_order_days', '_readiness') THEN 1
-    WHEN routine IN ('refresh', 'backfill_history', 'customer_at') OR left(routine, 1) = '_' THEN 2
+                     '_local_date', '_double', '_next_order_days', '_readiness') THEN 1
+    WHEN routine IN ('refresh', 'backfill_history', 'customer_at', 'validate_model', 'churn_history') OR left(routine, 1) = '_' THEN 2
     ELSE 1
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS 'Who may call a routine: 1 whoever may use the schema, 2 operators, 3 admins.';
@@ -26,7 +26,7 @@ BEGIN
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
       (1, 'GRANT SELECT ON ALL TABLES IN SCHEMA retention TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log,
-          retention.fitted_model, retention.published_model TO %s'),
+          retention.fitted_model, retention.published_model, retention.validation, retention.validation_result TO %s'),
       (2, 'GRANT UPDATE (fingerprint) ON retention.source TO %s'),
       (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell TO %s')
     ) AS given (needs, grants)

@@ -86,6 +86,18 @@ amount_read(Datum numeric, Decimal *result)
 	amount_check(decimal_from_digits(result, data, size / sizeof(uint16), weight, negative, display_scale));
 }
 
+PG_FUNCTION_INFO_V1(retention_double);
+
+/* _double(numeric) -> float8: what the cast gives to within rounding, many times as fast. */
+Datum
+retention_double(PG_FUNCTION_ARGS)
+{
+	Decimal		amount;
+
+	amount_read(PG_GETARG_DATUM(0), &amount);
+	PG_RETURN_FLOAT8(decimal_to_double(&amount));
+}
+
 /* Makes a numeric, in the current memory context. */
 Datum
 amount_numeric(const Decimal *value)

@@ -52,7 +52,7 @@ argument_zone(FunctionCallInfo fcinfo)
 		return zone_utc();
 	if (PG_ARGISNULL(3))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("time zone must not be null")));
-	return zone_named(fcinfo->flinfo, PG_GETARG_TEXT_PP(3));
+	return zone_named(PG_GETARG_TEXT_PP(3));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_summary_transition);

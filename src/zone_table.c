@@ -18,7 +18,7 @@
 #define FIRST_TABULATED ((pg_time_t) -5364662400)	/* 1800-01-01 */
 #define LAST_TABULATED ((pg_time_t) 7258118400)		/* 2200-01-01 */
 
-/* The zones named so far in a query, the latest first: every order may name another. */
+/* The zones named so far in this session, the latest first: every order may name another. */
 typedef struct NamedZone
 {
 	struct NamedZone *next;
@@ -26,6 +26,8 @@ typedef struct NamedZone
 	int			length;
 	char		name[FLEXIBLE_ARRAY_MEMBER];
 } NamedZone;
+
+static NamedZone *named_zones = NULL;
 
 static int64
 to_microseconds(pg_time_t unix_seconds)
@@ -126,26 +128,23 @@ zone_utc(void)
 }
 
 static NamedZone *
-new_named_zone(MemoryContext context, const text *name)
+new_named_zone(const text *name)
 {
 	int			length = VARSIZE_ANY_EXHDR(name);
-	NamedZone  *named = MemoryContextAlloc(context, offsetof(NamedZone, name) + length);
+	Zone	   *zone = zone_table(text_to_cstring(name), TopMemoryContext);
+	NamedZone  *named = MemoryContextAlloc(TopMemoryContext, offsetof(NamedZone, name) + length);
 
-	named->zone = zone_table(text_to_cstring(name), context);
+	named->zone = zone;
 	named->length = length;
 	memcpy(named->name, VARDATA_ANY(name), length);
 	return named;
 }
 
-/*
- * The table of a zone named by an argument: made when it is new in this call
- * site, and kept at the head of a list in fn_extra.
- */
+/* The table of a zone named by an argument, kept for the session. */
 Zone *
-zone_named(FmgrInfo *function, const text *name)
+zone_named(const text *name)
 {
-	NamedZone  *head = function->fn_extra;
-	NamedZone  *named = head;
+	NamedZone  *named = named_zones;
 	NamedZone  *before = NULL;
 
 	while (named != NULL && (named->length != VARSIZE_ANY_EXHDR(name) ||
@@ -155,12 +154,12 @@ zone_named(FmgrInfo *function, const text *name)
 		named = named->next;
 	}
 	if (named == NULL)
-		named = new_named_zone(function->fn_mcxt, name);
+		named = new_named_zone(name);
 	else if (before != NULL)
 		before->next = named->next;
-	if (named != head)
-		named->next = head;
-	function->fn_extra = named;
+	if (named != named_zones)
+		named->next = named_zones;
+	named_zones = named;
 	return named->zone;
 }
 
@@ -174,5 +173,5 @@ retention_local_date(PG_FUNCTION_ARGS)
 
 	if (TIMESTAMP_NOT_FINITE(at))
 		PG_RETURN_DATEADT(TIMESTAMP_IS_NOBEGIN(at) ? DATEVAL_NOBEGIN : DATEVAL_NOEND);
-	PG_RETURN_DATEADT(zone_day(zone_named(fcinfo->flinfo, PG_GETARG_TEXT_PP(1)), at));
+	PG_RETURN_DATEADT(zone_day(zone_named(PG_GETARG_TEXT_PP(1)), at));
 }

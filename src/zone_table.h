@@ -7,7 +7,7 @@
 #include "math/zone.h"
 
 extern Zone *zone_table(const char *name, MemoryContext context);
-extern Zone *zone_named(FmgrInfo *function, const text *name);
+extern Zone *zone_named(const text *name);
 extern Zone *zone_utc(void);
 
 #endif
