@@ -100,29 +100,31 @@ model_next_order(const double *parameters, const PurchaseHistory *history, doubl
 
 /*
  * Integral of rate e^(-rate t) times the expected purchases until t, over 0..horizon: by panels in
- * u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see alive.c).
+ * u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see alive.c). It may be steep at
+ * first, so that the panels begin short.
  */
 static double
 discounted_integral(const PurchaseModel *model, const double *parameters,
 					const PurchaseHistory *history, double horizon, double rate)
 {
 	double		scale = parameters[model->scale_parameter] + history->t;
+	double		steepness = parameters[0] + history->x + parameters[2];
 	double		end = log1p(horizon / scale);
 	double		sum = 0;
 
-	for (double u = 0, width; u < end; u += width)
+	for (double u = 0, width = fmin(1, 3 / steepness); u < end; u += width, width = fmin(1, 2 * width))
 	{
-		width = fmin(fmin(2, log1p(3 / (rate * scale * exp(u)))), end - u);
-		for (int i = 0; i < quadrature_8.count; i++)
+		width = fmin(fmin(width, log1p(3 / (rate * scale * exp(u)))), end - u);
+		if (!(u + width > u))
+			break;				/* the rest is shorter than numbers can tell */
+		for (int i = 0; i < quadrature_12.count; i++)
 		{
-			double		at = u + width * quadrature_8.nodes[i];
+			double		at = u + width * quadrature_12.nodes[i];
 			double		t = scale * expm1(at);
 
-			sum += width * quadrature_8.weights[i] * rate * scale * exp(at - rate * t) *
+			sum += width * quadrature_12.weights[i] * rate * scale * exp(at - rate * t) *
 				model->expected_orders(model, parameters, history, t);
 		}
-		if (!(u + width > u))
-			break;
 	}
 	return sum;
 }
