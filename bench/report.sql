@@ -46,7 +46,7 @@ FROM bench.cost WHERE comparison = 'prediction'
 GROUP BY prediction ORDER BY min(measured);
 \endif
 
-\echo 'Goals'
+\echo 'Goals: ratios by time; costs (s a million, us each) by processor time'
 SELECT g.goal, r.workers, r.work_mem, round(r.result::numeric, 3) AS result, round(r.by_cpu::numeric, 3) AS by_cpu,
        g.at_most, g.unit, CASE WHEN r.result <= g.at_most THEN 'reached' ELSE 'NOT reached' END AS verdict
 FROM bench.goal g JOIN bench.result r USING (comparison, side, unit)
