@@ -13,7 +13,7 @@
 #define RADIX_SIZE (1 << RADIX_BITS)
 
 /* How many rows go by between two looks for an interrupt, and make a block at most. */
-#define ROWS_PER_CHECK 50000
+#define ROWS_PER_CHECK 25000
 
 typedef struct PackedRow
 {
