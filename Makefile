@@ -5,7 +5,7 @@ MODULE_big = retention
 MATH = decimal summary zone selection portable random shop special observations fit model \
 	bgnbd mbgnbd beta_geometric alive paretonbd lomax gammagamma
 BINDINGS = pg_compat clock amount zone_table order_summary score_bounds percentile_bounds \
-	simulate_orders model_value fit_aggregate predictions row_store order_reader customer_builder score_rules collect collected relation_fingerprint
+	simulate_orders model_value fit_aggregate predictions profile row_store order_reader customer_builder score_rules collect collected relation_fingerprint
 OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)
 
 # The order matters: an explicit list, concatenated into the install script.

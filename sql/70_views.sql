@@ -1,54 +1,91 @@
 -- What people and BI tools read.
 
-CREATE OR REPLACE FUNCTION retention._next_order_days(model retention.model, x double precision, t_x double precision, quantile double precision)
+-- The predicted columns of the profile: the toolkit's functions of the columns of customer, as of retention.now().
+
+CREATE OR REPLACE FUNCTION retention._p_alive(
+    purchase retention.model, purchase_days integer, average_days double precision, first_order_at timestamptz, time_zone text)
+  RETURNS double precision
+  LANGUAGE c STABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_profile_p_alive';
+COMMENT ON FUNCTION retention._p_alive(retention.model, integer, double precision, timestamptz, text) IS
+  'p_alive of a stored customer.';
+
+CREATE OR REPLACE FUNCTION retention._expected_orders(
+    purchase retention.model, purchase_days integer, average_days double precision, first_order_at timestamptz, time_zone text, days integer)
+  RETURNS double precision
+  LANGUAGE c STABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_profile_expected_orders';
+COMMENT ON FUNCTION retention._expected_orders(retention.model, integer, double precision, timestamptz, text, integer) IS
+  'expected_orders of a stored customer.';
+
+CREATE OR REPLACE FUNCTION retention._order_probability(
+    purchase retention.model, purchase_days integer, average_days double precision, first_order_at timestamptz, time_zone text, days integer)
+  RETURNS double precision
+  LANGUAGE c STABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_profile_order_probability';
+COMMENT ON FUNCTION retention._order_probability(retention.model, integer, double precision, timestamptz, text, integer) IS
+  'order_probability of a stored customer.';
+
+CREATE OR REPLACE FUNCTION retention._clv(
+    purchase retention.model, purchase_days integer, average_days double precision, first_order_at timestamptz, time_zone text, days integer,
+    spend retention.model, discount double precision, repeat_value numeric)
+  RETURNS double precision
+  LANGUAGE c STABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_profile_clv';
+COMMENT ON FUNCTION retention._clv(retention.model, integer, double precision, timestamptz, text, integer, retention.model, double precision, numeric) IS
+  'clv of a stored customer.';
+
+CREATE OR REPLACE FUNCTION retention._next_order_days(
+    purchase retention.model, purchase_days integer, average_days double precision, quantile double precision)
   RETURNS integer
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  -- A hundred years are as good as never, and a date that every tool can show.
-  RETURN ceil(least(retention.next_order_days(model, x, t_x, t_x, quantile, 'last order'), 36525))::integer;
-COMMENT ON FUNCTION retention._next_order_days(retention.model, double precision, double precision, double precision) IS
-  'Whole days from the last order to the next one, at most a hundred years.';
+  LANGUAGE c IMMUTABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_profile_next_order_days';
+COMMENT ON FUNCTION retention._next_order_days(retention.model, integer, double precision, double precision) IS
+  'Whole days from the last order of a stored customer to the next one, at most a hundred years.';
 
 CREATE OR REPLACE VIEW retention.profile AS
   -- The joins are to unique keys: the planner leaves them out where no column needs them.
   SELECT c.metric, c.customer_id,
          c.revenue AS historic_clv,
-         retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_mean, c.prediction_window, c.discount_rate) AS predicted_clv,
+         retention._clv(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone,
+                        s.prediction_window, p.spend, s.discount_rate, c.repeat_value) AS predicted_clv,
          retention._double(c.revenue)
-           + retention.clv(c.purchase, c.spend, c.x, c.t_x, c.t, c.repeat_mean, c.prediction_window, c.discount_rate) AS total_clv,
+           + retention._clv(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone,
+                            s.prediction_window, p.spend, s.discount_rate, c.repeat_value) AS total_clv,
          c.orders AS historic_number_of_orders,
-         retention.expected_orders(c.purchase, c.x, c.t_x, c.t, c.prediction_window) AS predicted_number_of_orders,
+         retention._expected_orders(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone,
+                                    s.prediction_window) AS predicted_number_of_orders,
          c.average_order_value,
          c.average_days_between_orders,
          c.days_between_orders_sd,
-         1 - retention.p_alive(c.purchase, c.x, c.t_x, c.t) AS churn_probability,
-         ('{low,medium,high}'::text[])[1 + width_bucket(1 - retention.p_alive(c.purchase, c.x, c.t_x, c.t), c.churn_levels)] AS churn_risk,
-         c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.5) AS expected_date_of_next_order,
-         c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.1) AS next_order_earliest,
-         c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.9) AS next_order_latest,
-         c.today > c.last_day + retention._next_order_days(c.purchase, c.x, c.t_x, 0.9) AS overdue,
+         1 - retention._p_alive(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone) AS churn_probability,
+         ('{low,medium,high}'::text[])[1 + width_bucket(
+           1 - retention._p_alive(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone),
+           s.churn_levels)] AS churn_risk,
+         retention._local_date(c.last_order_at, s.time_zone)
+           + retention._next_order_days(p.purchase, c.purchase_days, c.average_days_between_orders, 0.5) AS expected_date_of_next_order,
+         retention._local_date(c.last_order_at, s.time_zone)
+           + retention._next_order_days(p.purchase, c.purchase_days, c.average_days_between_orders, 0.1) AS next_order_earliest,
+         retention._local_date(c.last_order_at, s.time_zone)
+           + retention._next_order_days(p.purchase, c.purchase_days, c.average_days_between_orders, 0.9) AS next_order_latest,
+         retention._local_date(retention.now(), s.time_zone) > retention._local_date(c.last_order_at, s.time_zone)
+           + retention._next_order_days(p.purchase, c.purchase_days, c.average_days_between_orders, 0.9) AS overdue,
          c.purchase_days,
          c.first_order_at,
          c.last_order_at,
-         c.today - c.last_day AS days_since_last_order,
+         retention._local_date(retention.now(), s.time_zone) - retention._local_date(c.last_order_at, s.time_zone) AS days_since_last_order,
          c.r, c.f, c.m,
          concat(c.r, c.f, c.m) AS rfm_score,
          c.rfm_group,
          c.previous_rfm_group,
          c.rfm_group_changed_at,
-         retention.p_alive(c.purchase, c.x, c.t_x, c.t) AS p_alive,
-         retention.order_probability(c.purchase, c.x, c.t_x, c.t, c.prediction_window) AS order_probability,
-         c.confidence
-  -- t_x as the refresh found it: it has to go with x, whatever the time zone is now.
-  FROM (SELECT d.*, d.purchase_days - 1 AS x, greatest(d.today - d.first_day, d.t_x) AS t
-        FROM (SELECT c.*, s.prediction_window, s.discount_rate, s.churn_levels, p.purchase, p.spend, p.confidence,
-                     coalesce(round(c.average_days_between_orders * (c.purchase_days - 1)), 0) AS t_x,
-                     retention._double(c.repeat_value) AS repeat_mean,
-                     retention._local_date(c.first_order_at, s.time_zone) AS first_day,
-                     retention._local_date(c.last_order_at, s.time_zone) AS last_day,
-                     retention._local_date(retention.now(), s.time_zone) AS today
-              FROM retention.customer c
-              LEFT JOIN retention.metric s ON s.metric = c.metric
-              LEFT JOIN retention.published_model p ON p.metric = c.metric) AS d) AS c;
+         retention._p_alive(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone) AS p_alive,
+         retention._order_probability(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone,
+                                      s.prediction_window) AS order_probability,
+         p.confidence
+  FROM retention.customer c
+  LEFT JOIN retention.metric s ON s.metric = c.metric
+  LEFT JOIN retention.published_model p ON p.metric = c.metric;
 COMMENT ON VIEW retention.profile IS 'One row per metric and customer, under the names marketers know. Predictions are computed when they are read, from the facts, the published models and retention.now().';
 COMMENT ON COLUMN retention.profile.metric IS 'Metric by which the orders are counted.';
 COMMENT ON COLUMN retention.profile.customer_id IS 'The shop''s key of the customer, as text.';

@@ -5,7 +5,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
   RETURN CASE
     WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access') THEN 3
     WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',
-                     '_local_date', '_double', '_next_order_days', '_readiness') THEN 1
+                     '_local_date', '_double', '_readiness',
+                     '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days') THEN 1
     WHEN routine IN ('refresh', 'backfill_history', 'customer_at', 'validate_model', 'churn_history') OR left(routine, 1) = '_' THEN 2
     ELSE 1
   END;

@@ -88,14 +88,14 @@ amount_read(Datum numeric, Decimal *result)
 
 PG_FUNCTION_INFO_V1(retention_double);
 
-/* _double(numeric) -> float8: what the cast gives to within rounding, many times as fast. */
+/* _double(numeric) -> float8: what the cast gives to within two units of the last place, many times as fast. */
 Datum
 retention_double(PG_FUNCTION_ARGS)
 {
 	Decimal		amount;
 
 	amount_read(PG_GETARG_DATUM(0), &amount);
-	PG_RETURN_FLOAT8(decimal_to_double(&amount));
+	PG_RETURN_FLOAT8(decimal_near_double(&amount));
 }
 
 /* Makes a numeric, in the current memory context. */

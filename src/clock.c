@@ -4,14 +4,13 @@
  * Everything that depends on time takes it from retention.now(), so that tests
  * and replays can set it: SET retention.as_of = '2024-12-31 23:00+00'.
  */
-#include "pg_compat.h"
+#include "clock.h"
 
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
-#include "utils/timestamp.h"
 
 PG_MODULE_MAGIC;
 
@@ -98,16 +97,20 @@ _PG_init(void)
 	MarkGUCPrefixReserved("retention");
 }
 
+/* The engine's time: the setting retention.as_of when set, else the time at which the transaction started. */
+TimestampTz
+clock_now(void)
+{
+	if (as_of_text != NULL && as_of_text[0] != '\0')
+		return as_of_value;
+	return GetCurrentTransactionStartTimestamp();
+}
+
 PG_FUNCTION_INFO_V1(retention_now);
 
-/*
- * now() -> timestamptz: the setting retention.as_of when set, else the time at
- * which the transaction started.
- */
+/* now() -> timestamptz: the engine's time. */
 Datum
 retention_now(PG_FUNCTION_ARGS)
 {
-	if (as_of_text != NULL && as_of_text[0] != '\0')
-		PG_RETURN_TIMESTAMPTZ(as_of_value);
-	PG_RETURN_TIMESTAMPTZ(GetCurrentTransactionStartTimestamp());
+	PG_RETURN_TIMESTAMPTZ(clock_now());
 }

@@ -198,6 +198,7 @@ retention_discounted_orders(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(discounted_orders(value, &history, read_horizon(fcinfo, 4, true), PG_GETARG_FLOAT8(5)));
 }
 
+/* The mean value of a customer's future purchases after x of mean value m. */
 static double
 expected_spend(const ModelValue *value, double x, double m)
 {
@@ -216,6 +217,18 @@ expected_spend(const ModelValue *value, double x, double m)
 				 errdetail("The Gamma-Gamma model has a mean only where p x + q is above 1; here q is %g.", value->parameters[1]),
 				 errhint("So heavy a tail means that a few values are extremely large, or that there are too few customers to fit.")));
 	return result;
+}
+
+/* The value of the purchases within the horizon, times in days, discounted by a rate a year; m is not looked at where x is 0. */
+double
+customer_value(const ModelValue *purchase, const ModelValue *spend, const PurchaseHistory *history,
+			   double m, double horizon, double discount)
+{
+	if (!(discount >= 0) || isinf(discount))
+		reject(psprintf("discount must be finite and not negative, not %g", discount),
+			   "Money a year from now is worth 1 / (1 + discount) of money now.", "0.1 is ten per cent a year.");
+	return discounted_orders(purchase, history, horizon, log1p(discount) / DAYS_PER_YEAR) *
+		expected_spend(spend, history->x, m);
 }
 
 PG_FUNCTION_INFO_V1(retention_expected_spend);
@@ -250,8 +263,7 @@ retention_clv(PG_FUNCTION_ARGS)
 	};
 	const ModelValue *purchase;
 	PurchaseHistory history;
-	double		discount;
-	double		orders;
+	double		horizon;
 
 	for (int i = PURCHASE; i <= DISCOUNT; i++)
 	{
@@ -260,11 +272,7 @@ retention_clv(PG_FUNCTION_ARGS)
 	}
 	purchase = model_argument(fcinfo, PURCHASE, MODEL_OF_PURCHASES);
 	history = read_history(fcinfo, X);
-	discount = PG_GETARG_FLOAT8(DISCOUNT);
-	if (!(discount >= 0) || isinf(discount))
-		reject(psprintf("discount must be finite and not negative, not %g", discount),
-			   "Money a year from now is worth 1 / (1 + discount) of money now.", "0.1 is ten per cent a year.");
-	orders = discounted_orders(purchase, &history, read_horizon(fcinfo, HORIZON, true), log1p(discount) / DAYS_PER_YEAR);
-	PG_RETURN_FLOAT8(orders * expected_spend(model_argument(fcinfo, SPEND, MODEL_OF_SPEND), history.x,
-											 PG_ARGISNULL(M) ? 0 : PG_GETARG_FLOAT8(M)));
+	horizon = read_horizon(fcinfo, HORIZON, true);
+	PG_RETURN_FLOAT8(customer_value(purchase, model_argument(fcinfo, SPEND, MODEL_OF_SPEND), &history,
+									PG_ARGISNULL(M) ? 0 : PG_GETARG_FLOAT8(M), horizon, PG_GETARG_FLOAT8(DISCOUNT)));
 }

@@ -196,14 +196,25 @@ decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient)
 	return MATH_OK;
 }
 
+/* Powers of ten that are exact. */
+static const double power[] = {
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
+	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
+};
+
+/* A double within two units of the last place, quickly. */
+double
+decimal_near_double(const Decimal *value)
+{
+	if (value->scale > MAX_EXACT_POWER)
+		return decimal_to_double(value);
+	return (double) value->mantissa / power[value->scale];
+}
+
 /* The nearest double: what numeric's cast to double precision gives. */
 double
 decimal_to_double(const Decimal *value)
 {
-	static const double power[] = {
-		1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
-		1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
-	};
 	uint128_type size = magnitude(value->mantissa);
 	char		text[80];
 	double		result;

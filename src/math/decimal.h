@@ -51,6 +51,7 @@ extern void decimal_to_digits(const Decimal *value, BaseDigits *result);
 extern MathStatus decimal_align(Decimal *value, int scale);
 extern MathStatus decimal_add_unaligned(Decimal *sum, const Decimal *addend);
 extern MathStatus decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient);
+extern double decimal_near_double(const Decimal *value);
 extern double decimal_to_double(const Decimal *value);
 
 /* sum += addend, exactly; the display scale becomes the larger of the two. */

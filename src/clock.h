@@ -1,0 +1,11 @@
+/* clock.h: the engine's one clock. */
+#ifndef RETENTION_CLOCK_H
+#define RETENTION_CLOCK_H
+
+#include "pg_compat.h"
+
+#include "utils/timestamp.h"
+
+extern TimestampTz clock_now(void);
+
+#endif
