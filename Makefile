@@ -10,8 +10,8 @@ OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)
 
 # The order matters: an explicit list, concatenated into the install script.
 SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/20_toolkit.sql sql/25_models.sql \
-	sql/30_tables.sql sql/40_configuration.sql sql/45_triggers.sql sql/48_models.sql sql/50_refresh.sql \
-	sql/60_history.sql sql/65_validation.sql sql/70_views.sql sql/80_access.sql sql/90_privileges.sql
+	sql/30_tables.sql sql/40_configuration.sql sql/45_triggers.sql sql/50_refresh.sql \
+	sql/55_models.sql sql/60_history.sql sql/65_validation.sql sql/70_views.sql sql/80_access.sql sql/90_privileges.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = build results output_iso tmp_check
@@ -40,7 +40,7 @@ endif
 # PGXS does not know which headers an object depends on.
 $(OBJS): $(wildcard src/*.h src/math/*.h)
 
-$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
+$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control Makefile
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
 # All install what is missing and work in a private copy, so they need nothing of the above.

@@ -64,7 +64,9 @@ CREATE TYPE retention.collection_report AS (
   next_order_at            timestamptz,
   frequency_bounds         double precision[],
   monetary_bounds          double precision[],
-  group_sizes              jsonb
+  group_sizes              jsonb,
+  last_order_at            timestamptz,
+  most_orders              bigint
 );
 COMMENT ON TYPE retention.collection_report IS 'What a refresh read, skipped and found; see the columns of population and refresh_log.';
 

@@ -182,6 +182,8 @@ CREATE TABLE retention.population (
   group_sizes      jsonb NOT NULL,
   first_order_at   timestamptz,
   next_order_at    timestamptz,
+  last_order_at    timestamptz,
+  most_orders      bigint NOT NULL,
   settings         text NOT NULL
 );
 CREATE INDEX population_metric ON retention.population (metric, refresh_id);
@@ -198,6 +200,8 @@ COMMENT ON COLUMN retention.population.monetary_bounds IS 'Revenue needed for m 
 COMMENT ON COLUMN retention.population.group_sizes IS 'Customers per group.';
 COMMENT ON COLUMN retention.population.first_order_at IS 'First order or refund that counted.';
 COMMENT ON COLUMN retention.population.next_order_at IS 'First order or refund dated after as_of; null when there is none.';
+COMMENT ON COLUMN retention.population.last_order_at IS 'Last order that counted.';
+COMMENT ON COLUMN retention.population.most_orders IS 'Orders of the most frequent customer.';
 COMMENT ON COLUMN retention.population.settings IS 'Fingerprint of the metric''s settings, sources and groups.';
 
 CREATE TABLE retention.refresh_log (

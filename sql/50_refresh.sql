@@ -220,11 +220,11 @@ DECLARE
 BEGIN
   INSERT INTO retention.population (
       metric, as_of, backfilled, customers, orders, recency_limits, frequency_bounds, monetary_bounds,
-      group_sizes, first_order_at, next_order_at, settings)
+      group_sizes, first_order_at, next_order_at, last_order_at, most_orders, settings)
     VALUES (
       settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
       report.frequency_bounds, report.monetary_bounds, report.group_sizes,
-      report.first_order_at, report.next_order_at, retention._settings(settings))
+      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, retention._settings(settings))
     RETURNING refresh_id INTO new_id;
   RETURN new_id;
 END
@@ -307,7 +307,7 @@ CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at, (last).next_order_at,
-         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes
+         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes, (last).last_order_at, (last).most_orders
 $$;
 COMMENT ON FUNCTION retention._unchanged_report(retention.population) IS 'The report of a refresh that needs to read nothing.';
 

@@ -46,7 +46,7 @@ enum
 	ARGUMENT_GROUPS
 };
 
-#define REPORT_COLUMNS 15
+#define REPORT_COLUMNS 17
 
 /* The sources, as the arguments give them. */
 typedef struct SourceList
@@ -124,6 +124,7 @@ new_collection(void)
 	collection->values = row_store_create(context, &collection->memory, 2);
 	collection->report.next_order_at = PG_INT64_MAX;
 	collection->report.first_order_at = PG_INT64_MAX;
+	collection->report.last_order_at = PG_INT64_MIN;
 	pending = collection;
 	return collection;
 }
@@ -278,7 +279,9 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 		TimestampTzGetDatum(report->next_order_at),
 		make_bounds(rules->frequency.bounds, rules->frequency.count),
 		make_bounds(rules->monetary.bounds, rules->monetary.count),
-		group_sizes(rules)
+		group_sizes(rules),
+		TimestampTzGetDatum(report->last_order_at),
+		Int64GetDatum(report->most_orders)
 	};
 	TupleDesc	type;
 
@@ -286,6 +289,7 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 		elog(ERROR, "_collect's result is not a row type");
 	nulls[10] = report->first_order_at == PG_INT64_MAX;
 	nulls[11] = report->next_order_at == PG_INT64_MAX;
+	nulls[15] = report->last_order_at == PG_INT64_MIN;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
 }
 

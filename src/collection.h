@@ -151,6 +151,8 @@ typedef struct CollectionReport
 	int64		orders;
 	int64		next_order_at;	/* the first one after as_of, or PG_INT64_MAX */
 	int64		first_order_at; /* the first one counted, or PG_INT64_MAX */
+	int64		last_order_at;	/* of all customers, or PG_INT64_MIN */
+	int64		most_orders;	/* of one customer */
 } CollectionReport;
 
 typedef struct Collection

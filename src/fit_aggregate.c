@@ -190,7 +190,7 @@ read_name(FunctionCallInfo fcinfo, const FitState *state)
 	if (model_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) != state->model)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a fit is of one model, not of %s and \"%s\"", state->model->name, text_to_cstring(name)),
+				 errmsg("a fit is of one model, not of \"%s\" and \"%s\"", state->model->name, text_to_cstring(name)),
 				 errdetail("The first argument differs from row to row."),
 				 errhint("GROUP BY it.")));
 	return state->model;
@@ -290,10 +290,13 @@ read_state(bytea *source, MemoryContext context)
 {
 	StateHeader header;
 	Size		size;
-	const char *rows = read_flat_state(source, &header, sizeof(header), &size, "fit");
+	const char *rows;
 	const PurchaseModel *model;
 	FitState   *state;
 
+	if (VARSIZE_ANY_EXHDR(source) < sizeof(header))
+		reject_state("It is too short.");
+	rows = read_flat_state(source, &header, sizeof(header), &size, "fit");
 	if (header.marker != STATE_MARKER)
 		reject_state("It is of another version or byte order, or something else.");
 	model = model_find(header.model, strnlen(header.model, sizeof(header.model)));

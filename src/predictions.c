@@ -64,7 +64,7 @@ read_horizon(FunctionCallInfo fcinfo, int number, bool may_be_infinite)
 	double		horizon = PG_GETARG_FLOAT8(number);
 
 	if (!(horizon >= 0) || (isinf(horizon) && !may_be_infinite))
-		reject(psprintf("horizon must be %snot negative, not %g", may_be_infinite ? "" : "finite and ", horizon),
+		reject(psprintf("horizon must not be %s, but is %g", may_be_infinite ? "negative" : "negative or infinite", horizon),
 			   "It is how long from now on to look ahead, in the model's unit of time.", "A year is 365.");
 	return horizon;
 }

@@ -113,6 +113,7 @@ static void
 count_groups(Collection *collection)
 {
 	ScoreRules *rules = &collection->rules;
+	CollectionReport *report = &collection->report;
 	RowCursor	cursor;
 	CustomerRow *row;
 
@@ -124,11 +125,13 @@ count_groups(Collection *collection)
 			Scores		scores = score_customer(rules, &row->facts);
 
 			rules->group_sizes[cell_index(rules, scores.r, scores.f, scores.m)]++;
+			report->last_order_at = Max(report->last_order_at, row->facts.last_at);
+			report->most_orders = Max(report->most_orders, row->facts.orders);
 		}
 	}
 }
 
-/* Finds the bounds that are percentiles, and counts the customers in each cell. */
+/* Finds the bounds that are percentiles, counts the customers in each cell, and notes what is largest among them. */
 void
 set_bounds(Collection *collection)
 {

@@ -32,9 +32,9 @@ beta_geometric_expected_orders(const PurchaseModel *self, const double *paramete
 	return horizon > 0 ? alive_expected_orders(&alive, horizon) : 0;
 }
 
-/* A first guess: the purchase rate of the whole shop, and customary values of the others. */
-void
-beta_geometric_start(const ObservationBlocks *data, double *parameters)
+/* The purchase rate of the whole shop, and customary values of the others; at the second attempt, next to no dropout. */
+bool
+beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
 	double		orders = 0;
 	double		time = 0;
@@ -49,8 +49,9 @@ beta_geometric_start(const ObservationBlocks *data, double *parameters)
 	}
 	parameters[R] = 0.6;
 	parameters[ALPHA] = orders > 0 && time > 0 ? 0.3 * time / orders : time / data->weight + 1e-3;
-	parameters[A] = 0.8;
-	parameters[B] = 3;
+	parameters[A] = attempt == 0 ? 0.8 : 0.005;
+	parameters[B] = attempt == 0 ? 3 : 8;
+	return attempt < 2;
 }
 
 /*

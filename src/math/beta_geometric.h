@@ -21,7 +21,7 @@ typedef struct Alive
 
 extern double alive_expected_orders(const Alive *alive, double horizon);
 
-extern void beta_geometric_start(const ObservationBlocks *data, double *parameters);
+extern bool beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters);
 extern void beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameters,
 										  const ObservationBlock *block, double *scratch, Derivatives *result);
 extern double beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters,

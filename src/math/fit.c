@@ -8,12 +8,12 @@
 #include "math/fit.h"
 
 #include <math.h>
-#include <string.h>
 
 #define MOST_ITERATIONS 200
 #define MOST_STEP 2.0			/* of a logarithm, at once */
 #define MOST_DISTANCE 18.0		/* of a logarithm from the start: the parameter runs to 0 or infinity */
 #define MOST_DAMPING 1e12
+#define MOST_ERROR 10.0			/* standard error of a logarithm */
 
 /* The gain that a full step promises, below which its end is the maximum for all purposes: 1e-5 standard errors. */
 #define CONVERGED_GAIN 1e-10
@@ -188,7 +188,10 @@ climb(const Fit *fit, Point *point, int *iterations)
 	return false;
 }
 
-/* Covariance is the inverse of the information; NaN where it has none. */
+/*
+ * Covariance is the inverse of the information; NaN where it has none. A parameter that may as well be
+ * e^10 times as large is not determined, however flat the top of the likelihood.
+ */
 static void
 set_covariance(const Fit *fit, Point *point, FitResult *result)
 {
@@ -203,31 +206,44 @@ set_covariance(const Fit *fit, Point *point, FitResult *result)
 		unit[i] = 1;
 		if (regular)
 			solve(fit->count, factor, unit, column);
-		for (int j = 0; j < fit->count; j++)
-			result->covariance[i][j] = column[j] * result->parameters[i] * result->parameters[j];
+		for (int j = 0; j <= i; j++)
+			result->covariance[i][j] = result->covariance[j][i] = column[j] * result->parameters[i] * result->parameters[j];
 		result->standard_errors[i] = sqrt(result->covariance[i][i]);
+		result->converged = result->converged && sqrt(column[i]) < MOST_ERROR;
 	}
-	result->converged = result->converged && regular;
 }
 
-/* The prior's centre; one that depends on the data, given as 0, is the start. */
-static void
-set_start(Fit *fit, Point *point)
+/* Climbs from an attempt's start; false where there is no such attempt. */
+static bool
+try_start(Fit *fit, int attempt, Point *point, FitResult *result)
 {
 	Vector		parameters;
+	int			iterations;
 
-	fit->model->start(fit->data, parameters);
+	if (!fit->model->start(fit->data, attempt, parameters))
+		return false;
 	for (int i = 0; i < fit->count; i++)
 	{
 		fit->start[i] = point->logs[i] = log(parameters[i]);
+		/* The prior's centre; one that depends on the data, given as 0, is the start. */
 		fit->prior[i] = fit->model->prior[i] > 0 ? log(fit->model->prior[i]) : fit->start[i];
 	}
+	result->converged = climb(fit, point, &iterations);
+	result->iterations += iterations;
+	for (int i = 0; i < fit->count; i++)
+	{
+		result->parameters[i] = exp(point->logs[i]);
+		result->gradient_norm = fmax(i == 0 ? 0 : result->gradient_norm, fabs(point->gradient[i]));
+	}
+	result->log_likelihood = point->log_likelihood;
+	set_covariance(fit, point, result);
+	return true;
 }
 
 /*
  * Fits a model to grouped observations, of which there is at least one. penalty, 0 or more, weighs a normal
  * prior on the parameters' logarithms, so that small shops have a maximum too; it supposes days. Where the
- * likelihood has no maximum or it is not found, converged is false, and the
+ * likelihood has no maximum or it is not found from any start, converged is false, and the
  * parameters are the best that were seen.
  */
 void
@@ -235,19 +251,15 @@ fit_model(const PurchaseModel *model, const ObservationBlocks *data, double pena
 		  const MathHost *host, FitResult *result)
 {
 	Fit			fit = {model, data, host, penalty, .count = model->parameter_count};
-	Point		point;
+	Point		point = {{0}};
+	FitResult	next = {{0}};
 
-	memset(result, 0, sizeof(*result));
-	memset(&point, 0, sizeof(point));
 	fit.scratch = host->allocate(host->context, ((size_t) data->most_values * model->scratch_per_value + 1) * sizeof(double));
-	set_start(&fit, &point);
-	result->converged = climb(&fit, &point, &result->iterations);
-	for (int i = 0; i < fit.count; i++)
+	for (int attempt = 0; (attempt == 0 || !result->converged) && try_start(&fit, attempt, &point, &next); attempt++)
 	{
-		result->parameters[i] = exp(point.logs[i]);
-		result->gradient_norm = fmax(result->gradient_norm, fabs(point.gradient[i]));
+		if (attempt == 0 || next.converged || next.log_likelihood > result->log_likelihood)
+			*result = next;
+		result->iterations = next.iterations;
 	}
-	result->log_likelihood = point.log_likelihood;
-	set_covariance(&fit, &point, result);
 	host_release(host, fit.scratch);
 }

@@ -18,9 +18,9 @@ enum
 	V
 };
 
-/* A first guess: customary shapes, and the scale that gives the mean value. */
-static void
-gammagamma_start(const ObservationBlocks *data, double *parameters)
+/* Customary shapes, and the scale that gives the mean value. */
+static bool
+gammagamma_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
 	double		total = 0;
 
@@ -34,6 +34,7 @@ gammagamma_start(const ObservationBlocks *data, double *parameters)
 	parameters[P] = 3;
 	parameters[Q] = 3;
 	parameters[V] = total / data->weight * (parameters[Q] - 1) / parameters[P];
+	return attempt == 0;
 }
 
 /* The part of the log-likelihood that x alone decides on; shape = p x + q. */

@@ -7,7 +7,6 @@
 #include "math/lomax.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 #include "math/special.h"
 
@@ -37,11 +36,13 @@ lomax_log_ratio(const LomaxProduct *product, double from, double to)
 		product->n * log1p((to - from) / (product->b + from));
 }
 
-/* How fast the integrand falls at most, with u. */
+/* The slope of the integrand's logarithm at u; it falls with u. */
 static double
-steepness(const LomaxProduct *product)
+slope(const LomaxProduct *product, double u)
 {
-	return fabs(product->m - 1) + product->n;
+	double		ratio = product->a / product->b;
+
+	return 1 - product->m - product->n * ratio / (ratio + (1 - ratio) * exp(-u));
 }
 
 /* Integral of e^((1-m) u) (1 + a/b (e^u - 1))^-n over from..from+length, by one rule. */
@@ -60,26 +61,31 @@ integrate_panel(const LomaxProduct *product, double from, double length, const Q
 	return sum * length;
 }
 
-/* The same over 0..end, by as short a rule as will do, or in panels. */
+/* The same over 0..end, in panels which the longest rule can do, the last one by as short a rule as will do. */
 static double
 integrate(const LomaxProduct *product, double end)
 {
-	double		steep = steepness(product);
-	const RuleLimit *limit = rule_limits;
+	const RuleLimit *longest = &rule_limits[RULES - 1];
+	double		steepness = fabs(slope(product, 0));
 	double		sum = 0;
 
-	while (limit < rule_limits + RULES - 1 && (end > limit->length || end * steep > limit->fall))
-		limit++;
 	for (double u = 0, panel; u < end; u += panel)
 	{
+		const RuleLimit *limit = rule_limits;
+		double		next;
 		double		part;
 
-		panel = fmin(fmin(limit->length, limit->fall / steep), end - u);
+		panel = fmin(longest->length, end - u);
+		while ((next = fabs(slope(product, u + panel)), fmax(steepness, next) * panel > longest->fall))
+			panel /= 2;
+		while (limit < longest && (panel > limit->length || fmax(steepness, next) * panel > limit->fall))
+			limit++;
 		if (!(u + panel > u))
 			break;				/* the rest is shorter than numbers can tell */
 		part = integrate_panel(product, u, panel, limit->rule);
 		sum += part;
-		if (part < 1e-17 * sum)
+		steepness = next;
+		if (part < 1e-17 * sum && slope(product, u + panel) < 0)
 			break;
 	}
 	return sum;
@@ -124,15 +130,15 @@ lomax_integral(const LomaxProduct *product, double from, double to)
 	LomaxProduct seen = {product->m, product->a + from, product->n, product->b + from};
 	double		length = to - from;
 	double		end;
-	bool		is_short;
+	double		fall;
 
 	if (!(length > 0))
 		return 0;
 	if (seen.a > seen.b)
 		seen = (LomaxProduct) {product->n, product->b + from, product->m, product->a + from};
 	end = log1p(length / seen.a);
-	is_short = end <= rule_limits[0].length && end * steepness(&seen) <= rule_limits[0].fall;
-	if (!is_short && seen.m + seen.n > 1.01 && seen.b - seen.a <= SERIES_Z * seen.b && end * steepness(&seen) > 1)
-		return subtract_tails(&seen, length, seen.m * end + seen.n * log1p(length / seen.b));
+	fall = seen.m * end + seen.n * log1p(length / seen.b);
+	if (fall > 1.5 && seen.m + seen.n > 1.01 && seen.b - seen.a <= SERIES_Z * seen.b)
+		return subtract_tails(&seen, length, fall);
 	return seen.a * integrate(&seen, end);
 }

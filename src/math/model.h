@@ -59,8 +59,11 @@ struct PurchaseModel
 	const char *parameter_names[MODEL_MAX_PARAMETERS];
 	double		prior[MODEL_MAX_PARAMETERS];	/* centre of the weak prior, for small shops */
 
-	/* Fitting: a first guess, and the sum over one block of the log-likelihood's derivatives, added to result. */
-	void		(*start) (const ObservationBlocks *data, double *parameters);
+	/*
+	 * Fitting: where to start, at the first attempt or at another one where that led nowhere (false where there
+	 * is no other); and the sum over one block of the log-likelihood's derivatives, added to result.
+	 */
+	bool		(*start) (const ObservationBlocks *data, int attempt, double *parameters);
 	void		(*add_likelihood) (const PurchaseModel *self, const double *parameters,
 								   const ObservationBlock *block, double *scratch, Derivatives *result);
 	int			scratch_per_value;	/* doubles of scratch that add_likelihood needs for each value of a block */

@@ -57,9 +57,9 @@ typedef struct TimePoint
 
 #define SCRATCH ((int) (sizeof(TimePoint) / sizeof(double)))
 
-/* A first guess: the purchase rate of the whole shop, and lives about as long as the history. */
-static void
-paretonbd_start(const ObservationBlocks *data, double *parameters)
+/* The purchase rate of the whole shop, and lives about as long as the history; at the second attempt, much longer. */
+static bool
+paretonbd_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
 	double		orders = 0;
 	double		time = 0;
@@ -74,8 +74,9 @@ paretonbd_start(const ObservationBlocks *data, double *parameters)
 	}
 	parameters[R] = 0.6;
 	parameters[ALPHA] = orders > 0 && time > 0 ? 0.4 * time / orders : time / data->weight + 1e-3;
-	parameters[S] = 0.6;
+	parameters[S] = attempt == 0 ? 0.6 : 0.05;
 	parameters[BETA] = 0.4 * time / data->weight + 1e-3;
+	return attempt < 2;
 }
 
 static void

@@ -89,6 +89,10 @@ EXPLAIN (COSTS OFF) SELECT p_alive FROM retention.profile WHERE customer_id = '7
 EXPLAIN (COSTS OFF) SELECT overdue, days_since_last_order FROM retention.at_risk WHERE customer_id = '7';
 RESET enable_seqscan;
 
+-- Of very many customers a sample is fitted to, the same one each time.
+SELECT customers BETWEEN 600 AND 740 AS a_third, customers = (retention.fit(purchases)).n AS fitted
+FROM retention.metric m, retention._history_states(m, retention.now(), 3) WHERE m.metric = 'orders';
+
 -- Confidence and its reasons.
 SELECT * FROM retention.readiness();
 SET retention.as_of = '2025-06-01';

@@ -87,21 +87,21 @@ CREATE OR REPLACE FUNCTION retention._readiness(settings retention.metric, as_of
 AS $$
   SELECT gate.requirement, gate.needed, gate.found,
          coalesce(CASE WHEN gate.at_most THEN gate.found <= gate.needed ELSE gate.found >= gate.needed END, false)
-  FROM (SELECT count(*) AS customers, max(c.orders) AS most_orders,
-               retention._local_date(as_of, settings.time_zone) - retention._local_date(min(c.first_order_at), settings.time_zone) AS history_days,
-               retention._local_date(as_of, settings.time_zone) - retention._local_date(max(c.last_order_at), settings.time_zone) AS quiet_days
-        FROM retention.customer c WHERE c.metric = settings.metric) AS facts,
+  FROM retention._last_refresh(settings.metric) AS found,
+       LATERAL (SELECT retention._local_date(_readiness.as_of, (_readiness.settings).time_zone) AS today) AS clock,
+       LATERAL (SELECT today - retention._local_date(found.first_order_at, settings.time_zone) AS history,
+                       today - retention._local_date(found.last_order_at, settings.time_zone) AS silence) AS days,
        (SELECT count(*) FILTER (WHERE (model).converged AND (model).penalty = 0) AS models
         FROM retention.published_model p, unnest(ARRAY[p.purchase, p.spend]) AS model
         WHERE p.metric = settings.metric) AS fits,
-       LATERAL (VALUES ('customers with an order', 500::numeric, facts.customers::numeric, false),
-                       ('days since the first order', 180, facts.history_days, false),
-                       ('days since the last order, at most', 30, facts.quiet_days, true),
-                       ('orders of the most frequent customer', 3, facts.most_orders, false),
+       LATERAL (VALUES ('customers with an order', 500::numeric, coalesce(found.customers, 0)::numeric, false),
+                       ('days since the first order', 180, days.history, false),
+                       ('days since the last order, at most', 30, days.silence, true),
+                       ('orders of the most frequent customer', 3, found.most_orders, false),
                        ('models fitted to the orders alone', 2, fits.models, false))
          AS gate (requirement, needed, found, at_most)
 $$;
-COMMENT ON FUNCTION retention._readiness(retention.metric, timestamptz) IS 'The rows of readiness as of a moment.';
+COMMENT ON FUNCTION retention._readiness(retention.metric, timestamptz) IS 'The rows of readiness as of a moment, from what the last refresh found.';
 
 CREATE OR REPLACE FUNCTION retention._confidence(settings retention.metric, as_of timestamptz) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -115,7 +115,7 @@ COMMENT ON FUNCTION retention._confidence(retention.metric, timestamptz) IS
   'high: every requirement of readiness is met; medium: all but two, and the models are fitted; low: else.';
 
 CREATE OR REPLACE FUNCTION retention._history_states(
-    settings retention.metric, as_of timestamptz,
+    settings retention.metric, as_of timestamptz, share bigint,
     OUT customers bigint, OUT purchases retention.fit_state, OUT spends retention.fit_state, OUT mean_value double precision)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -126,22 +126,25 @@ AS $$
                retention._double(c.repeat_value) AS m, retention._double(c.revenue) AS revenue
         FROM retention.customer c,
              LATERAL (SELECT coalesce(round(c.average_days_between_orders * (c.purchase_days - 1)), 0) AS t_x) AS recency
-        WHERE c.metric = settings.metric) AS history
+        WHERE c.metric = settings.metric
+          -- Ten million customers say all that parameters depend on; a state has to fit into 1 GB.
+          AND (share = 1 OR hashtextextended(c.customer_id, 0) % share = 0)) AS history
 $$;
-COMMENT ON FUNCTION retention._history_states(retention.metric, timestamptz) IS
-  'What a metric''s models are fitted to, as of a moment, in one scan of its customers.';
+COMMENT ON FUNCTION retention._history_states(retention.metric, timestamptz, bigint) IS
+  'What a metric''s models are fitted to, as of a moment, in one scan of its customers: of all, or of one in `share`.';
 
 CREATE OR REPLACE FUNCTION retention._fit_models(settings retention.metric, as_of timestamptz, fingerprint text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  share bigint := ceil(greatest((retention._last_refresh(settings.metric)).customers, 1) / 1e7);
   states record;
   started_at timestamptz;
   purchase retention.model;
   spend retention.model;
 BEGIN
   DELETE FROM retention.published_model p WHERE p.metric = settings.metric;
-  SELECT * INTO states FROM retention._history_states(settings, as_of);
+  SELECT * INTO states FROM retention._history_states(settings, as_of, share);
   IF states.customers = 0 THEN
     RETURN;
   END IF;
