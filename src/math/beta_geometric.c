@@ -36,19 +36,11 @@ beta_geometric_expected_orders(const PurchaseModel *self, const double *paramete
 bool
 beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
-	double		orders = 0;
-	double		time = 0;
+	Observation total = observations_total(data);
+	double		time = total.values[1];
 
-	for (int i = 0; i < data->count; i++)
-	{
-		const ObservationBlock *block = &data->blocks[i];
-
-		orders += block->x * block->weight;
-		for (int64_t j = 0; j < block->row_count; j++)
-			time += block->rows[j].weight * block->values[block->rows[j].second];
-	}
 	parameters[R] = 0.6;
-	parameters[ALPHA] = orders > 0 && time > 0 ? 0.3 * time / orders : time / data->weight + 1e-3;
+	parameters[ALPHA] = total.x > 0 && time > 0 ? 0.3 * time / total.x : time / total.weight + 1e-3;
 	parameters[A] = attempt == 0 ? 0.8 : 0.005;
 	parameters[B] = attempt == 0 ? 3 : 8;
 	return attempt < 2;

@@ -22,18 +22,11 @@ enum
 static bool
 gammagamma_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
-	double		total = 0;
+	Observation total = observations_total(data);
 
-	for (int i = 0; i < data->count; i++)
-	{
-		const ObservationBlock *block = &data->blocks[i];
-
-		for (int64_t j = 0; j < block->row_count; j++)
-			total += block->rows[j].weight * block->values[block->rows[j].first];
-	}
 	parameters[P] = 3;
 	parameters[Q] = 3;
-	parameters[V] = total / data->weight * (parameters[Q] - 1) / parameters[P];
+	parameters[V] = total.values[0] / total.weight * (parameters[Q] - 1) / parameters[P];
 	return attempt == 0;
 }
 

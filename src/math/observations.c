@@ -364,6 +364,26 @@ observations_group(const Observation *observations, int64_t count, const MathHos
 	return status;
 }
 
+/* Sums of x, of both values, and of the weights, over all customers. */
+Observation
+observations_total(const ObservationBlocks *blocks)
+{
+	Observation total = {0, {0, 0}, blocks->weight};
+
+	for (int i = 0; i < blocks->count; i++)
+	{
+		const ObservationBlock *block = &blocks->blocks[i];
+
+		total.x += block->x * block->weight;
+		for (int64_t j = 0; j < block->row_count; j++)
+		{
+			total.values[0] += block->rows[j].weight * block->values[block->rows[j].first];
+			total.values[1] += block->rows[j].weight * block->values[block->rows[j].second];
+		}
+	}
+	return total;
+}
+
 /* Writes the rows of all blocks, which are no more than were grouped; returns their number. */
 int64_t
 observations_list(const ObservationBlocks *blocks, Observation *result)

@@ -49,6 +49,7 @@ typedef struct ObservationBlocks
 
 extern MathStatus observations_group(const Observation *observations, int64_t count,
 									 const MathHost *host, ObservationBlocks *result);
+extern Observation observations_total(const ObservationBlocks *blocks);
 extern int64_t observations_list(const ObservationBlocks *blocks, Observation *result);
 
 #endif

@@ -61,21 +61,13 @@ typedef struct TimePoint
 static bool
 paretonbd_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
-	double		orders = 0;
-	double		time = 0;
+	Observation total = observations_total(data);
+	double		time = total.values[1];
 
-	for (int i = 0; i < data->count; i++)
-	{
-		const ObservationBlock *block = &data->blocks[i];
-
-		orders += block->x * block->weight;
-		for (int64_t j = 0; j < block->row_count; j++)
-			time += block->rows[j].weight * block->values[block->rows[j].second];
-	}
 	parameters[R] = 0.6;
-	parameters[ALPHA] = orders > 0 && time > 0 ? 0.4 * time / orders : time / data->weight + 1e-3;
+	parameters[ALPHA] = total.x > 0 && time > 0 ? 0.4 * time / total.x : time / total.weight + 1e-3;
 	parameters[S] = attempt == 0 ? 0.6 : 0.05;
-	parameters[BETA] = 0.4 * time / data->weight + 1e-3;
+	parameters[BETA] = 0.4 * time / total.weight + 1e-3;
 	return attempt < 2;
 }
 
