@@ -36,6 +36,10 @@ CREATE TABLE try (n integer GENERATED ALWAYS AS IDENTITY, command text);
 INSERT INTO try (command) VALUES
   ('SELECT retention.now()'), ('SELECT retention.order_summary(now(), 1)'), ('SELECT retention.rfm_score(1, ''{1}'')'),
   ('SELECT count(*) FROM retention.customer'), ('SELECT count(*) FROM retention.profile'), ('SELECT count(*) FROM retention.champions'),
+  ('SELECT count(predicted_clv + p_alive + order_probability), count(overdue), count(churn_risk) FROM retention.profile'),
+  ('SELECT (retention.fit(''mbgnbd'', n % 3, n % 3, 9)).kind FROM generate_series(1, 9) AS n'), ('SELECT count(*) FROM retention.model_validation'),
+  ('SELECT count(*) FROM retention.validate_model(''orders'', ''2023-06-01'', ''2023-06-20'')'), ('SELECT count(*) FROM retention.churn_history(''1'')'),
+  ('UPDATE retention.published_model SET confidence = ''low'''), ('DELETE FROM retention.fitted_model WHERE false'),
   ('SELECT count(*) FROM retention.rfm_change'), ('SELECT count(*) FROM retention.refresh_log'), ('SELECT count(*) FROM retention.metric'),
   ('SELECT * FROM retention.explain_score(''1'')'), ('SELECT * FROM retention.readiness()'), ('SELECT retention.rfm_group(1, 1, 1)'),
   ('CALL retention.refresh(as_of => ''2023-07-01'')'), ('CALL retention.refresh(full => true, as_of => ''2024-07-01'')'),
