@@ -37,11 +37,14 @@ CALL retention.refresh(as_of => '2023-10-01');
 CALL retention.refresh(as_of => '2023-11-01');
 CALL retention.refresh(as_of => '2023-12-01');
 SELECT retention.backfill_history('orders', '2023-07-01');
+SET retention.as_of = '2023-12-01';
+SELECT count(*) FROM retention.validate_model('orders', '2023-09-01');
 CALL retention.refresh('own', as_of => '2023-12-01');
 VACUUM;
 SQL
 
-my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell);
+my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell
+	fitted_model published_model validation validation_result);
 my %columns = (source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
 
 # A table's rows as one checksum.
