@@ -5,7 +5,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL check_function_bodies = true;
 
 CREATE SCHEMA retention;
-COMMENT ON SCHEMA retention IS 'Customer retention: RFM scores and groups, kept current from the shop''s own order tables.';
+COMMENT ON SCHEMA retention IS 'Customer retention: RFM groups, purchase models and predictions, from the shop''s own order tables.';
 
 CREATE OR REPLACE FUNCTION retention.now() RETURNS timestamptz
   LANGUAGE c STABLE PARALLEL SAFE
