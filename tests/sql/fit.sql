@@ -213,15 +213,7 @@ SELECT kind, deviation((retention.fit(state, kind, 1e9)).parameters, (retention.
 FROM purchase_model, no_repeats, (SELECT retention.merge(state) AS other FROM shard_state WHERE kind = 'bgnbd') AS o ORDER BY kind;
 
 -- What cannot be fitted is an error that says why and what to do.
-CREATE FUNCTION failure(query text) RETURNS TABLE (state text, message text, detail text, hint text) LANGUAGE plpgsql AS $$
-BEGIN
-  EXECUTE query;
-  message := 'no error';
-  RETURN NEXT;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN NEXT;
-END $$;
+\i tests/include/failure.sql
 \x
 -- One row among good ones, for each model and for states.
 SELECT value, failure.* FROM unnest(ARRAY['-1, 0, 10', 'NaN, 0, 10', 'Infinity, 0, 10', '1.5, 1, 10', '1, -1, 10', '1, NaN, 10', '1, Infinity, 10', '1, 1, -1', '1, 1, NaN', '1, 1, Infinity',

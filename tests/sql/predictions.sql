@@ -174,15 +174,7 @@ GROUP BY 1, 2, arguments ORDER BY 1, 2;
 SELECT name, cardinality(arguments) AS arguments, outcome(changed(prediction, '', '')) !~ '^null|^[0-9A-Z]{5} ' AS works FROM prediction ORDER BY 1, 2;
 
 -- Values that make no sense are errors.
-CREATE FUNCTION failure(query text) RETURNS TABLE (state text, message text, detail text, hint text) LANGUAGE plpgsql AS $$
-BEGIN
-  EXECUTE query;
-  message := 'no error';
-  RETURN NEXT;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN NEXT;
-END $$;
+\i tests/include/failure.sql
 CREATE TABLE bad (argument text, value text);
 INSERT INTO bad VALUES ('x', '-1'), ('x', '''NaN'''), ('x', '''Infinity'''), ('x', '''-Infinity'''), ('x', '2.5'), ('x', '0'), ('t_x', '-1'), ('t_x', '''NaN'''), ('t_x', '''Infinity'''), ('t_x', '39.001'),
   ('t', '-1'), ('t', '''NaN'''), ('t', '''Infinity'''), ('t', '29'), ('horizon', '-1'), ('horizon', '''NaN'''), ('horizon', '''-Infinity'''), ('horizon', '''Infinity'''),

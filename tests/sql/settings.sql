@@ -7,16 +7,7 @@ SET search_path = settings_test;
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
--- Runs a command and says how it failed.
-CREATE FUNCTION failure(command text) RETURNS TABLE (state text, message text, hint text) LANGUAGE plpgsql AS $$
-BEGIN
-  EXECUTE command;
-  state := 'no error';
-  RETURN NEXT;
-EXCEPTION WHEN others THEN
-  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-  RETURN NEXT;
-END $$;
+\i tests/include/failure.sql
 
 -- The shipped schemes: every combination once.
 SELECT scheme, count(*), count(DISTINCT (r, f, m)), min(r) || '-' || max(r) AS r, min(f) || '-' || max(f) AS f, min(m) || '-' || max(m) AS m,
@@ -51,7 +42,10 @@ INSERT INTO wrong (setting, value) VALUES
   ('frequency_percentiles', '''{0.5,1.1}'''), ('frequency_percentiles', '''{0.5}'''), ('frequency_percentiles', '''{0.5,NULL}'''), ('frequency_percentiles', '''{0.5,NaN}'''),
   ('monetary_percentiles', '''{0.6,0.3}'''), ('monetary_percentiles', '''{33,66}'''), ('monetary_percentiles', '''{0.2,0.4,0.6}'''),
   ('frequency_values', '''{5,2}'''), ('frequency_values', '''{2}'''), ('frequency_values', '''{2,NULL}'''), ('frequency_values', '''{2,2}'''),
-  ('monetary_values', '''{500,100}'''), ('monetary_values', '''{1,2,3}'''), ('monetary_values', '''{NaN,NaN}''');
+  ('monetary_values', '''{500,100}'''), ('monetary_values', '''{1,2,3}'''), ('monetary_values', '''{NaN,NaN}'''),
+  ('purchase_model', '''gammagamma'''), ('purchase_model', '''BGNBD'''), ('prediction_window', '0'), ('prediction_window', '36526'),
+  ('discount_rate', '-0.1'), ('discount_rate', '''NaN'''), ('discount_rate', '''Infinity'''), ('refit_interval', '''-1 day'''),
+  ('churn_levels', '''{0.5}'''), ('churn_levels', '''{0.6,0.3}'''), ('churn_levels', '''{0.5,1.5}'''), ('churn_levels', '''{0.5,NULL}''');
 SELECT setting, value, f.* FROM wrong, failure(format('SELECT retention.add_metric(%L, %I => %s)', 'm', setting, value)) AS f ORDER BY n;
 -- The same by alter_metric and by UPDATE.
 SELECT count(*) AS differing FROM wrong,
@@ -59,7 +53,7 @@ SELECT count(*) AS differing FROM wrong,
   LATERAL failure(format('SELECT retention.alter_metric(%L, %I => %s)', 'standard', setting, value)) AS b,
   LATERAL failure(format('UPDATE retention.metric SET %I = %s WHERE metric = %L', setting, value, 'standard')) AS c
   WHERE (a.state, replace(a.message, '"standard2"', '"standard"')) IS DISTINCT FROM (b.state, b.message) OR (b.state, b.message) IS DISTINCT FROM (c.state, c.message);
-SELECT attname, (failure(format('UPDATE retention.metric SET %I = NULL WHERE metric = %L', attname, 'standard'))).state <> 'no error' AS needed
+SELECT attname, (failure(format('UPDATE retention.metric SET %I = NULL WHERE metric = %L', attname, 'standard'))).state IS NOT NULL AS needed
   FROM pg_attribute WHERE attrelid = 'retention.metric'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT failure($$UPDATE retention.metric SET scheme = 'quintile' WHERE metric = 'standard'$$);
 SELECT failure($$UPDATE retention.rfm_cell SET rfm_group = '' WHERE scheme = 'standard' AND (r, f, m) = (1, 1, 1)$$);

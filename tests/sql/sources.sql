@@ -7,15 +7,7 @@ SET search_path = sources_test;
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
-CREATE FUNCTION failure(command text) RETURNS TABLE (state text, message text, hint text) LANGUAGE plpgsql AS $$
-BEGIN
-  EXECUTE command;
-  state := 'no error';
-  RETURN NEXT;
-EXCEPTION WHEN others THEN
-  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
-  RETURN NEXT;
-END $$;
+\i tests/include/failure.sql
 CREATE DOMAIN money_like AS numeric(20, 2);
 CREATE DOMAIN deep AS money_like;
 CREATE TYPE pair AS (a text, b text);
