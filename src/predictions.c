@@ -15,7 +15,7 @@
 #define DAYS_PER_YEAR 365
 
 /* The most orders that order_distribution lists. */
-#define MOST_ORDERS 100000
+#define MOST_ORDERS 10000
 
 static void
 reject(const char *message, const char *detail, const char *hint)
