@@ -86,7 +86,7 @@ SELECT (model).kind, chosen FROM retention.fitted_model ORDER BY fit_id DESC LIM
 SET enable_seqscan = off;
 EXPLAIN (COSTS OFF) SELECT historic_clv, rfm_group, rfm_score FROM retention.profile WHERE customer_id = '7';
 EXPLAIN (COSTS OFF) SELECT p_alive FROM retention.profile WHERE customer_id = '7';
-EXPLAIN (COSTS OFF) SELECT overdue, days_since_last_order FROM retention.at_risk WHERE customer_id = '7';
+EXPLAIN (COSTS OFF) SELECT days_since_last_order FROM retention.profile WHERE customer_id = '7';
 RESET enable_seqscan;
 
 -- Of very many customers a sample is fitted to, the same one each time.

@@ -27,7 +27,7 @@ SELECT metric, time_zone, history, scheme, recency_limits, (SELECT array_agg(rou
 -- What add_metric, alter_metric and a direct change reject. The values in turn: a name, and what to set.
 \pset format unaligned
 \pset fieldsep ' | '
-SELECT f.* FROM (VALUES
+SELECT f.state, f.message, f.hint FROM (VALUES
   ($$SELECT retention.add_metric('standard')$$), ($$SELECT retention.add_metric('')$$), ($$SELECT retention.add_metric(NULL)$$),
   ($$SELECT retention.alter_metric('nope', time_zone => 'UTC')$$), ($$SELECT retention.drop_metric('nope')$$), ($$SELECT retention.reset_metric('nope')$$),
   ($$SELECT retention.add_metric('m', scheme => 'nope')$$), ($$SELECT retention.alter_metric('standard', scheme => 'nope')$$)) AS c (command), failure(command) AS f;
@@ -46,7 +46,7 @@ INSERT INTO wrong (setting, value) VALUES
   ('purchase_model', '''gammagamma'''), ('purchase_model', '''BGNBD'''), ('prediction_window', '0'), ('prediction_window', '36526'),
   ('discount_rate', '-0.1'), ('discount_rate', '''NaN'''), ('discount_rate', '''Infinity'''), ('refit_interval', '''-1 day'''),
   ('churn_levels', '''{0.5}'''), ('churn_levels', '''{0.6,0.3}'''), ('churn_levels', '''{0.5,1.5}'''), ('churn_levels', '''{0.5,NULL}''');
-SELECT setting, value, f.* FROM wrong, failure(format('SELECT retention.add_metric(%L, %I => %s)', 'm', setting, value)) AS f ORDER BY n;
+SELECT setting, value, f.state, f.message, f.hint FROM wrong, failure(format('SELECT retention.add_metric(%L, %I => %s)', 'm', setting, value)) AS f ORDER BY n;
 -- The same by alter_metric and by UPDATE.
 SELECT count(*) AS differing FROM wrong,
   LATERAL failure(format('SELECT retention.add_metric(%L, %I => %s)', 'standard2', setting, value)) AS a,

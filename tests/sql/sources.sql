@@ -21,7 +21,7 @@ CREATE TABLE "Quoted ""Table""; --" AS TABLE orders;
 
 \pset format unaligned
 \pset fieldsep ' | '
-SELECT f.* FROM (VALUES
+SELECT f.state, f.message, f.hint FROM (VALUES
   (1, $$SELECT retention.add_source(NULL)$$),
   (2, $$SELECT retention.add_source('nowhere')$$),
   (3, $$SELECT retention.add_source('orders_index')$$),
@@ -51,7 +51,7 @@ SELECT count(*) AS metrics, (SELECT count(*) FROM retention.source) AS sources F
 -- The first source makes the metric orders; a relation may be a source once for each metric and kind.
 SELECT retention.add_source('orders', order_id => 'order_id') IS NOT NULL AS added;
 SELECT metric, time_zone, scheme FROM retention.metric;
-SELECT f.* FROM (VALUES
+SELECT f.state, f.message, f.hint FROM (VALUES
   (1, $$SELECT retention.add_source('orders')$$),
   (2, $$SELECT retention.add_source('orders', amount => 'price')$$),
   (3, $$INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount) VALUES ('orders', 'orders', 'order', 'customer_id', 'ordered_at', 'amount')$$),
@@ -67,13 +67,13 @@ GRANT USAGE ON SCHEMA retention, sources_test TO retention_test_reader;
 SELECT retention.grant_access('retention_test_reader', 'admin');
 GRANT SELECT (customer_id, ordered_at) ON refunds TO retention_test_reader;
 SET ROLE retention_test_reader;
-SELECT f.* FROM (VALUES
+SELECT f.state, f.message, f.hint FROM (VALUES
   (1, $$SELECT retention.add_source('refunds', kind => 'refund')$$),
   (2, $$CALL retention.refresh(as_of => '2024-01-01')$$)) AS c (n, command), failure(command) AS f ORDER BY n;
 RESET ROLE;
 GRANT SELECT ON refunds, orders TO retention_test_reader;
 SET ROLE retention_test_reader;
-SELECT f.* FROM (VALUES
+SELECT f.state, f.message, f.hint FROM (VALUES
   (1, $$SELECT retention.add_source('refunds', kind => 'refund')$$),
   (2, $$CALL retention.refresh(as_of => '2024-01-01')$$)) AS c (n, command), failure(command) AS f ORDER BY n;
 RESET ROLE;
