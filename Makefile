@@ -61,7 +61,7 @@ docs:
 
 # Needs clang. FUZZ_SECONDS, 60 unless set, are spent on each target.
 fuzz:
-	@scripts/install_packages.sh check
+	@scripts/install_packages.sh fuzz
 	@$(MAKE) --no-print-directory -C tests/fuzz fuzz
 
 bench:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs: scripts/install_packages.sh demo|check
+# Installs what a task needs: scripts/install_packages.sh demo|check|fuzz
 # As root, by apt-get; to anyone else it shows the command. Does nothing when all is there.
 
 set -euo pipefail
@@ -17,6 +17,7 @@ need() {
 }
 
 has_libc_headers() { gcc -E -include stdio.h -xc /dev/null; }
+has_fuzzer() { clang -fsanitize=fuzzer,address -xc -o /dev/null - <<<'int LLVMFuzzerTestOneInput(void) { return 0; }'; }
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
 # The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
@@ -42,11 +43,16 @@ find_missing() {
     need make command -v make
     need "postgresql-$major" has_server
     need "postgresql-server-dev-$major" find_pg_config
-    [ "$purpose" = check ] || return 0
-    need perl command -v prove
-    need libipc-run-perl perl -MIPC::Run -e 1
-    # A second compiler is welcome, but not worth asking an administrator for.
-    [ "$(id -u)" != 0 ] || need clang command -v clang
+    case $purpose in
+        check)
+            need perl command -v prove
+            need libipc-run-perl perl -MIPC::Run -e 1
+            # A second compiler is welcome, but not worth asking an administrator for.
+            [ "$(id -u)" != 0 ] || need clang command -v clang ;;
+        fuzz)
+            need clang command -v clang
+            need libclang-rt-dev has_fuzzer ;;
+    esac
 }
 
 # Debian makes and starts a server when PostgreSQL is installed, unless told otherwise. We need none.

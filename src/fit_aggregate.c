@@ -309,7 +309,15 @@ read_state(bytea *source, MemoryContext context)
 	if (size > 0)
 		memcpy(state->rows, rows, size);
 	for (int64 i = 0; i < state->count; i++)
-		check_row(model, &state->rows[i]);
+	{
+		Observation *row = &state->rows[i];
+
+		/* Adding 0 turns -0 into 0. */
+		row->x += 0.0;
+		row->values[0] += 0.0;
+		row->values[1] += 0.0;
+		check_row(model, row);
+	}
 	return state;
 }
 
