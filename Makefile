@@ -2,8 +2,7 @@ EXTENSION = retention
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" retention.control)
 MODULE_big = retention
 
-MATH = decimal summary zone selection portable random shop special observations fit model \
-	bgnbd mbgnbd beta_geometric alive paretonbd lomax gammagamma
+MATH = $(patsubst src/math/%.c,%,$(wildcard src/math/*.c))
 BINDINGS = pg_compat clock amount zone_table order_summary score_bounds percentile_bounds \
 	simulate_orders model_value fit_aggregate predictions profile row_store order_reader customer_builder score_rules collect collected relation_fingerprint
 OBJS = $(MATH:%=src/math/%.o) $(BINDINGS:%=src/%.o)

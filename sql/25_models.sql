@@ -155,6 +155,12 @@ CREATE OR REPLACE FUNCTION retention.fit(state retention.fit_state, model text D
 COMMENT ON FUNCTION retention.fit(retention.fit_state, text, double precision) IS
   'Fits the state''s model, or another one of the same observations. penalty weighs a prior centred on customary parameters (times in days), so that small shops have a fit too: 1 counts little beside a hundred customers.';
 
+CREATE OR REPLACE FUNCTION retention.models() RETURNS TABLE (kind text, purpose text, parameters text[])
+  LANGUAGE c IMMUTABLE PARALLEL SAFE ROWS 4
+  AS 'MODULE_PATHNAME', 'retention_models';
+COMMENT ON FUNCTION retention.models() IS
+  'The models there are: what they are of, purchase or spend, and the names of their parameters.';
+
 CREATE OR REPLACE FUNCTION retention.make_model(kind text, parameters double precision[]) RETURNS retention.model
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_make_model';

@@ -77,8 +77,10 @@ CREATE OR REPLACE FUNCTION retention._check_predictions(settings retention.metri
   LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._reject_unless(settings.purchase_model IN ('auto', 'bgnbd', 'mbgnbd', 'paretonbd'),
-    format('purchase_model of metric "%s" must be auto, bgnbd, mbgnbd or paretonbd, not "%s"', settings.metric, settings.purchase_model));
+  PERFORM retention._reject_unless(
+    settings.purchase_model = 'auto' OR EXISTS (SELECT FROM retention.models() WHERE kind = settings.purchase_model AND purpose = 'purchase'),
+    format('purchase_model of metric "%s" must be auto or a model of purchases, not "%s"', settings.metric, settings.purchase_model),
+    'retention.models() lists the models.');
   PERFORM retention._reject_unless(settings.prediction_window BETWEEN 1 AND 36525,
     format('prediction_window of metric "%s" must be from 1 to 36525 days, not %s', settings.metric, settings.prediction_window));
   PERFORM retention._reject_unless(settings.discount_rate >= 0 AND settings.discount_rate < 'Infinity',

@@ -267,3 +267,27 @@ retention_make_model(PG_FUNCTION_ARGS)
 	values[COLUMN_NAMES] = make_names(model);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
 }
+
+PG_FUNCTION_INFO_V1(retention_models);
+
+/* models() -> (kind, purpose, parameters): the models there are. */
+Datum
+retention_models(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	const PurchaseModel *model;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; (model = model_at(i)) != NULL; i++)
+	{
+		Datum		values[] = {
+			CStringGetTextDatum(model->name),
+			CStringGetTextDatum(model->kind == MODEL_OF_SPEND ? "spend" : "purchase"),
+			make_names(model)
+		};
+		bool		nulls[lengthof(values)] = {false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

@@ -121,7 +121,10 @@ solve(int count, Matrix factor, const double *right, double *result)
 	}
 }
 
-/* The step to take, no longer than MOST_STEP; raises the damping as far as it must. Returns the promised gain. */
+/*
+ * The step to take, no longer than MOST_STEP; raises the damping as far as it must.
+ * Returns the promised gain, or -1 where there is no step.
+ */
 static double
 find_step(const Fit *fit, Point *point, double *damping, double *step)
 {
@@ -130,7 +133,11 @@ find_step(const Fit *fit, Point *point, double *damping, double *step)
 	double		gain = 0;
 
 	while (!decompose(fit->count, point->information, *damping, factor))
+	{
 		*damping = fmax(10 * *damping, 1e-4);
+		if (*damping > MOST_DAMPING)
+			return -1;
+	}
 	solve(fit->count, factor, point->gradient, step);
 	for (int i = 0; i < fit->count; i++)
 	{
@@ -168,6 +175,8 @@ climb(const Fit *fit, Point *point, int *iterations)
 		double		gain = find_step(fit, point, &damping, step);
 		bool		last = damping == 0 && gain < CONVERGED_GAIN;
 
+		if (gain < 0)
+			return false;
 		for (int i = 0; i < fit->count; i++)
 			next.logs[i] += step[i];
 		if (is_lost(fit, &next))

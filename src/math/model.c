@@ -10,17 +10,20 @@
 /* Beyond this many times the discount's own time, e^-45, nothing counts. */
 #define DISCOUNT_REACH 45.0
 
-extern const PurchaseModel bgnbd;
-extern const PurchaseModel mbgnbd;
-extern const PurchaseModel paretonbd;
-extern const PurchaseModel gammagamma;
+/* Every model there is: a line for each. */
+#define MODELS(MODEL) \
+	MODEL(bgnbd) \
+	MODEL(mbgnbd) \
+	MODEL(paretonbd) \
+	MODEL(gammagamma)
 
-/* Every model there is. */
+#define DECLARE(model) extern const PurchaseModel model;
+#define REGISTER(model) &model,
+
+MODELS(DECLARE)
+
 static const PurchaseModel *const registry[] = {
-	&bgnbd,
-	&mbgnbd,
-	&paretonbd,
-	&gammagamma
+	MODELS(REGISTER)
 };
 
 /* The model at an index from 0 on; NULL behind the last. */
