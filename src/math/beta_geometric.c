@@ -121,7 +121,8 @@ add_age_part(const double *parameters, const ObservationBlock *block, const doub
 /* Sums over rows of q = P(not alive), of its variance q (1 - q), and of both times D's derivatives. */
 typedef struct DropoutSums
 {
-	double		value;
+	double		odds;			/* of those above zero, for ln(1 + e^D) = D + ln(1 + e^-D) */
+	LogarithmSum tails;
 	double		q;
 	double		q_log;
 	double		q_inverse;
@@ -149,7 +150,8 @@ sum_dropout(const ObservationBlock *block, double shape, double log_odds,
 		double		q = row->weight * (odds > 0 ? share : tail * share);
 		double		v = row->weight * tail * share * share;
 
-		sums->value += row->weight * ((odds > 0 ? odds : 0) + log1p(tail));
+		sums->odds += odds > 0 ? row->weight * odds : 0;
+		add_logarithm(&sums->tails, 1 + tail, row->weight);
 		sums->q += q;
 		sums->q_log += q * log_ratio;
 		sums->q_inverse += q * inverse;
@@ -171,10 +173,10 @@ add_dropout_part(const double *parameters, const ObservationBlock *block, double
 	double		shape = parameters[R] + block->x;
 	double		by_a = 1 / parameters[A];
 	double		by_b = -1 / (parameters[B] + (chances - 1));
-	DropoutSums s = {0};
+	DropoutSums s = {.tails = NO_LOGARITHMS};
 
 	sum_dropout(block, shape, log(-parameters[A] * by_b), logs, inverses, &s);
-	result->value += s.value;
+	result->value += s.odds + logarithm_sum(&s.tails);
 	result->gradient[R] += s.q_log;
 	result->gradient[ALPHA] += shape * s.q_inverse;
 	result->gradient[A] += s.q * by_a;

@@ -58,8 +58,10 @@ gammagamma_add_likelihood(const PurchaseModel *self, const double *parameters,
 {
 	double		x = block->x;
 	double		shape = parameters[P] * x + parameters[Q];
-	double		logs = 0;
-	double		sum_log = 0;
+	LogarithmSum values = NO_LOGARITHMS;
+	LogarithmSum totals = NO_LOGARITHMS;
+	double		logs;
+	double		sum_log;
 	double		sum_inverse = 0;
 	double		sum_square = 0;
 
@@ -69,11 +71,13 @@ gammagamma_add_likelihood(const PurchaseModel *self, const double *parameters,
 		double		m = block->values[block->rows[i].first];
 		double		inverse = 1 / (x * m + parameters[V]);
 
-		logs += weight * log(m);
-		sum_log += weight * log(x * m + parameters[V]);
+		add_logarithm(&values, m, weight);
+		add_logarithm(&totals, x * m + parameters[V], weight);
 		sum_inverse += weight * inverse;
 		sum_square += weight * inverse * inverse;
 	}
+	logs = logarithm_sum(&values);
+	sum_log = logarithm_sum(&totals);
 	add_count_part(parameters, x, block->weight, result);
 	result->value += (parameters[P] * x - 1) * logs - shape * sum_log;
 	result->gradient[P] += x * (logs - sum_log);

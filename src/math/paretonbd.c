@@ -170,7 +170,8 @@ set_points(const LomaxProduct *product, const double *parameters, const Observat
  * first term are linear, so only their weights are noted, for add_linear_part.
  */
 static void
-add_row(const double *parameters, double shape, double weight, TimePoint *first, TimePoint *second, Derivatives *result)
+add_row(const double *parameters, double shape, double weight, TimePoint *first, TimePoint *second,
+		LogarithmSum *totals, Derivatives *result)
 {
 	double		fall = exp(second->exponent - first->exponent);
 	double		alive = fall / second->factors[INVERSE_BETA];
@@ -187,7 +188,8 @@ add_row(const double *parameters, double shape, double weight, TimePoint *first,
 	slopes[ALPHA] = -shape * (alive * second->factors[INVERSE_ALPHA] + s * sums[INVERSE_ALPHA]) * scale;
 	slopes[S] = -(alive * second->factors[LOG_BETA] + s * sums[LOG_BETA] - gone) * scale;
 	slopes[BETA] = -s * (alive * second->factors[INVERSE_BETA] + (s + 1) * sums[INVERSE_BETA]) * scale;
-	result->value += weight * (log(total) + first->exponent);
+	add_logarithm(totals, total, weight);
+	result->value += weight * first->exponent;
 	for (int i = 0; i < MODEL_MAX_PARAMETERS; i++)
 	{
 		result->gradient[i] += weight * slopes[i];
@@ -260,7 +262,7 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
 
 /*
  * Adds a block's log-likelihood, with its derivatives in the upper triangle. The integral is
- * cumulated over the block's distinct times, so that a row costs one exponential and one logarithm.
+ * cumulated over the block's distinct times, so that a row costs one exponential.
  */
 static void
 paretonbd_add_likelihood(const PurchaseModel *self, const double *parameters,
@@ -269,11 +271,13 @@ paretonbd_add_likelihood(const PurchaseModel *self, const double *parameters,
 	TimePoint  *points = (TimePoint *) scratch;
 	double		shape = parameters[R] + block->x;
 	LomaxProduct product = {shape, parameters[ALPHA], parameters[S] + 1, parameters[BETA]};
+	LogarithmSum totals = NO_LOGARITHMS;
 
 	set_points(&product, parameters, block, points);
 	for (int64_t i = 0; i < block->row_count; i++)
 		add_row(parameters, shape, block->rows[i].weight, &points[block->rows[i].first],
-				&points[block->rows[i].second], result);
+				&points[block->rows[i].second], &totals, result);
+	result->value += logarithm_sum(&totals);
 	add_linear_part(parameters, shape, points, block->value_count, result);
 	add_count_part(parameters, block->x, block->weight, result);
 }

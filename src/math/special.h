@@ -2,6 +2,8 @@
 #ifndef RETENTION_SPECIAL_H
 #define RETENTION_SPECIAL_H
 
+#include <math.h>
+
 /* The logarithm of gamma(r + n) / gamma(r), and its first two derivatives by r. */
 typedef struct RisingFactorial
 {
@@ -14,6 +16,36 @@ extern double log_gamma(double x);
 extern double digamma(double x);
 extern double trigamma(double x);
 extern void rising_factorial(double r, double n, RisingFactorial *result);
+
+/* A weighted sum of logarithms: of values of weight 1 the product is kept, and one logarithm taken of many. */
+typedef struct LogarithmSum
+{
+	double		sum;
+	double		product;
+} LogarithmSum;
+
+#define NO_LOGARITHMS ((LogarithmSum) {0, 1})
+
+static inline double
+logarithm_sum(const LogarithmSum *logarithms)
+{
+	return logarithms->sum + log(logarithms->product);
+}
+
+/* Adds weight ln(value), value > 0. */
+static inline void
+add_logarithm(LogarithmSum *logarithms, double value, double weight)
+{
+	double		product = logarithms->product * value;
+
+	if (weight == 1 && product > 1e-250 && product < 1e250)
+	{
+		logarithms->product = product;
+		return;
+	}
+	logarithms->sum = logarithm_sum(logarithms) + weight * log(value);
+	logarithms->product = 1;
+}
 
 /* Nodes on 0..1 and their weights, which add up to 1. */
 typedef struct QuadratureRule
