@@ -30,3 +30,17 @@ SELECT customer_id, historic_clv AS revenue, rfm_score, why.explanation
 FROM (SELECT * FROM retention.at_risk ORDER BY historic_clv DESC, customer_id LIMIT 5) AS at_risk,
      LATERAL (SELECT string_agg(sentence, E'\n') AS explanation FROM retention.explain_score(customer_id)) AS why
 ORDER BY revenue DESC, customer_id;
+
+\echo 'The models that were fitted:'
+SELECT (purchase).kind AS purchases, (spend).kind AS spend, (purchase).n AS customers, confidence FROM retention.published_model;
+
+\echo 'Who stays, and what they are expected to bring in the next year:'
+SELECT churn_risk, count(*) AS customers, round(avg(p_alive)::numeric, 2) AS p_alive,
+       round(sum(predicted_number_of_orders)) AS orders_next_year,
+       round(sum(predicted_clv)) AS revenue_next_year
+FROM retention.profile GROUP BY churn_risk ORDER BY p_alive DESC;
+
+\echo 'The five who are worth most, and when they are due back:'
+SELECT customer_id, historic_clv, round(predicted_clv::numeric, 2) AS predicted_clv, last_order_at::date AS last_order,
+       expected_date_of_next_order, next_order_latest, overdue
+FROM retention.profile ORDER BY predicted_clv DESC, customer_id LIMIT 5;
