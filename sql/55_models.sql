@@ -168,7 +168,8 @@ CREATE OR REPLACE FUNCTION retention._refresh_models(settings retention.metric, 
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  fingerprint text := md5(settings.purchase_model || retention._settings(settings));
+  -- The refresh has just published the fingerprint of the rest.
+  fingerprint text := md5(settings.purchase_model || (retention._last_refresh(settings.metric)).settings);
 BEGIN
   IF NOT EXISTS (SELECT FROM retention.published_model p
                  WHERE p.metric = settings.metric AND p.settings = fingerprint

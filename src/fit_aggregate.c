@@ -186,7 +186,7 @@ read_name(FunctionCallInfo fcinfo, const FitState *state)
 						errdetail("The first argument names it."), errhint("Write fit('mbgnbd', x, t_x, t).")));
 	name = PG_GETARG_TEXT_PP(1);
 	if (state == NULL)
-		return model_named(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+		return model_named(name);
 	if (model_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) != state->model)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -425,8 +425,7 @@ retention_fit_stored(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	state = read_state(PG_GETARG_BYTEA_PP(0), CurrentMemoryContext);
 	penalty = PG_GETARG_FLOAT8(2);
-	model = PG_ARGISNULL(1) ? state->model :
-		model_named(VARDATA_ANY(PG_GETARG_TEXT_PP(1)), VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(1)));
+	model = PG_ARGISNULL(1) ? state->model : model_named(PG_GETARG_TEXT_PP(1));
 	if (model->kind != state->model->kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

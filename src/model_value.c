@@ -71,14 +71,15 @@ list_parameters(const PurchaseModel *model)
 
 /* The model of this name, or an error that lists those there are. */
 const PurchaseModel *
-model_named(const char *name, int length)
+model_named(const text *name)
 {
-	const PurchaseModel *model = model_find(name, length);
+	int			length = VARSIZE_ANY_EXHDR(name);
+	const PurchaseModel *model = model_find(VARDATA_ANY(name), length);
 
 	if (model == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("model \"%.*s\" does not exist", length, name),
+				 errmsg("model \"%.*s\" does not exist", length, VARDATA_ANY(name)),
 				 errdetail("The models are %s.", list_models()),
 				 errhint("Names are in lower case.")));
 	return model;
@@ -128,7 +129,7 @@ read_model(struct varlena *argument, ModelValue *value)
 				 errmsg("a model needs its kind and its parameters"),
 				 errdetail("%s is null.", no_kind ? "kind" : "parameters"),
 				 errhint("make_model(kind, parameters) makes one; fit finds one.")));
-	value->model = model_named(VARDATA_ANY(DatumGetTextPP(kind)), VARSIZE_ANY_EXHDR(DatumGetTextPP(kind)));
+	value->model = model_named(DatumGetTextPP(kind));
 	read_parameters(value->model, DatumGetArrayTypeP(parameters), value->parameters);
 }
 
@@ -250,8 +251,7 @@ PG_FUNCTION_INFO_V1(retention_make_model);
 Datum
 retention_make_model(PG_FUNCTION_ARGS)
 {
-	text	   *kind = PG_GETARG_TEXT_PP(0);
-	const PurchaseModel *model = model_named(VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind));
+	const PurchaseModel *model = model_named(PG_GETARG_TEXT_PP(0));
 	double		parameters[MODEL_MAX_PARAMETERS];
 	TupleDesc	type;
 	Datum		values[MODEL_COLUMNS] = {0};

@@ -14,7 +14,7 @@ typedef struct ModelValue
 	double		parameters[MODEL_MAX_PARAMETERS];
 } ModelValue;
 
-extern const PurchaseModel *model_named(const char *name, int length);
+extern const PurchaseModel *model_named(const text *name);
 extern const ModelValue *model_argument(FunctionCallInfo fcinfo, int number, ModelKind kind);
 extern Datum model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResult *fit,
 						  double weight, double penalty);

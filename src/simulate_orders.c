@@ -46,7 +46,7 @@ read_parameters(FunctionCallInfo fcinfo, ShopParameters *shop)
 {
 	static const char *const names[] = {"r", "alpha", "a", "b", "p", "q", "v"};
 
-	shop->model = model_named("bgnbd", 5);
+	shop->model = model_find("bgnbd", 5);
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
 		double		value = PG_GETARG_FLOAT8(ARGUMENT_PARAMETERS + i);

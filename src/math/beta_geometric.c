@@ -61,13 +61,6 @@ beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *paramet
 		(parameters[R] + history->x) * log1p((history->t - history->t_x) / (parameters[ALPHA] + history->t_x));
 }
 
-/* ln(1 + e^x). */
-static double
-softplus(double x)
-{
-	return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
-}
-
 /* The part of the log-likelihood that x alone decides on, with its derivatives by r, a, b. */
 static void
 add_count_part(const double *parameters, double x, double chances, double weight, Derivatives *result)
@@ -230,7 +223,7 @@ beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameter
 	rising_factorial(parameters[B], chances, &stay);
 	rising_factorial(parameters[A] + parameters[B], chances, &all);
 	return rate.log + stay.log - all.log - parameters[R] * log1p(history->t / parameters[ALPHA]) -
-		history->x * log(parameters[ALPHA] + history->t) + (isinf(odds) ? 0 : softplus(odds));
+		history->x * log(parameters[ALPHA] + history->t) + softplus(odds);
 }
 
 /* The time to the next purchase of a customer who is alive is Lomax distributed: nobody leaves before it. */

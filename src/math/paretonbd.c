@@ -55,6 +55,9 @@ typedef struct TimePoint
 	double		moments[MOMENTS];	/* integrals from here to the block's last time, relative to the function here */
 } TimePoint;
 
+/* An integrand that has fallen by so much, e^-44, adds nothing. */
+#define LOG_NEGLIGIBLE (-44.0)
+
 #define SCRATCH ((int) (sizeof(TimePoint) / sizeof(double)))
 
 /* The purchase rate of the whole shop, and lives about as long as the history; at the second attempt, much longer. */
@@ -93,19 +96,18 @@ add_products(const double *factors, double weight, double *moments)
 	}
 }
 
-/* Adds the moments' integrals over one panel, `scale` being the function's value at its start. */
+/* Adds the moments' integrals over one panel, relative to the function where its logarithm is exponent. */
 static void
 add_panel(const LomaxProduct *product, const double *parameters, double from, double length,
-		  const QuadratureRule *rule, double scale, double *moments)
+		  const QuadratureRule *rule, double exponent, double *moments)
 {
 	double		factors[FACTORS];
-	double		start = -product->m * log(product->a + from) - product->n * log(product->b + from);
 
 	for (int i = 0; i < rule->count; i++)
 	{
 		set_factors(parameters, from + length * rule->nodes[i], factors);
-		add_products(factors, scale * length * rule->weights[i] *
-					 exp(-product->m * factors[LOG_ALPHA] - product->n * factors[LOG_BETA] - start), moments);
+		add_products(factors, length * rule->weights[i] *
+					 exp(-product->m * factors[LOG_ALPHA] - product->n * factors[LOG_BETA] - exponent), moments);
 	}
 }
 
@@ -123,13 +125,12 @@ panel_length(const LomaxProduct *product, double at)
 	return fmin(fmin(a, b), 2 / (product->m / a + product->n / b));
 }
 
-/* Adds the moments' integrals over from..to, relative to the function at from. */
+/* Adds the moments' integrals over from..to, relative to the function at from, whose logarithm there is exponent. */
 static void
-add_interval(const LomaxProduct *product, const double *parameters, double from, double to, double *moments)
+add_interval(const LomaxProduct *product, const double *parameters, double from, double to,
+			 double exponent, double *moments)
 {
-	double		scale = 1;
-
-	for (double at = from; at < to && scale > 1e-19;)
+	for (double at = from; at < to && lomax_log_ratio(product, from, at) > LOG_NEGLIGIBLE;)
 	{
 		double		panel = panel_length(product, at);
 		double		end = at + panel < to ? at + panel : to;
@@ -138,8 +139,7 @@ add_interval(const LomaxProduct *product, const double *parameters, double from,
 			return;				/* the rest is shorter than numbers can tell */
 		/* As exact as the longer rule where the interval is a twenty-fifth of a panel. */
 		add_panel(product, parameters, at, end - at,
-				  to - from < 0.04 * panel ? &quadrature_3 : &quadrature_8, scale, moments);
-		scale *= exp(lomax_log_ratio(product, at, end));
+				  to - from < 0.04 * panel ? &quadrature_3 : &quadrature_8, exponent, moments);
 		at = end;
 	}
 }
@@ -158,7 +158,8 @@ set_points(const LomaxProduct *product, const double *parameters, const Observat
 		if (i == block->value_count - 1)
 			continue;
 		point->step = exp(points[i + 1].exponent - point->exponent);
-		add_interval(product, parameters, block->values[i], block->values[i + 1], point->moments);
+		add_interval(product, parameters, block->values[i], block->values[i + 1],
+					 point->exponent, point->moments);
 		for (int j = 0; j < MOMENTS; j++)
 			point->moments[j] += point->step * points[i + 1].moments[j];
 	}
@@ -302,7 +303,7 @@ paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters, co
 
 	rising_factorial(parameters[R], history->x, &rate);
 	return rate.log - parameters[R] * log1p(history->t / parameters[ALPHA]) - history->x * log(parameters[ALPHA] + history->t) -
-		parameters[S] * log1p(history->t / parameters[BETA]) + (odds > 0 ? odds : 0) + log1p(exp(-fabs(odds)));
+		parameters[S] * log1p(history->t / parameters[BETA]) + softplus(odds);
 }
 
 /* Expected purchases of a customer who is alive (Fader, Hardie 2005, equation 41); s = 1 is a limit. */

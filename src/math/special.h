@@ -17,6 +17,13 @@ extern double digamma(double x);
 extern double trigamma(double x);
 extern void rising_factorial(double r, double n, RisingFactorial *result);
 
+/* ln(1 + e^x). */
+static inline double
+softplus(double x)
+{
+	return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
+}
+
 /* A weighted sum of logarithms: of values of weight 1 the product is kept, and one logarithm taken of many. */
 typedef struct LogarithmSum
 {

@@ -286,16 +286,7 @@ ANALYZE many;
 ANALYZE parted;
 CREATE VIEW of_many AS SELECT columns(customer, retention.order_summary(ordered_at, amount, zone)) AS row FROM many GROUP BY customer;
 CREATE VIEW of_parted AS SELECT columns(customer, retention.order_summary(ordered_at, amount, zone)) AS row FROM parted GROUP BY customer;
-CREATE FUNCTION plan_has(query text, VARIADIC words text[]) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-  line text;
-  plan text := '';
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || query LOOP
-    plan := plan || line || E'\n';
-  END LOOP;
-  RETURN (SELECT bool_and(plan LIKE '%' || word || '%') FROM unnest(words) AS word);
-END $$;
+\i tests/include/plan_has.sql
 SET max_parallel_workers_per_gather = 0;
 CREATE TABLE serial AS SELECT * FROM of_many;
 SELECT count(*) AS customers, max((row).purchase_days) > 1000 AS long_history, min((row).orders) AS fewest FROM serial;

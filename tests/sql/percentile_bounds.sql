@@ -90,16 +90,7 @@ ANALYZE parted;
 CREATE VIEW of_many AS SELECT kind, retention.percentile_bounds(value, '{0,0.3,0.6,1}') AS bounds FROM many GROUP BY kind;
 CREATE VIEW of_all AS SELECT retention.percentile_bounds(value, '{0,0.3,0.6,1}') AS bounds FROM many;
 CREATE VIEW of_parted AS SELECT kind, retention.percentile_bounds(value, '{0,0.3,0.6,1}') AS bounds FROM parted GROUP BY kind;
-CREATE FUNCTION plan_has(query text, VARIADIC words text[]) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-  line text;
-  plan text := '';
-BEGIN
-  FOR line IN EXECUTE 'EXPLAIN (COSTS off) ' || query LOOP
-    plan := plan || line || E'\n';
-  END LOOP;
-  RETURN (SELECT bool_and(plan LIKE '%' || word || '%') FROM unnest(words) AS word);
-END $$;
+\i tests/include/plan_has.sql
 SET max_parallel_workers_per_gather = 0;
 CREATE TABLE serial AS SELECT * FROM of_many;
 CREATE TABLE serial_all AS SELECT * FROM of_all;
