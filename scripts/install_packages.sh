@@ -8,6 +8,7 @@ set -euo pipefail
 
 purpose=${1:-check}
 missing=()
+updated=no
 
 # Notes the package as missing if the command that follows fails.
 need() {
@@ -18,6 +19,11 @@ need() {
 
 has_libc_headers() { gcc -E -include stdio.h -xc /dev/null; }
 has_fuzzer() { clang -fsanitize=fuzzer,address -xc -o /dev/null - <<<'int LLVMFuzzerTestOneInput(void) { return 0; }'; }
+# Once it is known what can be had, what cannot be had is not missed.
+has_cron() {
+    [ -f "$("$(find_pg_config)" --sharedir)/extension/pg_cron.control" ] ||
+        { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-cron"; }
+}
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
 # The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
@@ -47,8 +53,11 @@ find_missing() {
         check)
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
-            # A second compiler is welcome, but not worth asking an administrator for.
-            [ "$(id -u)" != 0 ] || need clang command -v clang ;;
+            # A second compiler and pg_cron are welcome, but not worth asking an administrator for.
+            if [ "$(id -u)" = 0 ]; then
+                need clang command -v clang
+                need "postgresql-$major-cron" has_cron
+            fi ;;
         fuzz)
             need clang command -v clang
             need libclang-rt-dev has_fuzzer ;;
@@ -77,6 +86,7 @@ command -v apt-get >/dev/null || private_fail "please install what Debian calls:
     sudo apt-get install --no-install-recommends ${missing[*]}"
 
 private_quietly apt-get -qq update || true
+updated=yes
 find_missing # again, now that it is known what can be had
 echo "Installing ${missing[*]}"
 private_quietly without_main_cluster apt_install "${missing[@]}"

@@ -41,7 +41,8 @@ private_quietly() {
 
 # Says whether this pg_config belongs to a supported PostgreSQL with the server's headers.
 is_pg_config() {
-    [[ "$("$1" --version 2>/dev/null)" =~ ^PostgreSQL\ 1[4-8] ]] && [ -f "$("$1" --pgxs)" ]
+    [[ "$("$1" --version 2>/dev/null)" =~ ^PostgreSQL\ 1[4-8] ]] && [ -f "$("$1" --pgxs)" ] &&
+        [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
 # Prints the pg_config to build with: PG_CONFIG if that is set, else the first that will do.
