@@ -84,6 +84,8 @@ CREATE TABLE retention.source (
   amount      name NOT NULL,
   order_id    name,
   fingerprint text,
+  events_from timestamptz,
+  is_indexed  boolean,
   UNIQUE (metric, relation, kind)
 );
 COMMENT ON TABLE retention.source IS 'Relations that hold a metric''s orders and refunds, and which columns are what. Made by add_source.';
@@ -96,6 +98,8 @@ COMMENT ON COLUMN retention.source.ordered_at IS 'Column of the time of the orde
 COMMENT ON COLUMN retention.source.amount IS 'Column of the amount.';
 COMMENT ON COLUMN retention.source.order_id IS 'Column by which refunds are netted against orders, and lines joined to orders; may be null.';
 COMMENT ON COLUMN retention.source.fingerprint IS 'State of the relation that the last refresh has read; null when it cannot be told.';
+COMMENT ON COLUMN retention.source.events_from IS 'Orders dated from then on are recorded in order_event; null: none.';
+COMMENT ON COLUMN retention.source.is_indexed IS 'Whether process_changes finds a customer''s rows by index; null before it has looked.';
 
 CREATE TABLE retention.customer (
   metric                      text NOT NULL,
@@ -118,7 +122,7 @@ CREATE TABLE retention.customer (
   PRIMARY KEY (customer_id, metric)
 ) WITH (fillfactor = 90);
 CREATE INDEX customer_last_order_at ON retention.customer (last_order_at);
-COMMENT ON TABLE retention.customer IS 'Everybody with an order, per metric: what happened, and the scores and group as of the last refresh. Written by refresh only.';
+COMMENT ON TABLE retention.customer IS 'Everybody with an order, per metric: what happened, and the scores and group as of the last refresh, or of the last order that process_changes has found since. Written by these only.';
 COMMENT ON COLUMN retention.customer.metric IS 'Metric by which the orders are counted.';
 COMMENT ON COLUMN retention.customer.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.customer.orders IS 'Orders with a net amount above zero.';

@@ -345,7 +345,8 @@ COMMENT ON FUNCTION retention._check_source() IS 'Trigger: checks a source''s re
 
 CREATE OR REPLACE FUNCTION retention.add_source(
     relation regclass, customer_id name DEFAULT 'customer_id', ordered_at name DEFAULT 'ordered_at',
-    amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders')
+    amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders',
+    events boolean DEFAULT false)
   RETURNS integer
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -362,18 +363,20 @@ BEGIN
     kind IS DISTINCT FROM 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
     format('metric "%s" has no orders that %s could refund', metric, relation),
     'Add the source of its orders first.', 'object_not_in_prerequisite_state');
+  PERFORM retention._reject_unless(NOT events OR order_id IS NOT NULL,
+    format('events of %s need the column of the order id', relation), 'By the order id an order is told from a changed one: order_id => ''...''.');
   IF metric = 'orders' AND NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = 'orders') THEN
     PERFORM retention.add_metric('orders');
   END IF;
   PERFORM retention._require_metric(metric);
-  INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id)
-    VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id)
+  INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
+    VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
   RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text) IS
-  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders".';
+COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text, boolean) IS
+  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

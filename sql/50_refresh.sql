@@ -7,15 +7,15 @@ COMMENT ON FUNCTION retention._relation_fingerprint(regclass) IS
   'Equal for two moments between which a table has not changed, without reading it; null when this cannot be told.';
 
 CREATE OR REPLACE FUNCTION retention._collect(
-    queries text[], relations text[], refunds boolean[], state regclass, metric text,
+    queries text[], relations text[], refunds boolean[], stored_query text,
     as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
     frequency_percentiles double precision[], frequency_bounds double precision[],
     monetary_percentiles double precision[], monetary_bounds double precision[], groups text[])
   RETURNS retention.collection_report
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_collect';
-COMMENT ON FUNCTION retention._collect(text[], text[], boolean[], regclass, text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
-  'Reads sources whole and keeps the scored customers for _collected or _load.';
+COMMENT ON FUNCTION retention._collect(text[], text[], boolean[], text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
+  'Reads sources by queries and keeps the scored customers for _collected or _load.';
 
 CREATE OR REPLACE FUNCTION retention._collected(
     previous_frequency_bounds double precision[], previous_monetary_bounds double precision[], settings_changed boolean)
@@ -34,28 +34,39 @@ COMMENT ON FUNCTION retention._load(regclass, text, timestamptz) IS
 CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  types regtype[] := ARRAY[
-    retention._column_type(source.relation, 'customer_id', source.customer_id),
-    retention._column_type(source.relation, 'ordered_at', source.ordered_at)];
-  native CONSTANT regtype[] := '{smallint,integer,bigint,uuid,text,varchar}';
 BEGIN
   PERFORM retention._column_type(source.relation, 'amount', source.amount);
-  IF source.order_id IS NOT NULL THEN
-    types := types || retention._column_type(source.relation, 'order_id', source.order_id);
-  END IF;
-  RETURN format('SELECT %I::%s, %s, %I::numeric', source.customer_id,
-                CASE WHEN types[1] = ANY (native) THEN types[1] ELSE 'text' END,
-                format(CASE types[2] WHEN 'timestamptz'::regtype THEN '%I::timestamptz'
-                                     ELSE '%I::timestamp AT TIME ZONE %L' END, source.ordered_at, time_zone),
-                source.amount)
-      || CASE WHEN source.order_id IS NULL THEN ''
-              ELSE format(', %I::%s', source.order_id, CASE WHEN types[3] = ANY (native) THEN types[3] ELSE 'text' END) END
-      || format(' FROM %s', source.relation);
+  RETURN format('SELECT %s, %s, %I::numeric%s FROM %s',
+    retention._key_expression(source.relation, source.customer_id),
+    format(CASE retention._column_type(source.relation, 'ordered_at', source.ordered_at)
+             WHEN 'timestamptz'::regtype THEN '%I::timestamptz' ELSE '%I::timestamp AT TIME ZONE %L' END, source.ordered_at, time_zone),
+    source.amount,
+    CASE WHEN source.order_id IS NULL THEN '' ELSE ', ' || retention._key_expression(source.relation, source.order_id) END,
+    source.relation);
 END
 $$;
 COMMENT ON FUNCTION retention._source_query(retention.source, text) IS
   'The query that reads a source: customer, time, amount and, where there is one, order id.';
+
+CREATE OR REPLACE FUNCTION retention._keyed_source_query(source retention.source, time_zone text, customer_ids text[]) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT retention._source_query(source, time_zone)
+      || CASE WHEN customer_ids IS NULL THEN '' ELSE ' WHERE ' || retention._keys_condition((source).relation, (source).customer_id, customer_ids) END
+$$;
+COMMENT ON FUNCTION retention._keyed_source_query(retention.source, text, text[]) IS
+  'The query that reads some customers'' rows of a source; with null, all rows.';
+
+CREATE OR REPLACE FUNCTION retention._stored_query(state regclass, metric text, customer_ids text[]) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- Null where there is no such table.
+  SELECT format('SELECT customer_id, orders, purchase_days, first_order_at, last_order_at, revenue, repeat_value, average_order_value,
+                 average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM %s WHERE metric = %L', state, metric) 
+      || CASE WHEN state IS NULL THEN NULL WHEN customer_ids IS NULL THEN '' ELSE format(' AND customer_id = ANY (%L::text[])', customer_ids) END
+$$;
+COMMENT ON FUNCTION retention._stored_query(regclass, text, text[]) IS
+  'The query that reads a metric''s customers, all or some, from a table like retention.customer.';
 
 CREATE OR REPLACE FUNCTION retention._groups(metric retention.metric) RETURNS text[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -111,7 +122,7 @@ COMMENT ON FUNCTION retention._history_start(retention.metric, timestamptz) IS
   'The time from which on orders count, in the calendar of the metric''s zone; null: all count.';
 
 CREATE OR REPLACE FUNCTION retention._read_metric(
-    settings retention.metric, as_of timestamptz, state regclass, published retention.population)
+    settings retention.metric, as_of timestamptz, state regclass, published retention.population, customer_ids text[] DEFAULT NULL)
   RETURNS retention.collection_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   -- Keys are read as text, which must not depend on the session.
@@ -119,16 +130,17 @@ CREATE OR REPLACE FUNCTION retention._read_metric(
   SET TimeZone = 'UTC'
 AS $$
 DECLARE
-  frozen boolean := settings.thresholds = 'frozen';
+  -- Some customers tell nothing of percentiles.
+  frozen boolean := settings.thresholds = 'frozen' OR customer_ids IS NOT NULL;
   report retention.collection_report;
 BEGIN
   SELECT collected.* INTO report
-    FROM (SELECT array_agg(retention._source_query(s, settings.time_zone) ORDER BY s.source_id) AS queries,
+    FROM (SELECT array_agg(retention._keyed_source_query(s, settings.time_zone, customer_ids) ORDER BY s.source_id) AS queries,
                  array_agg(s.relation::text ORDER BY s.source_id) AS relations,
                  array_agg(s.kind = 'refund' ORDER BY s.source_id) AS refunds
           FROM retention.source s WHERE s.metric = settings.metric) AS sources,
          retention._collect(
-           sources.queries, sources.relations, sources.refunds, state, settings.metric,
+           sources.queries, sources.relations, sources.refunds, retention._stored_query(state, settings.metric, customer_ids),
            as_of, retention._history_start(settings, as_of), settings.time_zone, settings.recency_limits,
            settings.frequency_percentiles,
            coalesce(settings.frequency_values, CASE WHEN frozen
@@ -140,11 +152,12 @@ BEGIN
   RETURN report;
 END
 $$;
-COMMENT ON FUNCTION retention._read_metric(retention.metric, timestamptz, regclass, retention.population) IS
-  'Runs _collect with a metric''s settings and sources; frozen thresholds are the published ones.';
+COMMENT ON FUNCTION retention._read_metric(retention.metric, timestamptz, regclass, retention.population, text[]) IS
+  'Runs _collect with a metric''s settings and sources, for all or some customers; frozen thresholds are the published ones.';
 
 CREATE OR REPLACE FUNCTION retention._apply(
-    settings retention.metric, last retention.population, as_of timestamptz, state regclass, changes text)
+    settings retention.metric, last retention.population, as_of timestamptz, state regclass, changes text,
+    given retention.customer_change[] DEFAULT NULL)
   RETURNS retention.write_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -189,12 +202,12 @@ BEGIN
                   FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
                   WHERE name IS NOT NULL GROUP BY name) AS deltas)
     FROM change
-  $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL;
+  $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL, given;
   RETURN report;
 END
 $$;
-COMMENT ON FUNCTION retention._apply(retention.metric, retention.population, timestamptz, regclass, text) IS
-  'Writes changed customers, given by a query with the columns of _collected, and their moves between groups, in one statement. The query''s parameters are the settings, the last refresh and as_of. A baseline has no moves.';
+COMMENT ON FUNCTION retention._apply(retention.metric, retention.population, timestamptz, regclass, text, retention.customer_change[]) IS
+  'Writes changed customers, given by a query with the columns of _collected, and their moves between groups, in one statement. The query''s parameters are the settings, the last refresh, as_of, and as $6 the given changes. A baseline has no moves.';
 
 CREATE OR REPLACE FUNCTION retention._sources_unchanged(settings retention.metric, last retention.population, as_of timestamptz)
   RETURNS boolean
@@ -355,8 +368,7 @@ $$;
 COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
   'Writes a row of refresh_log.';
 
-CREATE OR REPLACE PROCEDURE retention.refresh(
-    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
+CREATE OR REPLACE FUNCTION retention._refresh_customers(metric text, "full" boolean, as_of timestamptz) RETURNS timestamptz
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -398,7 +410,20 @@ BEGIN
   PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
+  RETURN as_of;
+END
+$$;
+COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz) IS
+  'A refresh without the segments. Returns the clock that it went by.';
+
+CREATE OR REPLACE PROCEDURE retention.refresh(
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  as_of := retention._refresh_customers(metric, "full", as_of);
+  PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;
 COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz) IS
-  'Brings a metric''s customers, scores, groups and history up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';
+  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';

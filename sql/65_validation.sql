@@ -362,33 +362,13 @@ COMMENT ON FUNCTION retention.validate_model(text, timestamptz, timestamptz) IS
 
 -- One customer.
 
-CREATE OR REPLACE FUNCTION retention._key_condition(source retention.source, customer_id text) RETURNS text
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  type text := format_type(retention._column_type(source.relation, 'customer_id', source.customer_id), -1);
-  is_key text := format('%I::text = %L', source.customer_id, customer_id);
-BEGIN
-  EXECUTE format('SELECT %1$L::%2$s = %1$L::%2$s', customer_id, type);
-  -- The second comparison can use an index. The first one decides: 7 and 007 are one number, but not one customer.
-  RETURN format('%s AND %I = %L::%s', is_key, source.customer_id, customer_id, type);
-EXCEPTION
-  WHEN data_exception THEN
-    RETURN 'false';
-  WHEN undefined_function THEN
-    RETURN is_key;
-END
-$$;
-COMMENT ON FUNCTION retention._key_condition(retention.source, text) IS
-  'The condition that finds a customer''s rows in a source, by index where the key has one.';
-
 CREATE OR REPLACE FUNCTION retention._customer_query(settings retention.metric, customer_id text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT string_agg(
-    format('SELECT %L::boolean, s.at, s.amount, %s FROM (%s WHERE %s) AS s (customer_id, at, amount%s)',
+    format('SELECT %L::boolean, s.at, s.amount, %s FROM (%s) AS s (customer_id, at, amount%s)',
            s.kind = 'refund', CASE WHEN s.order_id IS NULL THEN 'NULL' ELSE 's.order_id::text' END,
-           retention._source_query(s, (settings).time_zone), retention._key_condition(s, _customer_query.customer_id),
+           retention._keyed_source_query(s, (settings).time_zone, ARRAY[_customer_query.customer_id]),
            CASE WHEN s.order_id IS NOT NULL THEN ', order_id' END), ' UNION ALL ')
   FROM retention.source s WHERE s.metric = (settings).metric
 $$;

@@ -153,7 +153,8 @@ BEGIN
     WHERE c.metric = explain_score.metric AND c.customer_id = explain_score.customer_id;
   PERFORM retention._reject_unless(FOUND, format('customer "%s" has no orders in metric "%s"', customer_id, metric),
     'Customers appear with the first refresh after their first order.', 'no_data_found');
-  days := (published.as_of AT TIME ZONE settings.time_zone)::date - (found_customer.last_order_at AT TIME ZONE settings.time_zone)::date;
+  -- process_changes may have seen a later order.
+  days := greatest(0, (published.as_of AT TIME ZONE settings.time_zone)::date - (found_customer.last_order_at AT TIME ZONE settings.time_zone)::date);
   RETURN QUERY
     SELECT 'recency', days::numeric, published.recency_limits,
            (SELECT 1 + count(*) FROM retention.customer c WHERE c.metric = settings.metric AND c.last_order_at > found_customer.last_order_at),
@@ -227,3 +228,28 @@ COMMENT ON VIEW retention.hibernating IS 'Customers of metric "orders" in group 
 
 CREATE OR REPLACE VIEW retention.lost AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group = 'Lost';
 COMMENT ON VIEW retention.lost IS 'Customers of metric "orders" in group Lost.';
+
+-- Ready-made segments that are more than a group.
+
+CREATE OR REPLACE VIEW retention.win_back AS SELECT * FROM retention.profile WHERE metric = 'orders' AND rfm_group IN ('At Risk', 'Needs Attention', 'Need Attention', 'Can''t Lose Them');
+COMMENT ON VIEW retention.win_back IS 'Customers of metric "orders" who were good ones and are drifting away: at risk, or in need of attention.';
+
+CREATE OR REPLACE VIEW retention.one_time_buyers AS SELECT * FROM retention.profile WHERE metric = 'orders' AND historic_number_of_orders = 1;
+COMMENT ON VIEW retention.one_time_buyers IS 'Customers of metric "orders" with exactly one order.';
+
+CREATE OR REPLACE VIEW retention.overdue AS SELECT * FROM retention.profile WHERE metric = 'orders' AND overdue;
+COMMENT ON VIEW retention.overdue IS 'Customers of metric "orders" who should have ordered again by now: nine in ten of such customers would have.';
+
+CREATE OR REPLACE VIEW retention.churn_risk_high AS SELECT * FROM retention.profile WHERE metric = 'orders' AND churn_risk = 'high';
+COMMENT ON VIEW retention.churn_risk_high IS 'Customers of metric "orders" who have probably left.';
+
+CREATE OR REPLACE VIEW retention.vip AS
+  SELECT p.* FROM retention.profile p JOIN retention.metric s USING (metric)
+  WHERE p.metric = 'orders' AND p.f = cardinality(s.frequency_percentiles) + 1 AND p.m = cardinality(s.monetary_percentiles) + 1;
+COMMENT ON VIEW retention.vip IS 'Customers of metric "orders" with the highest score for frequency and for revenue.';
+
+CREATE OR REPLACE VIEW retention.due_soon AS
+  SELECT p.* FROM retention.profile p JOIN retention.metric s USING (metric)
+  WHERE p.metric = 'orders'
+    AND p.expected_date_of_next_order - retention._local_date(retention.now(), s.time_zone) BETWEEN 0 AND 7;
+COMMENT ON VIEW retention.due_soon IS 'Customers of metric "orders" whose next order is expected within the next seven days.';

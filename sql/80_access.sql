@@ -3,11 +3,14 @@
 CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE
-    WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access') THEN 3
+    WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
+                     'track', 'untrack', '_capture_changes', '_drop_triggers', '_make_triggers', 'add_segment', 'drop_segment',
+                     'enable_segment', 'disable_segment', 'add_consumer', 'drop_consumer', 'schedule', 'unschedule') THEN 3
     WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',
                      '_local_date', '_double', '_readiness',
                      '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days') THEN 1
-    WHEN routine IN ('refresh', 'backfill_history', 'customer_at', 'validate_model', 'churn_history') OR left(routine, 1) = '_' THEN 2
+    WHEN routine IN ('refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
+                     'backfill_history', 'customer_at', 'validate_model', 'churn_history') OR left(routine, 1) = '_' THEN 2
     ELSE 1
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS 'Who may call a routine: 1 whoever may use the schema, 2 operators, 3 admins.';
@@ -27,9 +30,12 @@ BEGIN
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
       (1, 'GRANT SELECT ON ALL TABLES IN SCHEMA retention TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log,
-          retention.fitted_model, retention.published_model, retention.validation, retention.validation_result TO %s'),
-      (2, 'GRANT UPDATE (fingerprint) ON retention.source TO %s'),
-      (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell TO %s')
+          retention.fitted_model, retention.published_model, retention.validation, retention.validation_result,
+          retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
+      (2, 'GRANT UPDATE (fingerprint, is_indexed) ON retention.source TO %s'),
+      (2, 'GRANT UPDATE ON retention.segment, retention.segment_consumer TO %s'),
+      (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell,
+          retention.segment, retention.segment_consumer TO %s')
     ) AS given (needs, grants)
     WHERE given.needs <= rank
     UNION ALL
@@ -42,4 +48,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.grant_access(regrole, text) IS
-  'Gives a role what it needs: analyst reads; operator also refreshes, and needs SELECT on the sources; admin also configures.';
+  'Gives a role what it needs: analyst reads; operator also refreshes, processes changes and reads the queue, and needs SELECT on the sources; admin also configures.';

@@ -1,5 +1,5 @@
 /*
- * collect.c: retention._collect, which reads a metric's sources whole.
+ * collect.c: retention._collect, which reads a metric's sources.
  *
  * The result is too large for a value, so it waits as the session's pending
  * collection until retention._collected or retention._load takes it, later in
@@ -13,7 +13,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -25,16 +24,12 @@
 #include "score_bounds.h"
 #include "zone_table.h"
 
-#define MIN_PARTITION_BITS 4
-#define MAX_PARTITION_BITS 10
-
 enum
 {
 	ARGUMENT_QUERIES,
 	ARGUMENT_RELATIONS,
 	ARGUMENT_REFUNDS,
-	ARGUMENT_STATE,
-	ARGUMENT_METRIC,
+	ARGUMENT_STORED_QUERY,
 	ARGUMENT_AS_OF,
 	ARGUMENT_HISTORY_START,
 	ARGUMENT_TIME_ZONE,
@@ -91,15 +86,6 @@ forget_collection(void)
 	pending = NULL;
 }
 
-/* As many partitions as leave each a few chunks of the budget, at most 1024. */
-static int
-partition_bits(Size budget)
-{
-	int			bits = pg_leftmost_one_pos64(Max(budget / (4 * CHUNK_BYTES), 1));
-
-	return Max(MIN_PARTITION_BITS, Min(bits, MAX_PARTITION_BITS));
-}
-
 /* Makes the new pending collection; it goes with the (sub)transaction at the latest. */
 static Collection *
 new_collection(void)
@@ -118,7 +104,7 @@ new_collection(void)
 	collection->context = context;
 	collection->memory.context = context;
 	collection->memory.limit = get_hash_memory_limit();
-	collection->partition_bits = partition_bits(collection->memory.limit);
+	collection->partition_bits = row_partition_bits(collection->memory.limit);
 	collection->orders = row_store_create(context, &collection->memory, 1 << collection->partition_bits);
 	collection->customers = row_store_create(context, &collection->memory, 1);
 	collection->values = row_store_create(context, &collection->memory, 2);
@@ -221,9 +207,8 @@ read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sou
 	for (int i = 0; i < sources->count; i++)
 		read_source(collection, TextDatumGetCString(sources->queries[i]),
 					TextDatumGetCString(sources->relations[i]), DatumGetBool(sources->refunds[i]));
-	if (!PG_ARGISNULL(ARGUMENT_STATE))
-		read_stored_customers(collection, PG_GETARG_OID(ARGUMENT_STATE),
-							  text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_METRIC)));
+	if (!PG_ARGISNULL(ARGUMENT_STORED_QUERY))
+		read_stored_customers(collection, text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_STORED_QUERY)));
 	PopActiveSnapshot();
 	SPI_finish();
 }
@@ -299,7 +284,7 @@ reject_nulls(FunctionCallInfo fcinfo)
 {
 	for (int i = 0; i < PG_NARGS(); i++)
 	{
-		if (PG_ARGISNULL(i) && i != ARGUMENT_STATE && i != ARGUMENT_HISTORY_START &&
+		if (PG_ARGISNULL(i) && i != ARGUMENT_STORED_QUERY && i != ARGUMENT_HISTORY_START &&
 			i != ARGUMENT_FREQUENCY_BOUNDS && i != ARGUMENT_MONETARY_BOUNDS)
 			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 							errmsg("argument %d of retention._collect must not be null", i + 1)));
@@ -309,10 +294,10 @@ reject_nulls(FunctionCallInfo fcinfo)
 PG_FUNCTION_INFO_V1(retention_collect);
 
 /*
- * _collect(queries, relations, refunds, state, metric, as_of, history_start,
+ * _collect(queries, relations, refunds, stored_query, as_of, history_start,
  * time_zone, recency_limits, frequency_percentiles, frequency_bounds,
  * monetary_percentiles, monetary_bounds, groups) -> report: reads the sources
- * and, where given, the customers stored in `state`; finds the bounds that are
+ * and, where that is given, the stored customers; finds the bounds that are
  * not given; scores everybody. Memory: work_mem * hash_mem_multiplier, beyond
  * which rows go to temporary files.
  */

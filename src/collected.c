@@ -98,12 +98,12 @@ is_stored_group(const CustomerRow *row, const text *group)
 }
 
 /*
- * Why a customer's scores are no longer what they were. The thresholds are the
- * cause where the customer as of now would still be in the stored group by the
- * previous ones.
+ * Why a customer is no longer what is stored. The thresholds are the cause of
+ * a move where the customer as of now would still be in the stored group by
+ * the previous ones.
  */
 static const char *
-cause_of(const CustomerRow *row, const PreviousRules *previous)
+cause_of(const CustomerRow *row, const Scores *scores, const PreviousRules *previous)
 {
 	bool		same_orders = row->change == FACTS_SAME || row->change == FACTS_DAYS;
 
@@ -111,7 +111,7 @@ cause_of(const CustomerRow *row, const PreviousRules *previous)
 		return "order";
 	if (same_orders && previous->settings_changed)
 		return "settings";
-	if (row->facts.orders > 0 && !previous->settings_changed &&
+	if (row->facts.orders > 0 && !previous->settings_changed && !is_stored_group(row, scores->group) &&
 		is_stored_group(row, score_customer(&previous->rules, &row->facts).group))
 		return "threshold";
 	if (same_orders || row->change == FACTS_EXPIRED)
@@ -142,7 +142,7 @@ put_change(ReturnSetInfo *result, CustomerRow *row, const Scores *scores, const 
 		PointerGetDatum(cstring_to_text_with_len(row->text + row->key_length, row->group_length));
 	nulls[COLUMN_PREVIOUS_R] = nulls[COLUMN_PREVIOUS_F] = nulls[COLUMN_PREVIOUS_M] = !row->is_stored;
 	nulls[COLUMN_PREVIOUS_GROUP] = !row->is_stored;
-	values[COLUMN_CAUSE] = CStringGetTextDatum(cause_of(row, previous));
+	values[COLUMN_CAUSE] = CStringGetTextDatum(cause_of(row, scores, previous));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -2,14 +2,10 @@
  * collection.h: a full read of a metric's sources, on its way to scored customers.
  *
  *   order_reader.c      the sources' and the stored customers' rows -> row store, by key
- *   customer_builder.c  a partition's rows -> one CustomerRow a customer
+ *   customer_builder.c  a customer's rows -> one CustomerRow
  *   score_rules.c       all customers' values -> bounds -> scores and groups
  *   collect.c           the SQL function that runs these
  *   collected.c         the SQL functions that hand out the result
- *
- * Rows are partitioned by a hash of the customer's key: a partition's customers
- * then fit the processor's cache, and partitions beyond the memory budget wait
- * in temporary files.
  */
 #ifndef RETENTION_COLLECTION_H
 #define RETENTION_COLLECTION_H
@@ -22,10 +18,7 @@
 #include "math/summary.h"
 #include "math/zone.h"
 #include "order_summary.h"
-#include "row_store.h"
-
-/* Longer keys would not fit the index of retention.customer. */
-#define MAX_KEY_LENGTH 2000
+#include "row_groups.h"
 
 typedef enum RowKind
 {
@@ -48,7 +41,7 @@ typedef struct OrderToken
  */
 typedef struct OrderRow
 {
-	StoredRow	stored;
+	StoredRow	stored;			/* begins like a KeyedRow, whose padding it uses */
 	uint32		hash;
 	uint16		key_length;
 	uint8		kind:4;
@@ -176,7 +169,7 @@ extern void forget_collection(void);
 
 /* order_reader.c */
 extern void read_source(Collection *collection, const char *query, const char *relation, bool refunds);
-extern void read_stored_customers(Collection *collection, Oid relation, const char *metric);
+extern void read_stored_customers(Collection *collection, const char *query);
 
 /* customer_builder.c */
 extern void build_customers(Collection *collection);

@@ -1,39 +1,14 @@
 /*
- * customer_builder.c: turns the partitioned rows into one CustomerRow a customer.
- *
- * A partition's rows are linked by customer in a small open-addressed table,
- * then each customer's rows are netted by order id and summarised.
+ * customer_builder.c: turns the partitioned rows into one CustomerRow a customer:
+ * each customer's rows are netted by order id and summarised.
  */
 #include "pg_compat.h"
 
 #include "common/hashfn.h"
-#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "amount.h"
 #include "collection.h"
-
-/* Partitions that do not fit the budget, or the processor's cache, are split by further bits of the hash. */
-#define CACHE_BYTES ((Size) 1024 * 1024)
-#define SPLIT_BITS 4
-#define MAX_HASH_BITS 28
-
-#define NO_ROW PG_UINT32_MAX
-
-/* A customer's rows: the first and the last of a chain through StoredRow.next. */
-typedef struct Chain
-{
-	uint32		hash;
-	uint32		first;			/* NO_ROW in an empty slot */
-	uint32		last;
-} Chain;
-
-typedef struct ChainTable
-{
-	Chain	   *slots;
-	uint32		size;			/* a power of two */
-	uint32		used;
-} ChainTable;
 
 /* An order: rows of one order id taken together. */
 typedef struct NetOrder
@@ -47,7 +22,6 @@ typedef struct NetOrder
 typedef struct Builder
 {
 	Collection *collection;
-	ChainTable	table;
 	OrderSummary summary;
 	DayAllocator allocator;
 	NetOrder   *orders;
@@ -55,67 +29,6 @@ typedef struct Builder
 	int			order_capacity;
 	MemoryContext scratch;
 } Builder;
-
-static void
-empty_table(ChainTable *table)
-{
-	for (uint32 i = 0; i < table->size; i++)
-		table->slots[i].first = NO_ROW;
-	table->used = 0;
-}
-
-static void
-grow_table(ChainTable *table, MemoryContext context)
-{
-	ChainTable	old = *table;
-
-	table->size = Max(1024, 2 * old.size);
-	table->slots = MemoryContextAllocHuge(context, table->size * sizeof(Chain));
-	empty_table(table);
-	for (uint32 i = 0; i < old.size; i++)
-	{
-		uint32		slot = old.slots[i].hash & (table->size - 1);
-
-		if (old.slots[i].first == NO_ROW)
-			continue;
-		while (table->slots[slot].first != NO_ROW)
-			slot = (slot + 1) & (table->size - 1);
-		table->slots[slot] = old.slots[i];
-	}
-	table->used = old.used;
-	if (old.slots != NULL)
-		pfree(old.slots);
-}
-
-/* Appends a row to its customer's chain. */
-static void
-chain_row(Builder *builder, RowPartition *partition, OrderRow *row, uint32 position)
-{
-	ChainTable *table = &builder->table;
-	uint32		slot;
-
-	row->stored.next = NO_ROW;
-	if (table->used * 2 >= table->size)
-		grow_table(table, builder->collection->context);
-	for (slot = row->hash & (table->size - 1); table->slots[slot].first != NO_ROW;
-		 slot = (slot + 1) & (table->size - 1))
-	{
-		Chain	   *chain = &table->slots[slot];
-		OrderRow   *last;
-
-		if (chain->hash != row->hash)
-			continue;
-		last = row_at(partition, chain->last);
-		if (last->key_length == row->key_length && memcmp(last->key, row->key, row->key_length) == 0)
-		{
-			last->stored.next = position;
-			chain->last = position;
-			return;
-		}
-	}
-	table->slots[slot] = (Chain) {row->hash, position, position};
-	table->used++;
-}
 
 static void
 row_amount(OrderRow *row, Decimal *amount)
@@ -271,8 +184,9 @@ append_customer(Builder *builder, const OrderRow *key_row, const SummaryFacts *f
 
 /* Summarises one customer's rows. */
 static void
-build_customer(Builder *builder, RowPartition *partition, uint32 first)
+build_customer(void *argument, RowPartition *partition, uint32 first)
 {
+	Builder    *builder = argument;
 	CollectionReport *report = &builder->collection->report;
 	StoredCustomer *stored = NULL;
 	SummaryFacts facts;
@@ -305,67 +219,6 @@ build_customer(Builder *builder, RowPartition *partition, uint32 first)
 		append_customer(builder, row_at(partition, first), &facts, stored);
 }
 
-static void
-build_loaded_partition(Builder *builder, RowStore *store, int number)
-{
-	RowPartition *partition = &store->partitions[number];
-	ChainTable *table = &builder->table;
-	RowCursor	cursor;
-	OrderRow   *row;
-
-	empty_table(table);
-	row_cursor_open(&cursor, store, number);
-	while ((row = row_cursor_next(&cursor)) != NULL)
-		chain_row(builder, partition, row, row_cursor_position(&cursor, &row->stored));
-	for (uint32 slot = 0; slot < table->size; slot++)
-	{
-		if (table->slots[slot].first != NO_ROW)
-			build_customer(builder, partition, table->slots[slot].first);
-	}
-}
-
-static void build_partition(Builder *builder, RowStore *store, int number, int hash_bits);
-
-/* Splits a partition that is too large by the next bits of the hash. */
-static void
-split_partition(Builder *builder, RowStore *store, int number, int hash_bits)
-{
-	RowStore   *parts = row_store_create(builder->collection->context, store->memory, 1 << SPLIT_BITS);
-	RowCursor	cursor;
-	OrderRow   *row;
-
-	row_cursor_open(&cursor, store, number);
-	while ((row = row_cursor_next(&cursor)) != NULL)
-	{
-		int			part = (row->hash >> (32 - hash_bits - SPLIT_BITS)) & ((1 << SPLIT_BITS) - 1);
-
-		memcpy(row_store_append(parts, part, row->stored.size), row, row->stored.size);
-	}
-	row_store_release(store, number);
-	for (int part = 0; part < parts->partition_count; part++)
-		build_partition(builder, parts, part, hash_bits + SPLIT_BITS);
-	row_store_destroy(parts);
-}
-
-/*
- * Builds the customers of a partition. One that is too large is split, unless
- * the hash has no more bits to give: the rows of one customer have to fit in
- * memory.
- */
-static void
-build_partition(Builder *builder, RowStore *store, int number, int hash_bits)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (row_store_bytes(store, number) > Min(store->memory->limit, CACHE_BYTES) && hash_bits + SPLIT_BITS <= MAX_HASH_BITS)
-	{
-		split_partition(builder, store, number, hash_bits);
-		return;
-	}
-	row_store_load(store, number);
-	build_loaded_partition(builder, store, number);
-	row_store_release(store, number);
-}
-
 /* Turns all rows that were read into customers; the rows are forgotten on the way. */
 void
 build_customers(Collection *collection)
@@ -374,8 +227,6 @@ build_customers(Collection *collection)
 
 	builder.allocator = (DayAllocator) {summary_reallocate, collection->context};
 	builder.scratch = AllocSetContextCreate(collection->context, "retention facts", ALLOCSET_SMALL_SIZES);
-	grow_table(&builder.table, collection->context);
-	for (int number = 0; number < collection->orders->partition_count; number++)
-		build_partition(&builder, collection->orders, number, collection->partition_bits);
-	row_store_destroy(collection->orders);
+	group_rows(collection->orders, collection->context, collection->partition_bits, offsetof(OrderRow, key),
+			   build_customer, &builder);
 }

@@ -11,14 +11,13 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
-#include "mb/pg_wchar.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "amount.h"
 #include "collection.h"
+#include "key_text.h"
 
 /* The columns of a source's query. */
 enum
@@ -48,74 +47,8 @@ typedef struct Reader
 	RowKind		kind;
 	Oid			key_type;
 	Oid			order_id_type;	/* InvalidOid where the source has none */
-	char		text[MAXINT8LEN + UUID_LEN * 2 + 5];	/* a number or uuid as text */
+	KeyBuffer	text;
 } Reader;
-
-/* Text in place: of a text value, or written into the reader. */
-typedef struct KeyText
-{
-	const char *data;
-	int			length;
-} KeyText;
-
-static KeyText
-uuid_text(Reader *reader, const pg_uuid_t *uuid)
-{
-	static const char digits[] = "0123456789abcdef";
-	char	   *next = reader->text;
-
-	for (int i = 0; i < UUID_LEN; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*next++ = '-';
-		*next++ = digits[uuid->data[i] >> 4];
-		*next++ = digits[uuid->data[i] & 0x0F];
-	}
-	return (KeyText) {reader->text, next - reader->text};
-}
-
-/* Only these types are read as they are; the source's query casts all others to text. */
-static void
-check_key_type(Oid type)
-{
-	if (type != INT2OID && type != INT4OID && type != INT8OID && type != UUIDOID &&
-		type != TEXTOID && type != VARCHAROID)
-		elog(ERROR, "keys of type %u are not cast to text", type);
-}
-
-/* A key as text, as its type's output function writes it. */
-static KeyText
-key_text(Reader *reader, Oid type, Datum value)
-{
-	struct varlena *string;
-
-	switch (type)
-	{
-		case INT2OID:
-			return (KeyText) {reader->text, pg_lltoa(DatumGetInt16(value), reader->text)};
-		case INT4OID:
-			return (KeyText) {reader->text, pg_lltoa(DatumGetInt32(value), reader->text)};
-		case INT8OID:
-			return (KeyText) {reader->text, pg_lltoa(DatumGetInt64(value), reader->text)};
-		case UUIDOID:
-			return uuid_text(reader, DatumGetUUIDP(value));
-		default:
-			string = PG_DETOAST_DATUM_PACKED(value);
-			return (KeyText) {VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
-	}
-}
-
-static void
-check_key(KeyText key)
-{
-	if (key.length > MAX_KEY_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("customer key of %d bytes is too long", key.length),
-				 errdetail("It begins with \"%.*s\"; keys may have %d bytes.",
-						   pg_mbcliplen(key.data, key.length, 40), key.data, MAX_KEY_LENGTH),
-				 errhint("Use a shorter key, for example md5(customer_id) in a view.")));
-}
 
 static OrderToken
 order_token(KeyText id)
@@ -179,9 +112,9 @@ append_order(Reader *reader, TupleTableSlot *slot, int64 at)
 	amount_read(slot->tts_values[SOURCE_AMOUNT], &amount);
 	wide = !amount_in_units(&amount, &units);
 	if (has_token)
-		token = order_token(key_text(reader, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
-	key = key_text(reader, reader->key_type, slot->tts_values[SOURCE_KEY]);
-	check_key(key);
+		token = order_token(key_text(&reader->text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
+	key = key_text(&reader->text, reader->key_type, slot->tts_values[SOURCE_KEY]);
+	reject_long_key(key);
 	row = append_row(reader, key, (wide ? sizeof(Decimal) : 0) + (has_token ? sizeof(OrderToken) : 0));
 	row->at = at;
 	row->units = units;
@@ -262,9 +195,9 @@ receive_stored_customer(TupleTableSlot *slot, DestReceiver *self)
 	Decimal		revenue;
 
 	slot_getallattrs(slot);
-	key = key_text(reader, TEXTOID, slot->tts_values[STORED_KEY]);
+	key = key_text(&reader->text, TEXTOID, slot->tts_values[STORED_KEY]);
 	if (!slot->tts_isnull[STORED_GROUP])
-		group = key_text(reader, TEXTOID, slot->tts_values[STORED_GROUP]);
+		group = key_text(&reader->text, TEXTOID, slot->tts_values[STORED_GROUP]);
 	amount_read(slot->tts_values[STORED_SUMMARY + COLUMN_REVENUE], &revenue);
 	row = append_row(reader, key, offsetof(StoredCustomer, group) + group.length);
 	customer = order_row_extra(row);
@@ -294,12 +227,12 @@ start_source(DestReceiver *self, int operation, TupleDesc type)
 	check_column(type, SOURCE_AT, TIMESTAMPTZOID);
 	check_column(type, SOURCE_AMOUNT, NUMERICOID);
 	reader->key_type = TupleDescAttr(type, SOURCE_KEY)->atttypid;
-	check_key_type(reader->key_type);
+	reject_unknown_key_type(reader->key_type);
 	reader->order_id_type = InvalidOid;
 	if (type->natts > SOURCE_ORDER_ID)
 	{
 		reader->order_id_type = TupleDescAttr(type, SOURCE_ORDER_ID)->atttypid;
-		check_key_type(reader->order_id_type);
+		reject_unknown_key_type(reader->order_id_type);
 	}
 }
 
@@ -355,9 +288,12 @@ read_source(Collection *collection, const char *query, const char *relation, boo
 	run_query(&reader, query);
 }
 
-/* Reads a metric's customers from a table like retention.customer. Needs an SPI connection. */
+/*
+ * Reads customers as stored, by a query with the key, the columns of the
+ * summary, r, f, m and the group. Needs an SPI connection.
+ */
 void
-read_stored_customers(Collection *collection, Oid relation, const char *metric)
+read_stored_customers(Collection *collection, const char *query)
 {
 	Reader		reader = {
 		.receiver.rStartup = start_stored_customers,
@@ -366,12 +302,6 @@ read_stored_customers(Collection *collection, Oid relation, const char *metric)
 		.relation = "stored customers",
 		.kind = ROW_STORED_CUSTOMER
 	};
-	char	   *name = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation)));
 
-	run_query(&reader,
-			  psprintf("SELECT customer_id, orders, purchase_days, first_order_at, last_order_at,"
-					   " revenue, repeat_value, average_order_value, average_days_between_orders,"
-					   " days_between_orders_sd, r, f, m, rfm_group"
-					   " FROM %s WHERE metric OPERATOR(pg_catalog.=) %s",
-					   name, quote_literal_cstr(metric)));
+	run_query(&reader, query);
 }

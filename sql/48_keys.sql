@@ -1,0 +1,97 @@
+-- Finding customers' rows by key, in relations whose keys have any type. The engine's keys are text.
+
+CREATE OR REPLACE FUNCTION retention._key_type(relation regclass, column_name name) RETURNS regtype
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN type = ANY ('{smallint,integer,bigint,uuid,text,varchar}'::regtype[]) THEN type ELSE 'text'::regtype END
+  FROM (SELECT retention._column_type(relation, 'customer_id', column_name) AS type) AS found
+$$;
+COMMENT ON FUNCTION retention._key_type(regclass, name) IS 'The type that a column of keys is read as: its own where C code knows how to write that, else text.';
+
+CREATE OR REPLACE FUNCTION retention._key_expression(relation regclass, column_name name) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I::%s', column_name, retention._key_type(relation, column_name))
+$$;
+COMMENT ON FUNCTION retention._key_expression(regclass, name) IS 'The expression that reads a column of keys.';
+
+CREATE OR REPLACE FUNCTION retention._equality(type regtype) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+    (SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+     FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod AND a.amname = 'btree'
+     JOIN pg_amop e ON e.amopfamily = c.opcfamily AND e.amopstrategy = 3 AND e.amoplefttype = c.opcintype AND e.amoprighttype = c.opcintype
+     JOIN pg_operator o ON o.oid = e.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
+     WHERE c.opcdefault AND c.opcintype = type), '=')
+$$;
+COMMENT ON FUNCTION retention._equality(regtype) IS 'The operator that a type''s indexes compare by, wherever its extension is installed.';
+
+CREATE OR REPLACE FUNCTION retention._is_key(customer_id text, type text) RETURNS boolean
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format('SELECT %L::%s', customer_id, type);
+  RETURN true;
+EXCEPTION WHEN data_exception THEN
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION retention._is_key(text, text) IS 'Whether a key can be a value of a type.';
+
+CREATE OR REPLACE FUNCTION retention._typed_keys(customer_ids text[], type text, is_exact boolean) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  typed text;
+  query text := format($query$
+    SELECT coalesce(array_agg(k::%1$s), '{}')::text FROM unnest($1) AS k WHERE %2$s AND (NOT $2 OR k::%1$s::text = k)$query$, type, '%s');
+BEGIN
+  EXECUTE format(query, 'true') INTO typed USING customer_ids, is_exact;
+  RETURN typed;
+EXCEPTION WHEN data_exception THEN
+  -- Another source's keys may be no values of this type.
+  EXECUTE format(query, 'k = ANY ($3)') INTO typed
+    USING customer_ids, is_exact, ARRAY(SELECT k FROM unnest(customer_ids) AS k WHERE retention._is_key(k, type));
+  RETURN typed;
+END
+$$;
+COMMENT ON FUNCTION retention._typed_keys(text[], text, boolean) IS
+  'Keys as an array of a type, without those that are no values of it; where exact, also without those that the type would write otherwise: 007 is the number 7, but not the same customer.';
+
+CREATE OR REPLACE FUNCTION retention._keys_condition(relation regclass, column_name name, customer_ids text[]) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  base_type regtype := retention._column_type(relation, 'customer_id', column_name);
+  type text := format_type(base_type, -1);
+  exact text := format('%I::text COLLATE "C" = ANY (%L::text[])', column_name, customer_ids);
+BEGIN
+  IF base_type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN
+    RETURN format('%I = ANY (%L::%s[])', column_name, retention._typed_keys(customer_ids, type, true), type);
+  END IF;
+  -- The first comparison can use an index, the second one decides: values that the type, or its collation, has for equal may be two customers.
+  EXECUTE format('SELECT NULL::%1$s %2$s NULL::%1$s', type, retention._equality(base_type));
+  RETURN format('%I %s ANY (%L::%s[]) AND %s', column_name, retention._equality(base_type),
+                retention._typed_keys(customer_ids, type, false), type, exact);
+EXCEPTION WHEN undefined_function THEN
+  RETURN exact;
+END
+$$;
+COMMENT ON FUNCTION retention._keys_condition(regclass, name, text[]) IS
+  'The condition that finds the rows of some customers in a relation, by index where the column has one.';
+
+CREATE OR REPLACE FUNCTION retention._scans_a_table(query text) RETURNS boolean
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+  plan jsonb;
+BEGIN
+  EXECUTE 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query INTO plan;
+  -- A few pages are read as fast in full.
+  RETURN EXISTS (
+    SELECT FROM jsonb_path_query(plan, 'strict $.** ? (@."Node Type" == "Seq Scan")') AS node
+    WHERE pg_relation_size(to_regclass(format('%I.%I', node->>'Schema', node->>'Relation Name'))) > 128 * 8192);
+END
+$$;
+COMMENT ON FUNCTION retention._scans_a_table(text) IS 'Whether a query cannot do without reading a table of more than a megabyte in full.';

@@ -1,0 +1,138 @@
+-- Change capture: triggers on the shop's tables note whose rows change, and process_changes reads what they noted.
+
+-- Written by C code, which knows its columns; without an index, so that writers only append.
+CREATE TABLE retention.change_log (
+  relation     oid,
+  customer_ids text[],
+  changed_at   timestamptz NOT NULL
+) WITH (toast_tuple_target = 8160);
+COMMENT ON TABLE retention.change_log IS 'Customers whose rows in tracked tables have changed since the last process_changes. Written by the triggers of track.';
+COMMENT ON COLUMN retention.change_log.relation IS 'Table that changed; null where process_changes has put changes back that it could not process.';
+COMMENT ON COLUMN retention.change_log.customer_ids IS 'Keys of the customers, each once; null: anything may have changed.';
+COMMENT ON COLUMN retention.change_log.changed_at IS 'Time of the transaction that changed them.';
+ALTER TABLE retention.change_log ALTER customer_ids SET STORAGE MAIN;
+
+SELECT pg_extension_config_dump('retention.change_log', '');
+
+CREATE OR REPLACE FUNCTION retention._capture_changes() RETURNS trigger
+  LANGUAGE c VOLATILE
+  AS 'MODULE_PATHNAME', 'retention_capture_changes';
+COMMENT ON FUNCTION retention._capture_changes() IS
+  'Trigger, after a statement: notes the customers whose rows it changed. Arguments: the columns of their keys.';
+
+CREATE OR REPLACE VIEW retention.tracked AS
+  SELECT t.tgrelid::regclass AS relation,
+         (string_to_array(encode(t.tgargs, 'escape'), '\000'))[1:t.tgnargs] AS customer_id_columns,
+         (SELECT count(*) FROM pg_partition_tree(t.tgrelid) AS p
+          WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = p.relid AND q.tgfoid = t.tgfoid)) AS untracked_partitions
+  FROM pg_trigger t
+  WHERE t.tgfoid = 'retention._capture_changes'::regproc AND t.tgname = 'retention_insert';
+COMMENT ON VIEW retention.tracked IS 'Tables whose changes are captured, partitions each by themselves.';
+COMMENT ON COLUMN retention.tracked.relation IS 'The table.';
+COMMENT ON COLUMN retention.tracked.customer_id_columns IS 'Columns that hold the keys of customers.';
+COMMENT ON COLUMN retention.tracked.untracked_partitions IS 'Partitions made since then, where only what is written through the table itself is captured: call track again.';
+
+CREATE OR REPLACE FUNCTION retention._tables_below(relation regclass) RETURNS TABLE (below regclass, kind "char")
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE read AS (
+    SELECT relation::oid AS oid
+    UNION
+    SELECT d.refobjid
+    FROM read JOIN pg_rewrite r ON r.ev_class = read.oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass)
+  SELECT c.oid::regclass, c.relkind FROM read JOIN pg_class c ON c.oid = read.oid
+$$;
+COMMENT ON FUNCTION retention._tables_below(regclass) IS 'A relation, and all that a view reads, directly or through other views.';
+
+CREATE OR REPLACE FUNCTION retention._check_trackable(relation regclass) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  relation_kind "char" := (SELECT relkind FROM pg_class WHERE oid = relation);
+  tables text := (SELECT string_agg(format('SELECT retention.track(%L, ''...'');', below), ' ' ORDER BY below::text)
+                  FROM retention._tables_below(relation) WHERE kind IN ('r', 'p'));
+BEGIN
+  PERFORM retention._reject_unless(relation IS NOT NULL, 'the relation to track must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._reject_unless(relation_kind IN ('r', 'p'), format('%s is not a table: its changes cannot be captured', relation),
+    CASE WHEN relation_kind = 'v' AND tables IS NOT NULL THEN format('Track the tables that it reads, by their column of the customer''s key: %s', tables)
+         ELSE 'Its changes are found by refresh.' END, 'wrong_object_type');
+END
+$$;
+COMMENT ON FUNCTION retention._check_trackable(regclass) IS 'Rejects what is not a table, with what to do instead.';
+
+CREATE OR REPLACE FUNCTION retention._drop_triggers(relation regclass) RETURNS integer
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  trigger record;
+  dropped integer := 0;
+BEGIN
+  FOR trigger IN
+    SELECT tgrelid::regclass AS relation, tgname
+    FROM (SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation) AS part (relid)
+    JOIN pg_trigger ON tgrelid = part.relid AND tgfoid = 'retention._capture_changes'::regproc
+  LOOP
+    EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
+    dropped := dropped + 1;
+  END LOOP;
+  RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION retention._drop_triggers(regclass) IS 'Drops the capturing triggers of a table and its partitions; returns their number.';
+
+CREATE OR REPLACE FUNCTION retention._make_triggers(relation regclass, columns name[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  made record;
+  arguments text := (SELECT string_agg(quote_literal(c), ', ' ORDER BY c) FROM unnest(columns) AS c);
+BEGIN
+  FOR made IN SELECT * FROM (VALUES
+    ('insert', 'REFERENCING NEW TABLE AS new_rows'),
+    ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
+    ('delete', 'REFERENCING OLD TABLE AS old_rows'),
+    ('truncate', '')) AS v (event, transition)
+  LOOP
+    EXECUTE format('CREATE TRIGGER retention_%s AFTER %1$s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION retention._capture_changes(%s)',
+                   made.event, relation, made.transition, arguments);
+    -- So that DROP EXTENSION takes it along.
+    EXECUTE format('ALTER TRIGGER retention_%s ON %s DEPENDS ON EXTENSION retention', made.event, relation);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._make_triggers(regclass, name[]) IS 'Makes the capturing triggers of one table.';
+
+CREATE OR REPLACE FUNCTION retention.track(relation regclass, customer_id name DEFAULT NULL) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  columns name[];
+  part regclass;
+BEGIN
+  PERFORM retention._check_trackable(relation);
+  columns := ARRAY(SELECT s.customer_id FROM retention.source s WHERE s.relation = track.relation
+                   UNION SELECT c FROM retention.tracked t, unnest(t.customer_id_columns) AS c WHERE t.relation = track.relation
+                   UNION SELECT track.customer_id WHERE track.customer_id IS NOT NULL);
+  PERFORM retention._reject_unless(cardinality(columns) > 0, format('%s is not a source: its column of the customer''s key is not known', relation),
+    format('SELECT retention.track(%L, ''customer_id'');', relation));
+  PERFORM retention._column_type(relation, 'customer_id', c) FROM unnest(columns) AS c;
+  PERFORM retention._drop_triggers(relation);
+  FOR part IN SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation LOOP
+    CONTINUE WHEN (SELECT relkind FROM pg_class WHERE oid = part) = 'f';
+    PERFORM retention._make_triggers(part, columns);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention.track(regclass, name) IS
+  'Captures the changes of a table from now on, for process_changes: whose rows are inserted, updated or deleted. The column of the customer''s key is needed where the table is not a source itself. Call it again after adding partitions that are written directly. Needs to own the table.';
+
+CREATE OR REPLACE FUNCTION retention.untrack(relation regclass) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(retention._drop_triggers(relation) > 0,
+    format('%s is not tracked', coalesce(relation::text, 'null')), 'retention.tracked lists the tables that are.', 'undefined_object');
+END
+$$;
+COMMENT ON FUNCTION retention.untrack(regclass) IS 'Ends the capture of a table''s changes; refresh goes on finding them.';

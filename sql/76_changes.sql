@@ -1,0 +1,233 @@
+-- Keeping current: process_changes recomputes the customers that the triggers have noted.
+
+CREATE TABLE retention.order_event (
+  event_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  metric      text NOT NULL,
+  source_id   integer NOT NULL,
+  kind        text NOT NULL CHECK (kind IN ('order', 'refund')),
+  customer_id text COLLATE "C" NOT NULL,
+  order_id    text COLLATE "C" NOT NULL,
+  occurred_at timestamptz NOT NULL,
+  amount      numeric NOT NULL,
+  recorded_at timestamptz NOT NULL
+);
+CREATE INDEX order_event_customer ON retention.order_event (customer_id, order_id);
+CREATE INDEX order_event_occurred_at ON retention.order_event USING brin (occurred_at);
+COMMENT ON TABLE retention.order_event IS 'New orders and refunds of sources that were added with events => true, once each. Written by process_changes.';
+COMMENT ON COLUMN retention.order_event.event_id IS 'Number of the event. Ascending in the order of commits.';
+COMMENT ON COLUMN retention.order_event.metric IS 'Metric of the source.';
+COMMENT ON COLUMN retention.order_event.source_id IS 'Source that has the order or refund.';
+COMMENT ON COLUMN retention.order_event.kind IS 'order or refund.';
+COMMENT ON COLUMN retention.order_event.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.order_event.order_id IS 'The shop''s key of the order, as text.';
+COMMENT ON COLUMN retention.order_event.occurred_at IS 'Time of the order, or of the refund.';
+COMMENT ON COLUMN retention.order_event.amount IS 'Sum of the order''s lines; of a refund the sum given back, positive.';
+COMMENT ON COLUMN retention.order_event.recorded_at IS 'Engine''s time at which it was found.';
+
+SELECT pg_extension_config_dump('retention.order_event', '');
+SELECT pg_extension_config_dump('retention.order_event_event_id_seq', '');
+
+CREATE OR REPLACE FUNCTION retention._event_window() RETURNS interval
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN interval '30 days';
+COMMENT ON FUNCTION retention._event_window() IS 'How old an order can be, and still be news. Events are kept for longer, so that none is recorded twice.';
+
+CREATE OR REPLACE FUNCTION retention._record_events(source retention.source, time_zone text, as_of timestamptz, customer_ids text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- As in _read_metric.
+  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
+AS $$
+BEGIN
+  -- An order is news once, when its first line appears; each refund of it has its own time.
+  EXECUTE format($query$
+    INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at)
+    SELECT ($1).metric, ($1).source_id, ($1).kind, n.customer_id, n.order_id, n.at, n.amount, $2
+    FROM (SELECT customer_id::text COLLATE "C" AS customer_id, order_id::text COLLATE "C" AS order_id, min(at) AS at,
+                 CASE WHEN ($1).kind = 'refund' THEN abs(sum(amount)) ELSE sum(amount) END AS amount
+          FROM (%s) AS s (customer_id, at, amount, order_id)
+          WHERE order_id IS NOT NULL AND amount IS NOT NULL AND at >= greatest(($1).events_from, $2 - retention._event_window())
+          GROUP BY 1, 2, CASE WHEN ($1).kind = 'refund' THEN at END) AS n
+    WHERE n.amount > 0 AND NOT EXISTS (
+      SELECT FROM retention.order_event e
+      WHERE e.customer_id = n.customer_id AND e.order_id = n.order_id AND e.source_id = ($1).source_id
+        AND (e.kind = 'order' OR e.occurred_at = n.at))
+    ORDER BY n.at, n.customer_id, n.order_id
+  $query$, retention._keyed_source_query(source, time_zone, customer_ids)) USING source, as_of;
+END
+$$;
+COMMENT ON FUNCTION retention._record_events(retention.source, text, timestamptz, text[]) IS 'Records those orders, or refunds, of some customers that are new.';
+
+CREATE OR REPLACE FUNCTION retention._warn_without_index(source retention.source, time_zone text, customer_ids text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  scans boolean := retention._scans_a_table(retention._keyed_source_query(source, time_zone, customer_ids[1:1]));
+BEGIN
+  IF scans AND source.is_indexed IS NOT FALSE THEN
+    RAISE WARNING '% is read in full for every change: no index finds a customer''s rows by "%"', source.relation, source.customer_id
+      USING HINT = format('For a table: CREATE INDEX ON %s (%I);', source.relation, source.customer_id);
+  END IF;
+  UPDATE retention.source s SET is_indexed = NOT scans WHERE s.source_id = source.source_id AND s.is_indexed IS DISTINCT FROM NOT scans;
+END
+$$;
+COMMENT ON FUNCTION retention._warn_without_index(retention.source, text, text[]) IS 'Warns, once, of a source whose customers can only be found by reading all of it.';
+
+CREATE OR REPLACE FUNCTION retention._process_metric(settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[])
+  RETURNS retention.customer_change[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  changes retention.customer_change[];
+BEGIN
+  PERFORM retention._check_refresh(settings, last, as_of);
+  PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
+    FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
+  PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
+    FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
+  PERFORM retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  changes := ARRAY(SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
+  IF cardinality(changes) > 0 THEN
+    PERFORM retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM unnest($6)', changes);
+    -- Group sizes of the last refresh no longer hold: the next one has to count anew.
+    UPDATE retention.source s SET fingerprint = NULL WHERE s.metric = settings.metric AND s.fingerprint IS NOT NULL;
+  END IF;
+  RETURN changes;
+END
+$$;
+COMMENT ON FUNCTION retention._process_metric(retention.metric, retention.population, timestamptz, text[]) IS
+  'Recomputes some customers from the sources, scores them by the published bounds, and writes what has changed, which it returns.';
+
+CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
+  RETURNS retention.customer_change[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  settings retention.metric := retention._require_metric(metric);
+  last retention.population := retention._last_refresh(metric);
+  reason text;
+BEGIN
+  -- A metric that was changed, or never refreshed, waits for its refresh, which reads everything.
+  IF last IS NULL OR last.settings <> retention._settings(settings) THEN
+    RETURN NULL;
+  END IF;
+  RETURN retention._process_metric(settings, last, greatest(as_of, last.as_of), customer_ids);
+EXCEPTION
+  WHEN transaction_rollback THEN
+    RAISE;
+  WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
+    RAISE WARNING 'changes of metric "%" could not be processed: %', metric, reason USING HINT = 'They stay in retention.change_log.';
+    INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (customer_ids, oldest);
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz) IS
+  'Processes some customers of one metric. A failure is reported, and is that metric''s alone: the changes go back to the log.';
+
+CREATE OR REPLACE FUNCTION retention._process_customers(metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  changes retention.customer_change[] := '{}';
+  affected record;
+  metric text;
+BEGIN
+  FOREACH metric IN ARRAY metrics LOOP
+    changes := changes || retention._try_metric(metric, as_of, customer_ids, oldest);
+  END LOOP;
+  FOR affected IN
+    SELECT coalesce(c.cause, 'data') AS cause, array_agg(k) AS customer_ids
+    FROM unnest(customer_ids) AS k
+    LEFT JOIN (SELECT customer_id, min(cause) AS cause FROM unnest(changes) WHERE cause IN ('order', 'refund') GROUP BY 1) AS c ON c.customer_id = k
+    GROUP BY 1 ORDER BY 1
+  LOOP
+    PERFORM retention._evaluate_segments(affected.cause, as_of, affected.customer_ids);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._process_customers(text[], timestamptz, text[], timestamptz) IS
+  'Brings some customers up to date: by each metric, then in all segments, which learn whether it was an order, a refund, or other data that changed.';
+
+CREATE OR REPLACE FUNCTION retention._process_everything(metrics text[], as_of timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  metric text;
+BEGIN
+  FOREACH metric IN ARRAY metrics LOOP
+    IF retention._last_refresh(metric) IS NOT NULL THEN
+      PERFORM retention._refresh_customers(metric, true, as_of);
+    END IF;
+  END LOOP;
+  PERFORM retention._evaluate_segments('refresh', as_of);
+END
+$$;
+COMMENT ON FUNCTION retention._process_everything(text[], timestamptz) IS 'What process_changes does when so much may have changed that reading all is less work.';
+
+CREATE OR REPLACE FUNCTION retention._take_changes(
+    most bigint, OUT everything boolean, OUT customer_ids text[], OUT oldest timestamptz)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF (SELECT sum(cardinality(l.customer_ids)) FROM retention.change_log l) > most THEN
+    DELETE FROM retention.change_log;
+    everything := true;
+    RETURN;
+  END IF;
+  -- Whatever has been committed by now, and nothing else, is taken: what is committed later stays for the next time.
+  WITH gone AS (DELETE FROM retention.change_log RETURNING *)
+  SELECT bool_or(g.customer_ids IS NULL), array_agg(DISTINCT k COLLATE "C") FILTER (WHERE k IS NOT NULL), min(g.changed_at)
+    INTO everything, customer_ids, oldest
+    FROM gone g LEFT JOIN LATERAL unnest(g.customer_ids) AS k ON true;
+END
+$$;
+COMMENT ON FUNCTION retention._take_changes(bigint) IS
+  'Empties the log, and returns whose changes it had; or that anything may have changed, or too much to go through it.';
+
+CREATE OR REPLACE PROCEDURE retention.process_changes(as_of timestamptz DEFAULT retention.now())
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  batch CONSTANT integer := 10000;
+  metrics text[] := ARRAY(SELECT DISTINCT s.metric FROM retention.source s ORDER BY 1);
+  taken record;
+BEGIN
+  PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+  PERFORM retention._lock_metric(m) FROM unnest(metrics) AS m;
+  PERFORM retention._lock_queue();
+  -- From some share of all customers on, one read of everything is less work than finding each by index.
+  taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)));
+  IF taken.everything THEN
+    PERFORM retention._process_everything(metrics, as_of);
+    RETURN;
+  END IF;
+  FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
+    PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);
+  END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE retention.process_changes(timestamptz) IS
+  'Brings the customers that the triggers of track have noted up to date: facts, scores, groups, history, segments and order events, in one transaction. Others are left alone: what time alone changes is found by refresh.';
+
+CREATE OR REPLACE FUNCTION retention.prune(keep interval DEFAULT '90 days') RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  oldest timestamptz := retention.now() - keep;
+  changes bigint;
+  events bigint;
+BEGIN
+  PERFORM retention._reject_unless(keep >= retention._event_window(), format('at least %s have to be kept, not %s', retention._event_window(), coalesce(keep::text, 'null')),
+    'Orders of that age can still be news.');
+  -- From the oldest row on, up to the first one that has to stay.
+  DELETE FROM retention.segment_change c
+    WHERE c.change_id < coalesce((SELECT n.change_id FROM retention.segment_change n WHERE n.as_of >= oldest ORDER BY n.change_id LIMIT 1), 9223372036854775807)
+      AND c.change_id <= coalesce((SELECT min(position) FROM retention.segment_consumer), 9223372036854775807);
+  GET DIAGNOSTICS changes = ROW_COUNT;
+  DELETE FROM retention.order_event e WHERE e.occurred_at < oldest;
+  GET DIAGNOSTICS events = ROW_COUNT;
+  RETURN changes + events;
+END
+$$;
+COMMENT ON FUNCTION retention.prune(interval) IS
+  'Removes older changes from the queue, as far as every consumer has read them, and older order events. Returns the number of rows.';

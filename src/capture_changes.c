@@ -1,0 +1,284 @@
+/*
+ * capture_changes.c: the trigger that notes which customers a statement changed.
+ *
+ * It appends to retention.change_log, and nothing else: writers never wait for
+ * each other, and need no right on the log, which is written below the level
+ * of privileges. A statement costs one row, or one for each page of keys.
+ */
+#include "pg_compat.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/array.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+#include "key_text.h"
+
+/* Keys of one row of the log: what fits its page, in bytes of text and in number. */
+#define MAX_ROW_BYTES 6000
+#define MAX_ROW_KEYS 512
+
+#define KEY_SLOTS (2 * MAX_ROW_KEYS)
+
+enum
+{
+	LOG_RELATION,
+	LOG_CUSTOMER_IDS,
+	LOG_CHANGED_AT,
+	LOG_COLUMNS
+};
+
+/* Keys that wait for their row in the log, each of them once. */
+typedef struct Capture
+{
+	Relation	log;
+	Oid			relation_id;
+	int			count;
+	Size		bytes;
+	Datum		keys[MAX_ROW_KEYS]; /* text */
+	uint16		slots[KEY_SLOTS];	/* hash table: 1 + the index of a key, or 0 */
+	MemoryContext context;		/* the keys */
+	MemoryContext row_context;	/* what is needed for one row of the transition table */
+} Capture;
+
+/* How a column's values become keys: by themselves, by a cast to text, or by their output function. */
+typedef struct KeyColumn
+{
+	AttrNumber	number;
+	Oid			type;
+	Oid			function;
+	bool		is_cast;
+} KeyColumn;
+
+static Relation
+open_log(void)
+{
+	return table_open(get_relname_relid("change_log", get_namespace_oid("retention", false)), RowExclusiveLock);
+}
+
+/* Appends a row to the log; without keys it says that anything may have changed. */
+static void
+append_to_log(Capture *capture, ArrayType *keys)
+{
+	TupleTableSlot *slot = table_slot_create(capture->log, NULL);
+
+	slot->tts_values[LOG_RELATION] = ObjectIdGetDatum(capture->relation_id);
+	slot->tts_values[LOG_CUSTOMER_IDS] = PointerGetDatum(keys);
+	slot->tts_values[LOG_CHANGED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	memset(slot->tts_isnull, false, LOG_COLUMNS * sizeof(bool));
+	slot->tts_isnull[LOG_CUSTOMER_IDS] = keys == NULL;
+	ExecStoreVirtualTuple(slot);
+	simple_table_tuple_insert(capture->log, slot);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static void
+flush_keys(Capture *capture)
+{
+	if (capture->count == 0)
+		return;
+	append_to_log(capture, construct_array(capture->keys, capture->count, TEXTOID, -1, false, TYPALIGN_INT));
+	MemoryContextReset(capture->context);
+	memset(capture->slots, 0, sizeof(capture->slots));
+	capture->count = 0;
+	capture->bytes = 0;
+}
+
+/* The slot of a key: its own, or the empty one where it belongs. */
+static uint16 *
+find_slot(Capture *capture, KeyText key)
+{
+	uint32		slot = hash_bytes((const unsigned char *) key.data, key.length) % KEY_SLOTS;
+
+	for (; capture->slots[slot] != 0; slot = (slot + 1) % KEY_SLOTS)
+	{
+		text	   *known = DatumGetTextPP(capture->keys[capture->slots[slot] - 1]);
+
+		if (VARSIZE_ANY_EXHDR(known) == key.length && memcmp(VARDATA_ANY(known), key.data, key.length) == 0)
+			break;
+	}
+	return &capture->slots[slot];
+}
+
+static void
+add_key(Capture *capture, KeyText key)
+{
+	uint16	   *slot = find_slot(capture, key);
+	MemoryContext previous;
+
+	if (*slot != 0)
+		return;
+	if (capture->count == MAX_ROW_KEYS || (capture->count > 0 && capture->bytes + key.length > MAX_ROW_BYTES))
+	{
+		flush_keys(capture);
+		slot = find_slot(capture, key);
+	}
+	previous = MemoryContextSwitchTo(capture->context);
+	capture->keys[capture->count++] = PointerGetDatum(cstring_to_text_with_len(key.data, key.length));
+	MemoryContextSwitchTo(previous);
+	capture->bytes += key.length + VARHDRSZ;
+	*slot = capture->count;
+}
+
+/* A key of a type that key_text does not know, as the cast to text in the engine's queries writes it. */
+static KeyText
+cast_to_text(const KeyColumn *column, Datum value)
+{
+	const char *string;
+
+	if (column->is_cast)
+	{
+		text	   *result = OidIsValid(column->function)
+			? DatumGetTextPP(OidFunctionCall1(column->function, value)) : DatumGetTextPP(value);
+
+		return (KeyText) {VARDATA_ANY(result), VARSIZE_ANY_EXHDR(result)};
+	}
+	string = OidOutputFunctionCall(column->function, value);
+	return (KeyText) {string, strlen(string)};
+}
+
+/* Finds the column, which may be gone or have another name since the trigger was made. */
+static bool
+find_column(Relation relation, const char *name, KeyColumn *column)
+{
+	TupleDesc	type = RelationGetDescr(relation);
+	bool		is_varlena;
+
+	for (int i = 0; i < type->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(type, i);
+
+		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), name) != 0)
+			continue;
+		column->number = i + 1;
+		column->type = getBaseType(attribute->atttypid);
+		column->is_cast = false;
+		if (is_native_key_type(column->type))
+			return true;
+		switch (find_coercion_pathway(TEXTOID, column->type, COERCION_EXPLICIT, &column->function))
+		{
+			case COERCION_PATH_FUNC:
+			case COERCION_PATH_RELABELTYPE:
+				column->is_cast = true;
+				break;
+			default:
+				getTypeOutputInfo(column->type, &column->function, &is_varlena);
+		}
+		return true;
+	}
+	return false;
+}
+
+/* Adds the keys of a column of a transition table. */
+static void
+capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, const KeyColumn *column)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
+	bool		is_native = is_native_key_type(column->type);
+	KeyBuffer	buffer;
+
+	tuplestore_select_read_pointer(rows, tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND));
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		bool		is_null;
+		Datum		value = slot_getattr(slot, column->number, &is_null);
+		MemoryContext previous;
+
+		if (is_null)
+			continue;
+		previous = MemoryContextSwitchTo(capture->row_context);
+		add_key(capture, is_native ? key_text(&buffer, column->type, value) : cast_to_text(column, value));
+		MemoryContextSwitchTo(previous);
+		MemoryContextReset(capture->row_context);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_select_read_pointer(rows, 0);
+}
+
+/* Dates and the like are written as the engine's queries do, whatever the session's settings; see retention._read_metric. */
+static void
+pin_formats(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"extra_float_digits", "1"},
+		{"bytea_output", "hex"}, {"timezone", "UTC"}
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Adds the keys of one column, named by the trigger's argument. Where that is gone nothing can be said of who changed. */
+static void
+capture_argument(Capture *capture, TriggerData *trigger, const char *name)
+{
+	KeyColumn	column;
+	int			nest_level = 0;
+
+	if (!find_column(trigger->tg_relation, name, &column))
+	{
+		append_to_log(capture, NULL);
+		return;
+	}
+	if (!is_native_key_type(column.type))
+	{
+		nest_level = NewGUCNestLevel();
+		pin_formats();
+	}
+	if (trigger->tg_oldtable != NULL)
+		capture_column(capture, trigger->tg_relation, trigger->tg_oldtable, &column);
+	if (trigger->tg_newtable != NULL)
+		capture_column(capture, trigger->tg_relation, trigger->tg_newtable, &column);
+	if (nest_level > 0)
+		AtEOXact_GUC(true, nest_level);
+}
+
+PG_FUNCTION_INFO_V1(retention_capture_changes);
+
+/*
+ * Trigger, after a statement, with the names of the customer columns as
+ * arguments: appends the distinct customers of the statement's old and new
+ * rows to retention.change_log; after TRUNCATE, or where a column is gone, a
+ * row without customers. NULL keys are nobody's.
+ */
+Datum
+retention_capture_changes(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Capture    *capture;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+						errmsg("retention._capture_changes must be called by a trigger after a statement"),
+						errhint("retention.track() makes these triggers.")));
+	capture = palloc0(sizeof(Capture));
+	capture->log = open_log();
+	capture->relation_id = RelationGetRelid(trigger->tg_relation);
+	capture->context = AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_SMALL_SIZES);
+	capture->row_context = AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
+		append_to_log(capture, NULL);
+	else
+		for (int i = 0; i < trigger->tg_trigger->tgnargs; i++)
+			capture_argument(capture, trigger, trigger->tg_trigger->tgargs[i]);
+	flush_keys(capture);
+	table_close(capture->log, NoLock);
+	MemoryContextDelete(capture->context);
+	MemoryContextDelete(capture->row_context);
+	PG_RETURN_POINTER(NULL);
+}

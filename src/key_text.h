@@ -1,0 +1,28 @@
+/* key_text.h: the keys of customers and orders as text. */
+#ifndef RETENTION_KEY_TEXT_H
+#define RETENTION_KEY_TEXT_H
+
+#include "pg_compat.h"
+
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+/* Longer keys would not fit the indexes of retention.customer. */
+#define MAX_KEY_LENGTH 2000
+
+/* Room for a number or uuid as text. */
+typedef char KeyBuffer[MAXINT8LEN + UUID_LEN * 2 + 5];
+
+/* Text in place: of a text value, or in a buffer. */
+typedef struct KeyText
+{
+	const char *data;
+	int			length;
+} KeyText;
+
+extern bool is_native_key_type(Oid type);
+extern void reject_unknown_key_type(Oid type);
+extern void reject_long_key(KeyText key);
+extern KeyText key_text(KeyBuffer *buffer, Oid type, Datum value);
+
+#endif
