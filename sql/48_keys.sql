@@ -70,6 +70,9 @@ BEGIN
   IF base_type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN
     RETURN format('%I = ANY (%L::%s[])', column_name, retention._typed_keys(customer_ids, type, true), type);
   END IF;
+  IF EXISTS (SELECT FROM pg_type WHERE oid = base_type AND typcategory = 'A') THEN
+    RETURN exact; -- there are no arrays of arrays
+  END IF;
   -- The first comparison can use an index, the second one decides: values that the type, or its collation, has for equal may be two customers.
   EXECUTE format('SELECT NULL::%1$s %2$s NULL::%1$s', type, retention._equality(base_type));
   RETURN format('%I %s ANY (%L::%s[]) AND %s', column_name, retention._equality(base_type),

@@ -251,7 +251,9 @@ BEGIN
         definition = evaluated.definition, relation = evaluated.relation, relation_name = evaluated.relation::text,
         evaluated_at = as_of, error = NULL, error_at = NULL, failures = 0
       WHERE s.segment = evaluated.segment;
-    RAISE INFO 'segment "%": % entered, % left, % members', evaluated.segment, report.entered, report.gone, report.members;
+    IF report.entered + report.gone > 0 THEN
+      RAISE INFO 'segment "%": % entered, % left, % members', evaluated.segment, report.entered, report.gone, report.members;
+    END IF;
   ELSE
     UPDATE retention.segment s SET members = s.members + report.entered - report.gone
       WHERE s.segment = evaluated.segment AND report.entered <> report.gone;

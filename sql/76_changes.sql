@@ -155,7 +155,8 @@ DECLARE
   metric text;
 BEGIN
   FOREACH metric IN ARRAY metrics LOOP
-    IF retention._last_refresh(metric) IS NOT NULL THEN
+    -- A composite value IS NOT NULL only if none of its columns is null.
+    IF NOT retention._last_refresh(metric) IS NULL THEN
       PERFORM retention._refresh_customers(metric, true, as_of);
     END IF;
   END LOOP;

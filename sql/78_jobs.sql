@@ -1,0 +1,88 @@
+-- Jobs: everything in one call, and its schedule with pg_cron.
+
+CREATE OR REPLACE PROCEDURE retention.refresh_all()
+  -- It commits, so it cannot pin search_path: every name and operator is qualified.
+  LANGUAGE plpgsql
+AS $$
+DECLARE
+  metrics CONSTANT pg_catalog.text[] := COALESCE((
+    SELECT pg_catalog.array_agg(DISTINCT s.metric) FROM retention.source AS s WHERE s.kind OPERATOR(pg_catalog.=) 'order'), '{}');
+  metric pg_catalog.text;
+  failures pg_catalog.text[];
+BEGIN
+  -- In a transaction block this fails, and does so before the first metric rather than after it.
+  COMMIT;
+  FOREACH metric IN ARRAY metrics LOOP
+    BEGIN
+      CALL retention.refresh(metric);
+    EXCEPTION WHEN OTHERS THEN
+      failures := pg_catalog.array_append(failures, pg_catalog.format('metric "%s": %s', metric, SQLERRM));
+    END;
+    COMMIT;
+  END LOOP;
+  PERFORM retention._reject_unless(failures IS NULL,
+    pg_catalog.format('%s of %s metrics could not be refreshed: %s', pg_catalog.cardinality(failures),
+                      pg_catalog.cardinality(metrics), pg_catalog.array_to_string(failures, '; ')),
+    'The others are. refresh does one metric.', 'object_not_in_prerequisite_state');
+END
+$$;
+COMMENT ON PROCEDURE retention.refresh_all() IS
+  'Refreshes every metric that has a source of orders, each in a transaction of its own, so not inside one. Those that fail are named in one error at the end.';
+
+CREATE OR REPLACE FUNCTION retention._jobs(refresh text, process_changes text, prune text)
+  RETURNS TABLE (job text, schedule text, command text)
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  VALUES ('retention refresh', refresh, 'CALL retention.refresh_all()'),
+         ('retention process_changes', process_changes, 'CALL retention.process_changes()'),
+         ('retention prune', prune, 'SELECT retention.prune()')
+$$;
+COMMENT ON FUNCTION retention._jobs(text, text, text) IS 'The jobs that schedule makes, with their schedules.';
+
+CREATE OR REPLACE FUNCTION retention._require_cron() RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron'),
+    format('pg_cron is not installed in database "%s"', current_database()),
+    'CREATE EXTENSION pg_cron; or, where another database has it, call cron.schedule_in_database there; or run the loop of docs/operations.md.',
+    'object_not_in_prerequisite_state');
+END
+$$;
+COMMENT ON FUNCTION retention._require_cron() IS 'An error that says what to do where this database has no pg_cron.';
+
+CREATE OR REPLACE FUNCTION retention._unschedule(names text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM cron.unschedule(j.jobid) FROM cron.job j
+    WHERE j.jobname = ANY (names) AND j.username = current_user AND j.database = current_database();
+END
+$$;
+COMMENT ON FUNCTION retention._unschedule(text[]) IS 'Removes those of the caller''s jobs in this database that have one of these names.';
+
+CREATE OR REPLACE FUNCTION retention.schedule(
+    refresh text DEFAULT '15 3 * * *', process_changes text DEFAULT '* * * * *', prune text DEFAULT '45 4 * * *')
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._require_cron();
+  PERFORM retention._unschedule(array_agg(j.job)) FROM retention._jobs(refresh, process_changes, prune) j WHERE j.schedule IS NULL;
+  -- By name, so that a job that is there already keeps its number and its log.
+  PERFORM cron.schedule(j.job, j.schedule, j.command)
+    FROM retention._jobs(refresh, process_changes, prune) j WHERE j.schedule IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION retention.schedule(text, text, text) IS
+  'Has pg_cron run refresh_all, process_changes and prune, as the caller, at these times; null: not at all. Again: replaces the times. pg_cron reads times in GMT.';
+
+CREATE OR REPLACE FUNCTION retention.unschedule() RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._require_cron();
+  PERFORM retention._unschedule(array_agg(j.job)) FROM retention._jobs(NULL, NULL, NULL) j;
+END
+$$;
+COMMENT ON FUNCTION retention.unschedule() IS 'Removes the jobs that the caller made by schedule.';
