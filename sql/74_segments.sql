@@ -292,7 +292,7 @@ BEGIN
     PERFORM retention._update_members(evaluated, 'definition', as_of);
   ELSIF stored.error IS NOT NULL OR customer_ids IS NULL THEN
     PERFORM retention._update_members(evaluated, CASE WHEN customer_ids IS NULL THEN cause ELSE 'refresh' END, as_of);
-  ELSE
+  ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
   END IF;
 EXCEPTION

@@ -200,7 +200,9 @@ BEGIN
   taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)));
   IF taken.everything THEN
     PERFORM retention._process_everything(metrics, as_of);
-    RETURN;
+  ELSIF taken.customer_ids IS NULL THEN
+    -- Segments may have been redefined, or wait for another try.
+    PERFORM retention._evaluate_segments('data', as_of, '{}');
   END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
     PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);
