@@ -59,6 +59,13 @@ $$;
 COMMENT ON FUNCTION retention._typed_keys(text[], text, boolean) IS
   'Keys as an array of a type, without those that are no values of it; where exact, also without those that the type would write otherwise: 007 is the number 7, but not the same customer.';
 
+CREATE OR REPLACE FUNCTION retention._is_deterministic(relation regclass, column_name name) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.collisdeterministic FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation WHERE a.attrelid = relation AND a.attname = column_name
+$$;
+COMMENT ON FUNCTION retention._is_deterministic(regclass, name) IS 'Whether only equal bytes are equal in a column of text.';
+
 CREATE OR REPLACE FUNCTION retention._keys_condition(relation regclass, column_name name, customer_ids text[]) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -70,7 +77,9 @@ BEGIN
   IF base_type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN
     RETURN format('%I = ANY (%L::%s[])', column_name, retention._typed_keys(customer_ids, type, true), type);
   END IF;
-  IF EXISTS (SELECT FROM pg_type WHERE oid = base_type AND typcategory = 'A') THEN
+  IF base_type = ANY ('{text,varchar}'::regtype[]) AND retention._is_deterministic(relation, column_name) THEN
+    RETURN format('%I = ANY (%L::text[])', column_name, customer_ids);
+  ELSIF EXISTS (SELECT FROM pg_type WHERE oid = base_type AND typcategory = 'A') THEN
     RETURN exact; -- there are no arrays of arrays
   END IF;
   -- The first comparison can use an index, the second one decides: values that the type, or its collation, has for equal may be two customers.

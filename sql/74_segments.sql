@@ -109,13 +109,15 @@ AS $$
 DECLARE
   entered boolean := TG_OP = 'INSERT';
   cause text := nullif(current_setting('retention_engine.cause', true), '');
-  at timestamptz := coalesce(nullif(current_setting('retention_engine.as_of', true), '')::timestamptz, retention.now());
-  zone text := coalesce((SELECT time_zone FROM retention.metric WHERE metric = 'orders'), 'UTC');
+  at timestamptz;
+  zone text;
 BEGIN
   -- A restored dump brings the members, and the queue by itself.
   IF entered AND cause IS NULL OR NOT EXISTS (SELECT FROM changed) THEN
     RETURN NULL;
   END IF;
+  at := coalesce(nullif(current_setting('retention_engine.as_of', true), '')::timestamptz, retention.now());
+  zone := coalesce((SELECT time_zone FROM retention.metric WHERE metric = 'orders'), 'UTC');
   PERFORM retention._lock_queue();
   INSERT INTO retention.segment_change (segment, customer_id, change, cause, as_of)
     SELECT c.segment, c.customer_id, CASE WHEN entered THEN 'entered' ELSE 'left' END, coalesce(cause, 'manual'), at
@@ -210,13 +212,13 @@ $$;
 COMMENT ON FUNCTION retention._definition(regclass) IS 'Fingerprint of a view and of the views below it.';
 
 CREATE OR REPLACE FUNCTION retention._compare_keys(
-    found text, stored text,
+    found text, stored text, expected bigint,
     OUT customer_id text, OUT entered boolean, OUT members bigint, OUT duplicate_rows bigint, OUT null_rows bigint)
   RETURNS SETOF record
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_compare_keys';
-COMMENT ON FUNCTION retention._compare_keys(text, text) IS
-  'The keys that only one of two queries returns, entered where it is the first; and a row without a key, which counts the keys of the first one, rows that repeat one, and nulls.';
+COMMENT ON FUNCTION retention._compare_keys(text, text, bigint) IS
+  'The keys that only one of two queries returns, entered where it is the first; and a row without a key, which counts the keys of the first one, rows that repeat one, and nulls. About so many rows are expected of both.';
 
 CREATE OR REPLACE FUNCTION retention._update_members(
     evaluated retention.segment, cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL)
@@ -235,7 +237,7 @@ BEGIN
     stored_query := stored_query || format(' AND customer_id = ANY (%L::text[])', customer_ids);
   END IF;
   PERFORM set_config('retention_engine.cause', cause, true), set_config('retention_engine.as_of', as_of::text, true);
-  WITH difference AS MATERIALIZED (SELECT * FROM retention._compare_keys(found_query, stored_query)),
+  WITH difference AS MATERIALIZED (SELECT * FROM retention._compare_keys(found_query, stored_query, 2 * coalesce(cardinality(customer_ids), evaluated.members))),
   gone AS (
     DELETE FROM retention.segment_member m USING difference d
     WHERE NOT d.entered AND m.segment = evaluated.segment AND m.customer_id = d.customer_id),

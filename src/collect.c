@@ -104,7 +104,7 @@ new_collection(void)
 	collection->context = context;
 	collection->memory.context = context;
 	collection->memory.limit = get_hash_memory_limit();
-	collection->partition_bits = row_partition_bits(collection->memory.limit);
+	collection->partition_bits = row_partition_bits(collection->memory.limit, MaxAllocHugeSize);
 	collection->orders = row_store_create(context, &collection->memory, 1 << collection->partition_bits);
 	collection->customers = row_store_create(context, &collection->memory, 1);
 	collection->values = row_store_create(context, &collection->memory, 2);

@@ -21,6 +21,9 @@
 #include "key_text.h"
 #include "row_groups.h"
 
+/* Bytes of a usual row. */
+#define KEY_ROW_BYTES 32
+
 /* A key that a query returned. */
 typedef struct KeyRow
 {
@@ -143,11 +146,12 @@ put_totals(Comparison *comparison)
 PG_FUNCTION_INFO_V1(retention_compare_keys);
 
 /*
- * _compare_keys(found text, stored text) -> (customer_id, entered, members,
+ * _compare_keys(found text, stored text, expected bigint) -> (customer_id, entered, members,
  * duplicate_rows, null_rows): a row for each key that only one of two queries
  * returns, entered where it is the first one; and a last row, without a key,
  * that counts the first query's distinct keys, repeated rows and NULLs. The
- * second query must not return a key twice. Memory: as _collect.
+ * second query must not return a key twice. About so many rows are expected.
+ * Memory: as _collect.
  */
 Datum
 retention_compare_keys(PG_FUNCTION_ARGS)
@@ -160,7 +164,7 @@ retention_compare_keys(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	comparison.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	comparison.partition_bits = row_partition_bits(comparison.memory.limit);
+	comparison.partition_bits = row_partition_bits(comparison.memory.limit, PG_GETARG_INT64(2) * KEY_ROW_BYTES);
 	comparison.rows = row_store_create(context, &comparison.memory, 1 << comparison.partition_bits);
 	SPI_connect();
 	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false);

@@ -35,11 +35,14 @@ typedef struct Grouping
 	uint32		used;
 } Grouping;
 
-/* As many partitions as leave each a few chunks of the budget, at most 1024. */
+/*
+ * As many partitions as leave each a few chunks of the budget, at most 1024;
+ * fewer for so few bytes that most of the chunks would stay empty.
+ */
 int
-row_partition_bits(Size budget)
+row_partition_bits(Size budget, Size expected_bytes)
 {
-	int			bits = pg_leftmost_one_pos64(Max(budget / (4 * CHUNK_BYTES), 1));
+	int			bits = pg_leftmost_one_pos64(Max(Min(budget / 4, expected_bytes) / CHUNK_BYTES, 1));
 
 	return Max(MIN_PARTITION_BITS, Min(bits, MAX_PARTITION_BITS));
 }

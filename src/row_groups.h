@@ -22,7 +22,7 @@ typedef struct KeyedRow
 /* Takes the rows of one key: the first one's position, and so on through StoredRow.next to NO_ROW. */
 typedef void (*RowGroupFunction) (void *argument, RowPartition *partition, uint32 first);
 
-extern int	row_partition_bits(Size budget);
+extern int	row_partition_bits(Size budget, Size expected_bytes);
 extern void group_rows(RowStore *store, MemoryContext context, int partition_bits, Size key_offset,
 					   RowGroupFunction function, void *argument);
 
