@@ -2,7 +2,7 @@
 
 -- Written by C code, which knows its columns; without an index, so that writers only append.
 CREATE TABLE retention.change_log (
-  relation     oid,
+  relation     regclass,
   customer_ids text[],
   changed_at   timestamptz NOT NULL
 ) WITH (toast_tuple_target = 8160);

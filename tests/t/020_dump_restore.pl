@@ -1,4 +1,4 @@
-# pg_dump and restore keep settings, edited cells, customers and history; DROP EXTENSION leaves nothing.
+# pg_dump and restore keep settings, edited cells, customers, history, segments, the queue and its consumers; DROP EXTENSION leaves nothing.
 
 use strict;
 use warnings;
@@ -40,11 +40,19 @@ SELECT retention.backfill_history('orders', '2023-07-01');
 SET retention.as_of = '2023-12-01';
 SELECT count(*) FROM retention.validate_model('orders', '2023-09-01');
 CALL retention.refresh('own', as_of => '2023-12-01');
+CREATE VIEW public.spenders AS SELECT customer_id FROM retention.profile WHERE metric = 'orders' AND m >= 2;
+SELECT retention.track('"My shop".orders'), retention.add_consumer('crm'), retention.add_consumer('idle'), retention.add_segment('spenders'), retention.add_segment('at_risk_champions');
+INSERT INTO "My shop".orders SELECT i, '2023-11-30', 1000, 900000 + i FROM generate_series(1, 50) i;
+CALL retention.process_changes();
+SELECT count(*) FROM retention.read_segment_changes('crm', 20);
+DELETE FROM "My shop".orders WHERE customer_id = 7;
+REFRESH MATERIALIZED VIEW "My shop".by_matview; -- as a restore does
 VACUUM;
 SQL
 
 my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell
-	fitted_model published_model validation validation_result);
+	fitted_model published_model validation validation_result
+	change_log segment segment_member segment_change segment_day segment_consumer);
 my %columns = (source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
 
 # A table's rows as one checksum.
@@ -75,6 +83,19 @@ $node->safe_psql('postgres', 'CREATE DATABASE copy');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $dump ], 'restore by psql');
 restored_well('plain');
 
+# What was waiting is processed, and the consumer reads on, as if nothing had happened.
+foreach my $database (qw(shop copy))
+{
+	$node->safe_psql($database, "SET retention.as_of = '2023-12-01'; CALL retention.process_changes()");
+}
+is(contents('copy', 'customer'), contents('shop', 'customer'), 'changes that were waiting are processed');
+my $unread = "SELECT count(*), min(change_id), max(change_id), string_agg(DISTINCT cause, ' ') FROM retention.read_segment_changes('crm')";
+is(copy($unread), shop($unread), 'the consumer reads on');
+is(copy("SELECT cause, change, segment FROM retention.segment_change WHERE customer_id = '7' ORDER BY change_id DESC LIMIT 1"), 'refund|left|spenders', 'new changes follow');
+copy('INSERT INTO "My shop".orders VALUES (8, \'2023-11-30\', 5, 1)');
+is(copy('SELECT relation, customer_ids FROM retention.change_log'), '"My shop".orders|{8}', 'the triggers are there');
+copy("SET retention.as_of = '2023-12-01'; DELETE FROM \"My shop\".orders WHERE order_id = 1 AND amount = 5; CALL retention.process_changes()");
+
 # The refresh goes on where it was: ids continue, and nothing but time has passed.
 foreach my $database (qw(shop copy))
 {
@@ -98,8 +119,9 @@ command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('shop'), '-f', "$dump.custom
 command_ok([ 'pg_restore', '-j', '2', '-e', '-d', $node->connstr('copy'), "$dump.custom" ], 'pg_restore -j2');
 restored_well('custom');
 
-# Gone as a whole.
+# Gone as a whole; the triggers need no CASCADE, views over ours do.
 copy('DROP EXTENSION retention CASCADE');
+is(copy("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'retention%'"), '0', 'no trigger is left');
 is( copy("SELECT count(*) FROM pg_namespace WHERE nspname = 'retention'"), '0', 'DROP EXTENSION leaves no schema');
 is( copy("SELECT count(*) FROM pg_proc WHERE probin LIKE '%retention%' OR prosrc LIKE '%retention.%'"), '0', 'nor functions');
 is( copy("SELECT count(*) FROM pg_class WHERE relname LIKE 'retention%' OR relname = 'rfm_cell'"), '0', 'nor tables');
