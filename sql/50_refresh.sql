@@ -399,7 +399,9 @@ BEGIN
   ELSE
     path := 'rebuild';
     -- Ahead of the snapshot that reads them, so that no change falls in between.
-    UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation) WHERE s.metric = settings.metric;
+    -- Whether there still is an index is looked up anew.
+    UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation), is_indexed = nullif(s.is_indexed, true)
+      WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
     RAISE INFO 'metric "%": % rows read, % orders of % customers', metric, report.rows_read, report.orders, report.customers;
     read_at := clock_timestamp();
