@@ -63,7 +63,10 @@ CREATE VIEW bench.ratio AS
                                  WHEN 'refresh' THEN 'textbook RFM query'
                                  WHEN 'percentiles' THEN 'three ntile windows'
                                  WHEN 'fit' THEN 'bare scan of customers'
-                                 WHEN 'profile' THEN 'customer_facts' END;
+                                 WHEN 'profile' THEN 'customer_facts'
+                                 WHEN 'segments' THEN 'twenty counts'
+                                 WHEN 'changes' THEN 'process 1,000 of a tenth'
+                                 ELSE replace(comparison, 'capture', 'untracked') END;
 
 CREATE TABLE bench.size (comparison text, rows double precision);
 COMMENT ON TABLE bench.size IS 'How many customers a comparison''s sides compute.';
@@ -89,7 +92,11 @@ CREATE VIEW bench.result AS
   SELECT comparison, workers, work_mem, side, 's a million', cpu * 1e6 / rows, cpu * 1e6 / rows
   FROM bench.median JOIN bench.size USING (comparison)
   UNION ALL
-  SELECT comparison, workers, work_mem, side, 'us each', cpu_microseconds, cpu_microseconds FROM bench.cost;
+  SELECT comparison, workers, work_mem, side, 'us each', cpu_microseconds, cpu_microseconds FROM bench.cost
+  UNION ALL
+  SELECT comparison, workers, work_mem, side, 'cpu ratio', cpu_ratio, cpu_ratio FROM bench.ratio
+  UNION ALL
+  SELECT comparison, workers, work_mem, side, 'seconds', seconds, cpu FROM bench.median;
 
 CREATE TABLE bench.goal (
   number     integer GENERATED ALWAYS AS IDENTITY,
@@ -115,4 +122,11 @@ INSERT INTO bench.goal (goal, comparison, side, unit, at_most)
        (VALUES ('mbgnbd'), ('bgnbd'), ('paretonbd')) AS m (kind);
 INSERT INTO bench.goal (goal, comparison, side, unit, at_most) VALUES
   ('whole row of profile, without its facts', 'profile', 'profile_row', 'us each', 3),
-  ('facts of profile against the same of customer', 'profile', 'profile_facts', 'ratio', 1.15);
+  ('facts of profile against the same of customer', 'profile', 'profile_facts', 'ratio', 1.15),
+  ('full evaluation of 20 segments against counting their views', 'segments', 'twenty evaluations', 'ratio', 2),
+  ('process_changes, 1,000 customers, 20 segments', 'changes', 'process 1,000', 'seconds', 0.5),
+  ('the same against a shop of a tenth of the customers', 'changes', 'process 1,000', 'ratio', 1.5),
+  ('from commit to queue, one customer, 20 segments', 'changes', 'process one', 'seconds', 1),
+  ('tracked inserts of single rows', 'capture 1', 'tracked 1', 'cpu ratio', 1.15),
+  ('tracked inserts of 100 rows a statement', 'capture 100', 'tracked 100', 'cpu ratio', 1.2),
+  ('tracked inserts of 10,000 rows a statement', 'capture 10000', 'tracked 10000', 'cpu ratio', 1.2);

@@ -15,4 +15,4 @@ INSERT INTO shop.orders
 VACUUM (ANALYZE) shop.orders;
 
 SELECT retention.add_source('shop.orders');
-ALTER DATABASE shop SET retention.as_of = '2025-01-01';
+ALTER DATABASE :"DBNAME" SET retention.as_of = '2025-01-01';
