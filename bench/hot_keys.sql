@@ -3,5 +3,5 @@
 BEGIN;
 INSERT INTO shop.tracked SELECT nextval('bench.hot'), :a, '2024-12-31', 1;
 INSERT INTO shop.tracked SELECT nextval('bench.hot'), :b, '2024-12-31', 1;
-UPDATE shop.tracked SET amount = amount + 1 WHERE order_id = currval('bench.hot');
+INSERT INTO shop.tracked SELECT nextval('bench.hot'), 11 - :a, '2024-12-31', 1;
 COMMIT;
