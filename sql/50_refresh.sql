@@ -385,8 +385,8 @@ BEGIN
   settings := retention._require_metric(metric);
   last := retention._last_refresh(metric);
   IF as_of = pg_catalog.now() THEN
-    -- A transaction that began before one which has refreshed meanwhile is no older than that.
-    as_of := greatest(as_of, last.as_of);
+    -- The transaction may have waited: what others have committed meanwhile is not in the future.
+    as_of := greatest(clock_timestamp(), last.as_of);
   END IF;
   PERFORM retention._check_refresh(settings, last, as_of);
   IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN

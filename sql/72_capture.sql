@@ -20,11 +20,24 @@ CREATE OR REPLACE FUNCTION retention._capture_changes() RETURNS trigger
 COMMENT ON FUNCTION retention._capture_changes() IS
   'Trigger, after a statement: notes the customers whose rows it changed. Arguments: the columns of their keys.';
 
+CREATE OR REPLACE FUNCTION retention._parts(relation regclass) RETURNS SETOF regclass
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE part AS (
+    SELECT relation::oid AS oid
+    UNION
+    SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid)
+  SELECT oid::regclass FROM part
+$$;
+COMMENT ON FUNCTION retention._parts(regclass) IS 'A table with its partitions, or with the tables that inherit from it.';
+
 CREATE OR REPLACE VIEW retention.tracked AS
   SELECT t.tgrelid::regclass AS relation,
-         (string_to_array(encode(t.tgargs, 'escape'), '\000'))[1:t.tgnargs] AS customer_id_columns,
-         (SELECT count(*) FROM pg_partition_tree(t.tgrelid) AS p
-          WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = p.relid AND q.tgfoid = t.tgfoid)) AS untracked_partitions
+         ARRAY(SELECT convert_from(decode(c.name, 'escape'), getdatabaseencoding())::name
+               FROM unnest(string_to_array(encode(t.tgargs, 'escape'), '\000')) WITH ORDINALITY AS c (name, number)
+               WHERE c.number <= t.tgnargs ORDER BY c.number) AS customer_id_columns,
+         (SELECT count(*) FROM retention._parts(t.tgrelid) AS part
+          WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = part AND q.tgfoid = t.tgfoid)) AS untracked_partitions
   FROM pg_trigger t
   WHERE t.tgfoid = 'retention._capture_changes'::regproc AND t.tgname = 'retention_insert';
 COMMENT ON VIEW retention.tracked IS 'Tables whose changes are captured, partitions each by themselves.';
@@ -57,6 +70,9 @@ BEGIN
   PERFORM retention._reject_unless(relation_kind IN ('r', 'p'), format('%s is not a table: its changes cannot be captured', relation),
     CASE WHEN relation_kind = 'v' AND tables IS NOT NULL THEN format('Track the tables that it reads, by their column of the customer''s key: %s', tables)
          ELSE 'Its changes are found by refresh.' END, 'wrong_object_type');
+  PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention._parts(relation) AS part JOIN pg_class c ON c.oid = part WHERE c.relkind = 'f'),
+    format('%s has a partition that is a foreign table: triggers that see whole statements would refuse its rows', relation),
+    'Track the other partitions, each by itself.', 'wrong_object_type');
 END
 $$;
 COMMENT ON FUNCTION retention._check_trackable(regclass) IS 'Rejects what is not a table, with what to do instead.';
@@ -70,8 +86,8 @@ DECLARE
 BEGIN
   FOR trigger IN
     SELECT tgrelid::regclass AS relation, tgname
-    FROM (SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation) AS part (relid)
-    JOIN pg_trigger ON tgrelid = part.relid AND tgfoid = 'retention._capture_changes'::regproc
+    FROM retention._parts(relation) AS part
+    JOIN pg_trigger ON tgrelid = part AND tgfoid = 'retention._capture_changes'::regproc
   LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
     dropped := dropped + 1;
@@ -113,13 +129,14 @@ BEGIN
   PERFORM retention._check_trackable(relation);
   columns := ARRAY(SELECT s.customer_id FROM retention.source s WHERE s.relation = track.relation
                    UNION SELECT c FROM retention.tracked t, unnest(t.customer_id_columns) AS c WHERE t.relation = track.relation
+                     -- not those that are gone
+                     AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = track.relation AND a.attname = c AND NOT a.attisdropped)
                    UNION SELECT track.customer_id WHERE track.customer_id IS NOT NULL);
   PERFORM retention._reject_unless(cardinality(columns) > 0, format('%s is not a source: its column of the customer''s key is not known', relation),
     format('SELECT retention.track(%L, ''customer_id'');', relation));
   PERFORM retention._column_type(relation, 'customer_id', c) FROM unnest(columns) AS c;
   PERFORM retention._drop_triggers(relation);
-  FOR part IN SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation LOOP
-    CONTINUE WHEN (SELECT relkind FROM pg_class WHERE oid = part) = 'f';
+  FOR part IN SELECT retention._parts(relation) LOOP
     PERFORM retention._make_triggers(part, columns);
   END LOOP;
 END

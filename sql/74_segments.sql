@@ -103,6 +103,27 @@ $$;
 COMMENT ON FUNCTION retention._lock_queue() IS
   'Makes whatever writes members and the queue take turns, until the transaction ends. Numbers of changes are drawn under this lock, so they ascend in the order of commits, and who has read up to one has missed none.';
 
+CREATE OR REPLACE FUNCTION retention._lock_all() RETURNS text[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  locked text[] := '{}';
+  metrics text[];
+BEGIN
+  LOOP
+    -- Again, for metrics that were added while others were waited for.
+    metrics := ARRAY(SELECT DISTINCT s.metric FROM retention.source s ORDER BY 1);
+    EXIT WHEN metrics <@ locked;
+    PERFORM retention._lock_metric(m) FROM unnest(metrics) AS m;
+    locked := metrics;
+  END LOOP;
+  PERFORM retention._lock_queue();
+  RETURN metrics;
+END
+$$;
+COMMENT ON FUNCTION retention._lock_all() IS
+  'Takes the locks of all metrics that have a source, which it returns, and then the queue''s: in this order, as a refresh does, so that nobody waits in a circle.';
+
 CREATE OR REPLACE FUNCTION retention._queue_changes() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -311,12 +332,15 @@ COMMENT ON FUNCTION retention._evaluate_segment(retention.segment, text, timesta
   'Brings a segment''s members up to date: of all, where that is asked for, or its definition has changed, or it had failed; else of some customers. A failure is reported, and is that segment''s alone.';
 
 CREATE OR REPLACE FUNCTION retention._evaluate_segments(cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
+  clock text := current_setting('retention.as_of');
   stored retention.segment;
 BEGIN
   PERFORM retention._lock_queue();
+  -- Views tell the time by the same clock.
+  PERFORM set_config('retention.as_of', as_of::text, true);
   FOR stored IN
     SELECT * FROM retention.segment s
     WHERE s.enabled AND (s.error IS NULL OR customer_ids IS NULL OR as_of >= s.error_at + least(s.failures, 60) * interval '1 minute')
@@ -324,6 +348,7 @@ BEGIN
   LOOP
     PERFORM retention._evaluate_segment(stored, cause, as_of, customer_ids);
   END LOOP;
+  PERFORM set_config('retention.as_of', clock, true);
 END
 $$;
 COMMENT ON FUNCTION retention._evaluate_segments(text, timestamptz, text[]) IS 'Brings all enabled segments up to date, for all customers or some.';
@@ -334,7 +359,7 @@ AS $$
 DECLARE
   stored retention.segment;
 BEGIN
-  PERFORM retention._lock_queue();
+  PERFORM retention._lock_all();
   SELECT * INTO stored FROM retention.segment s WHERE s.segment = _require_segment.segment;
   PERFORM retention._reject_unless(FOUND, format('segment %s does not exist', coalesce('"' || segment || '"', 'null')),
     'add_segment makes it; retention.segment lists those there are.', 'undefined_object');
@@ -352,7 +377,7 @@ BEGIN
   PERFORM retention._reject_unless(relation IS NOT NULL, 'the segment''s relation must not be null', '', 'null_value_not_allowed');
   PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
   segment := coalesce(segment, (SELECT relname FROM pg_class WHERE oid = relation));
-  PERFORM retention._lock_queue();
+  PERFORM retention._lock_all();
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment s WHERE s.segment = add_segment.segment),
     format('segment "%s" already exists', segment), 'Give this one another name, as the second argument; or drop_segment first.', 'duplicate_object');
   INSERT INTO retention.segment (segment, relation, relation_name, definition, added_at)

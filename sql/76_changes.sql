@@ -45,8 +45,9 @@ BEGIN
     FROM (SELECT customer_id::text COLLATE "C" AS customer_id, order_id::text COLLATE "C" AS order_id, min(at) AS at,
                  CASE WHEN ($1).kind = 'refund' THEN abs(sum(amount)) ELSE sum(amount) END AS amount
           FROM (%s) AS s (customer_id, at, amount, order_id)
-          WHERE order_id IS NOT NULL AND amount IS NOT NULL AND at >= greatest(($1).events_from, $2 - retention._event_window())
-          GROUP BY 1, 2, CASE WHEN ($1).kind = 'refund' THEN at END) AS n
+          WHERE order_id IS NOT NULL AND amount IS NOT NULL
+          GROUP BY 1, 2, CASE WHEN ($1).kind = 'refund' THEN at END
+          HAVING min(at) >= greatest(($1).events_from, $2 - retention._event_window())) AS n
     WHERE n.amount > 0 AND NOT EXISTS (
       SELECT FROM retention.order_event e
       WHERE e.customer_id = n.customer_id AND e.order_id = n.order_id AND e.source_id = ($1).source_id
@@ -148,18 +149,33 @@ $$;
 COMMENT ON FUNCTION retention._process_customers(text[], timestamptz, text[], timestamptz) IS
   'Brings some customers up to date: by each metric, then in all segments, which learn whether it was an order, a refund, or other data that changed.';
 
-CREATE OR REPLACE FUNCTION retention._process_everything(metrics text[], as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._try_refresh(metric text, as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  metric text;
+  last retention.population := retention._last_refresh(metric);
+  reason text;
 BEGIN
-  FOREACH metric IN ARRAY metrics LOOP
-    -- A composite value IS NOT NULL only if none of its columns is null.
-    IF NOT retention._last_refresh(metric) IS NULL THEN
-      PERFORM retention._refresh_customers(metric, true, as_of);
-    END IF;
-  END LOOP;
+  -- A composite value IS NOT NULL only if none of its columns is null.
+  IF NOT last IS NULL THEN
+    PERFORM retention._refresh_customers(metric, true, greatest(as_of, last.as_of));
+  END IF;
+EXCEPTION
+  WHEN transaction_rollback THEN
+    RAISE;
+  WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
+    RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason USING HINT = 'Its next refresh reads everything.';
+    UPDATE retention.source s SET fingerprint = NULL WHERE s.metric = _try_refresh.metric;
+END
+$$;
+COMMENT ON FUNCTION retention._try_refresh(text, timestamptz) IS 'Rebuilds one metric that was refreshed before. A failure is reported, and is that metric''s alone.';
+
+CREATE OR REPLACE FUNCTION retention._process_everything(metrics text[], as_of timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._try_refresh(m, as_of) FROM unnest(metrics) AS m;
   PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;
@@ -190,14 +206,17 @@ CREATE OR REPLACE PROCEDURE retention.process_changes(as_of timestamptz DEFAULT 
 AS $$
 DECLARE
   batch CONSTANT integer := 10000;
-  metrics text[] := ARRAY(SELECT DISTINCT s.metric FROM retention.source s ORDER BY 1);
+  metrics text[];
   taken record;
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
-  PERFORM retention._lock_metric(m) FROM unnest(metrics) AS m;
-  PERFORM retention._lock_queue();
+  metrics := retention._lock_all();
   -- From some share of all customers on, one read of everything is less work than finding each by index.
   taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)));
+  IF as_of = pg_catalog.now() THEN
+    -- Whatever was taken has been committed by now, and must not be in the future.
+    as_of := clock_timestamp();
+  END IF;
   IF taken.everything THEN
     PERFORM retention._process_everything(metrics, as_of);
   ELSIF taken.customer_ids IS NULL THEN
