@@ -98,6 +98,19 @@ SELECT retention.track('sale');
 INSERT INTO sale_3 VALUES (4, '2024-03-01');
 SELECT noted();
 
+-- Inheriting tables; names of any letters; a column that got another name.
+CREATE TABLE parent ("klé\n" bigint);
+CREATE TABLE child () INHERITS (parent);
+SELECT retention.track('parent', 'klé\n');
+SELECT retention.track('parent', 'klé\n');
+INSERT INTO child VALUES (11);
+SELECT noted(), (SELECT string_agg(customer_id_columns::text, ' ') FROM retention.tracked WHERE relation IN ('parent'::regclass, 'child'::regclass)) AS columns;
+ALTER TABLE parent RENAME "klé\n" TO customer;
+INSERT INTO parent VALUES (12);
+SELECT retention.track('parent', 'customer');
+INSERT INTO parent VALUES (13);
+SELECT noted();
+
 -- A writer needs no right on anything of ours.
 CREATE ROLE retention_test_writer;
 GRANT USAGE ON SCHEMA capture_test TO retention_test_writer;
