@@ -96,7 +96,6 @@ VACUUM ANALYZE retention.segment_change;
 \c
 SET client_min_messages = error;
 SET retention.as_of = '2024-06-10';
-
 BEGIN;
 INSERT INTO process_test.orders SELECT 200000 + i, 500 + i, '2024-06-09', 5 FROM generate_series(1, 10) i;
 CALL retention.process_changes();
