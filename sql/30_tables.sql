@@ -188,7 +188,8 @@ CREATE TABLE retention.population (
   next_order_at    timestamptz,
   last_order_at    timestamptz,
   most_orders      bigint NOT NULL,
-  settings         text NOT NULL
+  settings         text NOT NULL,
+  stale            boolean NOT NULL DEFAULT false
 );
 CREATE INDEX population_metric ON retention.population (metric, refresh_id);
 COMMENT ON TABLE retention.population IS 'One row per refresh: the thresholds that it published, and how many customers each group had.';
@@ -207,6 +208,7 @@ COMMENT ON COLUMN retention.population.next_order_at IS 'First order or refund d
 COMMENT ON COLUMN retention.population.last_order_at IS 'Last order that counted.';
 COMMENT ON COLUMN retention.population.most_orders IS 'Orders of the most frequent customer.';
 COMMENT ON COLUMN retention.population.settings IS 'Fingerprint of the metric''s settings, sources and groups.';
+COMMENT ON COLUMN retention.population.stale IS 'Changes since then were left to the next refresh, which has to read everything.';
 
 CREATE TABLE retention.refresh_log (
   refresh_id               bigint PRIMARY KEY,

@@ -214,7 +214,7 @@ CREATE OR REPLACE FUNCTION retention._sources_unchanged(settings retention.metri
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(
-    (last).settings = retention._settings(settings)
+    (last).settings = retention._settings(settings) AND NOT (last).stale
     AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
     AND coalesce(retention._history_start(settings, as_of) <= (last).first_order_at, true)
     AND (SELECT bool_and(coalesce(retention._relation_fingerprint(s.relation) = s.fingerprint, false))
@@ -341,6 +341,7 @@ BEGIN
   PERFORM retention._reject_unless(dropped IS NULL,
     format('a source of metric "%s" has been dropped (its oid was %s)', settings.metric, dropped),
     'drop_source removes it; retention.source shows its source_id.', 'undefined_table');
+  PERFORM retention._source_query(s, settings.time_zone) FROM retention.source s WHERE s.metric = settings.metric;
   PERFORM retention._reject_unless(as_of >= coalesce(last.as_of, as_of),
     format('as_of %s lies before the last refresh of metric "%s", as of %s', as_of, settings.metric, last.as_of),
     'customer_at shows a past state, backfill_history records past ones, reset_metric starts anew.');
@@ -412,6 +413,10 @@ BEGIN
   PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
+  IF path = 'rebuild' THEN
+    PERFORM retention._record_events(s, settings.time_zone, as_of) FROM retention.source s
+      WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
+  END IF;
   RETURN as_of;
 END
 $$;

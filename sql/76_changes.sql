@@ -1,63 +1,5 @@
 -- Keeping current: process_changes recomputes the customers that the triggers have noted.
 
-CREATE TABLE retention.order_event (
-  event_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  metric      text NOT NULL,
-  source_id   integer NOT NULL,
-  kind        text NOT NULL CHECK (kind IN ('order', 'refund')),
-  customer_id text COLLATE "C" NOT NULL,
-  order_id    text COLLATE "C" NOT NULL,
-  occurred_at timestamptz NOT NULL,
-  amount      numeric NOT NULL,
-  recorded_at timestamptz NOT NULL
-);
-CREATE INDEX order_event_customer ON retention.order_event (customer_id, order_id);
-CREATE INDEX order_event_occurred_at ON retention.order_event USING brin (occurred_at);
-COMMENT ON TABLE retention.order_event IS 'New orders and refunds of sources that were added with events => true, once each. Written by process_changes.';
-COMMENT ON COLUMN retention.order_event.event_id IS 'Number of the event. Ascending in the order of commits.';
-COMMENT ON COLUMN retention.order_event.metric IS 'Metric of the source.';
-COMMENT ON COLUMN retention.order_event.source_id IS 'Source that has the order or refund.';
-COMMENT ON COLUMN retention.order_event.kind IS 'order or refund.';
-COMMENT ON COLUMN retention.order_event.customer_id IS 'The shop''s key of the customer, as text.';
-COMMENT ON COLUMN retention.order_event.order_id IS 'The shop''s key of the order, as text.';
-COMMENT ON COLUMN retention.order_event.occurred_at IS 'Time of the order, or of the refund.';
-COMMENT ON COLUMN retention.order_event.amount IS 'Sum of the order''s lines; of a refund the sum given back, positive.';
-COMMENT ON COLUMN retention.order_event.recorded_at IS 'Engine''s time at which it was found.';
-
-SELECT pg_extension_config_dump('retention.order_event', '');
-SELECT pg_extension_config_dump('retention.order_event_event_id_seq', '');
-
-CREATE OR REPLACE FUNCTION retention._event_window() RETURNS interval
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN interval '30 days';
-COMMENT ON FUNCTION retention._event_window() IS 'How old an order can be, and still be news. Events are kept for longer, so that none is recorded twice.';
-
-CREATE OR REPLACE FUNCTION retention._record_events(source retention.source, time_zone text, as_of timestamptz, customer_ids text[]) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- As in _read_metric.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
-AS $$
-BEGIN
-  -- An order is news once, when its first line appears; each refund of it has its own time.
-  EXECUTE format($query$
-    INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at)
-    SELECT ($1).metric, ($1).source_id, ($1).kind, n.customer_id, n.order_id, n.at, n.amount, $2
-    FROM (SELECT customer_id::text COLLATE "C" AS customer_id, order_id::text COLLATE "C" AS order_id, min(at) AS at,
-                 CASE WHEN ($1).kind = 'refund' THEN abs(sum(amount)) ELSE sum(amount) END AS amount
-          FROM (%s) AS s (customer_id, at, amount, order_id)
-          WHERE order_id IS NOT NULL AND amount IS NOT NULL
-          GROUP BY 1, 2, CASE WHEN ($1).kind = 'refund' THEN at END
-          HAVING min(at) >= greatest(($1).events_from, $2 - retention._event_window())) AS n
-    WHERE n.amount > 0 AND NOT EXISTS (
-      SELECT FROM retention.order_event e
-      WHERE e.customer_id = n.customer_id AND e.order_id = n.order_id AND e.source_id = ($1).source_id
-        AND (e.kind = 'order' OR e.occurred_at = n.at))
-    ORDER BY n.at, n.customer_id, n.order_id
-  $query$, retention._keyed_source_query(source, time_zone, customer_ids)) USING source, as_of;
-END
-$$;
-COMMENT ON FUNCTION retention._record_events(retention.source, text, timestamptz, text[]) IS 'Records those orders, or refunds, of some customers that are new.';
-
 CREATE OR REPLACE FUNCTION retention._warn_without_index(source retention.source, time_zone text, customer_ids text[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -80,7 +22,6 @@ AS $$
 DECLARE
   changes retention.customer_change[];
 BEGIN
-  PERFORM retention._check_refresh(settings, last, as_of);
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
@@ -98,6 +39,14 @@ $$;
 COMMENT ON FUNCTION retention._process_metric(retention.metric, retention.population, timestamptz, text[]) IS
   'Recomputes some customers from the sources, scores them by the published bounds, and writes what has changed, which it returns.';
 
+CREATE OR REPLACE FUNCTION retention._leave_to_refresh(last retention.population) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE retention.population p SET stale = true WHERE p.refresh_id = (last).refresh_id AND NOT p.stale
+$$;
+COMMENT ON FUNCTION retention._leave_to_refresh(retention.population) IS
+  'Has a metric wait for its next refresh, which reads everything, even if what stood in the way is undone before.';
+
 CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -107,11 +56,16 @@ DECLARE
   last retention.population := retention._last_refresh(metric);
   reason text;
 BEGIN
-  -- A metric that was changed, or never refreshed, waits for its refresh, which reads everything.
-  IF last IS NULL OR last.settings <> retention._settings(settings) THEN
+  IF last IS NULL OR last.stale THEN
     RETURN NULL;
   END IF;
-  RETURN retention._process_metric(settings, last, greatest(as_of, last.as_of), customer_ids);
+  as_of := greatest(as_of, last.as_of);
+  PERFORM retention._check_refresh(settings, last, as_of);
+  IF last.settings <> retention._settings(settings) THEN
+    PERFORM retention._leave_to_refresh(last);
+    RETURN NULL;
+  END IF;
+  RETURN retention._process_metric(settings, last, as_of, customer_ids);
 EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;
@@ -166,7 +120,7 @@ EXCEPTION
   WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
     RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason USING HINT = 'Its next refresh reads everything.';
-    UPDATE retention.source s SET fingerprint = NULL WHERE s.metric = _try_refresh.metric;
+    PERFORM retention._leave_to_refresh(last);
 END
 $$;
 COMMENT ON FUNCTION retention._try_refresh(text, timestamptz) IS 'Rebuilds one metric that was refreshed before. A failure is reported, and is that metric''s alone.';

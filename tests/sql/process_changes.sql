@@ -69,22 +69,52 @@ INSERT INTO orders VALUES (10, 2, '2024-06-09', 1000);
 CALL retention.process_changes();
 SELECT orders, revenue FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
 SELECT relation, customer_ids FROM retention.change_log;
+-- What is put right before a refresh is caught up on.
+INSERT INTO other VALUES (2, 1, '2024-06-02', 2);
+CALL retention.process_changes();
+ALTER TABLE other RENAME price TO amount;
+CALL retention.process_changes();
+SELECT metric, customer_id, orders FROM retention.customer WHERE customer_id IN ('1', '2') ORDER BY 1, 2;
+SELECT count(*) AS left_over FROM retention.change_log;
+-- Where everything may have changed, the metric waits for its refresh.
+ALTER TABLE other RENAME amount TO price;
 TRUNCATE other;
 INSERT INTO orders VALUES (11, 2, '2024-06-09', 1000);
-SET client_min_messages = error;
 CALL retention.process_changes();
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
+SELECT metric, stale FROM retention.population ORDER BY refresh_id DESC LIMIT 3;
+ALTER TABLE other RENAME price TO amount;
+INSERT INTO other VALUES (3, 3, '2024-06-02', 2);
+CALL retention.process_changes();
+SELECT customer_id FROM retention.customer WHERE metric = 'broken';
+SET client_min_messages = error;
+CALL retention.refresh('broken');
+SELECT customer_id FROM retention.customer WHERE metric = 'broken';
 DROP TABLE other;
 INSERT INTO orders VALUES (12, 2, '2024-06-09', 1000);
 CALL retention.process_changes();
+SELECT relation, customer_ids FROM retention.change_log;
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
--- So does one whose settings have changed.
-SELECT retention.alter_metric('orders', history => '2 years');
+-- One whose settings have changed waits too, and though they are changed back; its refresh finds the events.
+SELECT retention.drop_metric('broken');
+DELETE FROM retention.order_event;
+SELECT retention.alter_metric('orders', recency_limits => '{100,50}');
 INSERT INTO orders VALUES (13, 2, '2024-06-09', 1000);
+CALL retention.process_changes();
+SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
+SELECT retention.alter_metric('orders', recency_limits => '{365,180}');
+INSERT INTO orders VALUES (14, 2, '2024-06-09', 1000), (15, 2, '2024-06-11', 1000);
 CALL retention.process_changes();
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
 CALL retention.refresh();
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
+SELECT customer_id, order_id, occurred_at, recorded_at FROM retention.order_event ORDER BY event_id;
+-- An order of a later day is an order, and news, when its day has come.
+DELETE FROM retention.order_event WHERE order_id <> '14';
+SET retention.as_of = '2024-06-12';
+CALL retention.refresh();
+SELECT customer_id, order_id, occurred_at, recorded_at FROM retention.order_event WHERE order_id IN ('14', '15') ORDER BY event_id;
+SET client_min_messages = warning;
 
 -- Nothing reads a table in full when little changed.
 VACUUM ANALYZE orders;
