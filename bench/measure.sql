@@ -9,9 +9,11 @@ CREATE TABLE bench.measurement (
   side       text,
   seconds    double precision,
   cpu        double precision,
+  wal_mb     double precision,
   memory_mb  double precision
 );
 COMMENT ON COLUMN bench.measurement.cpu IS 'Seconds of processor time of the backend and of its parallel workers.';
+COMMENT ON COLUMN bench.measurement.wal_mb IS 'Write-ahead log written by the server meanwhile.';
 COMMENT ON COLUMN bench.measurement.memory_mb IS 'Peak memory of the backend alone, without shared memory.';
 
 CREATE FUNCTION bench.process_fields(process text) RETURNS text[] LANGUAGE sql VOLATILE
@@ -30,6 +32,7 @@ RETURN (
 CREATE FUNCTION bench.start() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_sleep(0.2); -- the previous session may still be ending
+  PERFORM set_config('bench.wal', pg_current_wal_insert_lsn()::text, false);
   PERFORM set_config('bench.cpu', bench.cpu_seconds()::text, false);
   PERFORM set_config('bench.started_at', clock_timestamp()::text, false);
 END
@@ -39,16 +42,18 @@ CREATE FUNCTION bench.elapsed() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   stopped_at timestamptz := clock_timestamp();
 BEGIN
-  RETURN format('%s,%s', extract(epoch FROM stopped_at - current_setting('bench.started_at')::timestamptz),
-                bench.cpu_seconds() - current_setting('bench.cpu')::double precision);
+  RETURN format('%s,%s,%s', extract(epoch FROM stopped_at - current_setting('bench.started_at')::timestamptz),
+                bench.cpu_seconds() - current_setting('bench.cpu')::double precision,
+                (pg_current_wal_insert_lsn() - current_setting('bench.wal')::pg_lsn) / 1048576);
 END
 $$;
-COMMENT ON FUNCTION bench.elapsed() IS 'Wall time and processor time since bench.start(), in seconds.';
+COMMENT ON FUNCTION bench.elapsed() IS 'Wall time and processor time since bench.start(), in seconds, and write-ahead log in MB.';
 
 CREATE VIEW bench.median AS
   SELECT comparison, workers, work_mem, side,
          percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) AS seconds,
          percentile_cont(0.5) WITHIN GROUP (ORDER BY cpu) AS cpu,
+         percentile_cont(0.5) WITHIN GROUP (ORDER BY wal_mb) AS wal_mb,
          max(memory_mb) AS memory_mb,
          max(seconds) / min(seconds) - 1 AS spread,
          min(number) AS measured
@@ -65,6 +70,7 @@ CREATE VIEW bench.ratio AS
                                  WHEN 'fit' THEN 'bare scan of customers'
                                  WHEN 'profile' THEN 'customer_facts'
                                  WHEN 'segments' THEN 'twenty counts'
+                                 WHEN 'rewrite' THEN 'new table'
                                  WHEN 'changes' THEN 'process 1,000 of a tenth'
                                  ELSE replace(comparison, 'capture', 'untracked') END;
 

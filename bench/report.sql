@@ -3,14 +3,14 @@
 \pset null '-'
 \echo
 \echo 'Medians of three runs that took turns; ratios are to the row whose ratio is 1. cpu: processor seconds of the'
-\echo 'backend and its workers. memory_mb: peak of the backend alone, without shared memory. spread: how much longer'
+\echo 'backend and its workers. wal_mb: write-ahead log. memory_mb: peak of the backend alone, without shared memory. spread: how much longer'
 \echo 'the slowest run took than the fastest; where it is large, something else used the machine, and cpu_ratio says'
 \echo 'more than ratio.'
 \echo
 SELECT comparison, workers, work_mem, side,
        round(seconds::numeric, 3) AS seconds, round(ratio::numeric, 3) AS ratio,
        round(cpu::numeric, 3) AS cpu, round(cpu_ratio::numeric, 3) AS cpu_ratio,
-       round(memory_mb::numeric) AS memory_mb, round(100 * spread::numeric) || ' %' AS spread
+       round(wal_mb::numeric) AS wal_mb, round(memory_mb::numeric) AS memory_mb, round(100 * spread::numeric) || ' %' AS spread
 FROM bench.ratio
 ORDER BY comparison, work_mem DESC, workers, measured;
 

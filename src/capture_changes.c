@@ -32,6 +32,8 @@
 #define MAX_ROW_BYTES 6000
 #define MAX_ROW_KEYS 512
 
+/* So few keys are compared one by one: most statements have one, and should not pay for an empty hash table. */
+#define MAX_LISTED_KEYS 8
 #define KEY_SLOTS (2 * MAX_ROW_KEYS)
 
 enum
@@ -50,7 +52,7 @@ typedef struct Capture
 	int			count;
 	Size		bytes;
 	Datum		keys[MAX_ROW_KEYS]; /* text */
-	uint16		slots[KEY_SLOTS];	/* hash table: 1 + the index of a key, or 0 */
+	uint16		slots[KEY_SLOTS];	/* hash table, of more than MAX_LISTED_KEYS: 1 + the index of a key, or 0 */
 	MemoryContext context;		/* the keys */
 	MemoryContext row_context;	/* what is needed for one row of the transition table */
 } Capture;
@@ -93,9 +95,16 @@ flush_keys(Capture *capture)
 		return;
 	append_to_log(capture, construct_array(capture->keys, capture->count, TEXTOID, -1, false, TYPALIGN_INT));
 	MemoryContextReset(capture->context);
-	memset(capture->slots, 0, sizeof(capture->slots));
 	capture->count = 0;
 	capture->bytes = 0;
+}
+
+static bool
+is_key(Datum known, KeyText key)
+{
+	text	   *text_known = DatumGetTextPP(known);
+
+	return VARSIZE_ANY_EXHDR(text_known) == key.length && memcmp(VARDATA_ANY(text_known), key.data, key.length) == 0;
 }
 
 /* The slot of a key: its own, or the empty one where it belongs. */
@@ -104,34 +113,52 @@ find_slot(Capture *capture, KeyText key)
 {
 	uint32		slot = hash_bytes((const unsigned char *) key.data, key.length) % KEY_SLOTS;
 
-	for (; capture->slots[slot] != 0; slot = (slot + 1) % KEY_SLOTS)
-	{
-		text	   *known = DatumGetTextPP(capture->keys[capture->slots[slot] - 1]);
-
-		if (VARSIZE_ANY_EXHDR(known) == key.length && memcmp(VARDATA_ANY(known), key.data, key.length) == 0)
-			break;
-	}
+	while (capture->slots[slot] != 0 && !is_key(capture->keys[capture->slots[slot] - 1], key))
+		slot = (slot + 1) % KEY_SLOTS;
 	return &capture->slots[slot];
+}
+
+/* Fills the hash table with the keys listed so far. */
+static void
+hash_keys(Capture *capture)
+{
+	memset(capture->slots, 0, sizeof(capture->slots));
+	for (int i = 0; i < capture->count; i++)
+	{
+		text	   *known = DatumGetTextPP(capture->keys[i]);
+
+		*find_slot(capture, (KeyText) {VARDATA_ANY(known), VARSIZE_ANY_EXHDR(known)}) = i + 1;
+	}
+}
+
+static bool
+is_captured(Capture *capture, KeyText key)
+{
+	if (capture->count > MAX_LISTED_KEYS)
+		return *find_slot(capture, key) != 0;
+	for (int i = 0; i < capture->count; i++)
+		if (is_key(capture->keys[i], key))
+			return true;
+	return false;
 }
 
 static void
 add_key(Capture *capture, KeyText key)
 {
-	uint16	   *slot = find_slot(capture, key);
 	MemoryContext previous;
 
-	if (*slot != 0)
+	if (is_captured(capture, key))
 		return;
 	if (capture->count == MAX_ROW_KEYS || (capture->count > 0 && capture->bytes + key.length > MAX_ROW_BYTES))
-	{
 		flush_keys(capture);
-		slot = find_slot(capture, key);
-	}
 	previous = MemoryContextSwitchTo(capture->context);
 	capture->keys[capture->count++] = PointerGetDatum(cstring_to_text_with_len(key.data, key.length));
 	MemoryContextSwitchTo(previous);
 	capture->bytes += key.length + VARHDRSZ;
-	*slot = capture->count;
+	if (capture->count > MAX_LISTED_KEYS + 1)
+		*find_slot(capture, key) = capture->count;
+	else if (capture->count == MAX_LISTED_KEYS + 1)
+		hash_keys(capture);
 }
 
 /* A key of a type that key_text does not know, as the cast to text in the engine's queries writes it. */
@@ -266,7 +293,9 @@ retention_capture_changes(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("retention._capture_changes must be called by a trigger after a statement"),
 						errhint("retention.track() makes these triggers.")));
-	capture = palloc0(sizeof(Capture));
+	capture = palloc(sizeof(Capture));
+	capture->count = 0;
+	capture->bytes = 0;
 	capture->log = open_log();
 	capture->relation_id = RelationGetRelid(trigger->tg_relation);
 	capture->context = AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_SMALL_SIZES);
