@@ -2,7 +2,7 @@
 \pset footer off
 \pset null '-'
 \echo
-\echo 'Medians of three runs that took turns; ratios are to the row whose ratio is 1. cpu: processor seconds of the'
+\echo 'Medians of three runs that took turns (capture: of thirty); ratios are to the row whose ratio is 1. cpu: processor seconds of the'
 \echo 'backend and its workers. wal_mb: write-ahead log. memory_mb: peak of the backend alone, without shared memory. spread: how much longer'
 \echo 'the slowest run took than the fastest; where it is large, something else used the machine, and cpu_ratio says'
 \echo 'more than ratio.'

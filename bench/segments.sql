@@ -57,3 +57,23 @@ BEGIN
     COMMIT;
   END LOOP;
 END $$;
+
+-- In many short turns, so that whatever else the machine does falls on both alike.
+CREATE PROCEDURE bench.compare_inserts(rows integer, statements integer) LANGUAGE plpgsql AS $$
+DECLARE
+  side text;
+  cpu double precision;
+  started_at timestamptz;
+BEGIN
+  FOR turn IN 1 .. 30 LOOP
+    FOREACH side IN ARRAY '{untracked,tracked}'::text[] LOOP
+      cpu := bench.cpu_seconds();
+      started_at := clock_timestamp();
+      CALL bench.insert_rows('shop.' || side, statements, rows);
+      INSERT INTO bench.measurement (comparison, workers, work_mem, side, seconds, cpu)
+        VALUES ('capture ' || rows, 0, current_setting('work_mem'), side || ' ' || rows,
+                extract(epoch FROM clock_timestamp() - started_at), bench.cpu_seconds() - cpu);
+      COMMIT;
+    END LOOP;
+  END LOOP;
+END $$;
