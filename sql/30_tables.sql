@@ -120,7 +120,7 @@ CREATE TABLE retention.customer (
   previous_rfm_group          text,
   rfm_group_changed_at        timestamptz NOT NULL,
   PRIMARY KEY (customer_id, metric)
-) WITH (fillfactor = 90);
+) WITH (fillfactor = 50);
 CREATE INDEX customer_last_order_at ON retention.customer (last_order_at);
 COMMENT ON TABLE retention.customer IS 'Everybody with an order, per metric: what happened, and the scores and group as of the last refresh, or of the last order that process_changes has found since. Written by these only.';
 COMMENT ON COLUMN retention.customer.metric IS 'Metric by which the orders are counted.';
