@@ -132,6 +132,24 @@ SELECT failure($$SELECT retention.track('person', 'nobody')$$);
 SELECT failure($$SELECT retention.untrack('person')$$);
 SELECT failure($$CREATE TRIGGER t BEFORE INSERT ON person FOR EACH ROW EXECUTE FUNCTION retention._capture_changes(); INSERT INTO person VALUES (99)$$);
 
+-- A foreign partition could not take rows any more; the wrapper needs no code, for nothing is read.
+CREATE FOREIGN DATA WRAPPER retention_test_wrapper;
+CREATE SERVER retention_test_server FOREIGN DATA WRAPPER retention_test_wrapper;
+CREATE TABLE spread (customer_id bigint, day date) PARTITION BY RANGE (day);
+CREATE TABLE near PARTITION OF spread FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
+CREATE TABLE further PARTITION OF spread FOR VALUES FROM ('2023-01-01') TO ('2024-01-01') PARTITION BY RANGE (day);
+CREATE FOREIGN TABLE far PARTITION OF further FOR VALUES FROM ('2023-01-01') TO ('2023-02-01') SERVER retention_test_server;
+SELECT failure($$SELECT retention.track('spread', 'customer_id')$$);
+SELECT failure($$SELECT retention.track('far', 'customer_id')$$);
+SELECT count(*) AS none FROM retention.tracked WHERE relation IN ('spread'::regclass, 'near'::regclass, 'further'::regclass);
+SELECT retention.track('near', 'customer_id');
+INSERT INTO near VALUES (1, '2024-01-01');
+SELECT noted();
+-- Not what is written through the whole: PostgreSQL fires the triggers of the table that a statement names.
+INSERT INTO spread VALUES (2, '2024-01-01');
+SELECT noted();
+DROP FOREIGN DATA WRAPPER retention_test_wrapper CASCADE;
+
 DROP OWNED BY retention_test_writer;
 DROP ROLE retention_test_writer;
 DROP EXTENSION retention;
