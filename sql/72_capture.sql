@@ -72,7 +72,7 @@ BEGIN
          ELSE 'Its changes are found by refresh.' END, 'wrong_object_type');
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention._parts(relation) AS part JOIN pg_class c ON c.oid = part WHERE c.relkind = 'f'),
     format('%s has a partition that is a foreign table: triggers that see whole statements would refuse its rows', relation),
-    'Track the other partitions, each by itself.', 'wrong_object_type');
+    'Its changes are found by refresh; of the other partitions, tracked each by itself, what is written into them directly is captured.', 'wrong_object_type');
 END
 $$;
 COMMENT ON FUNCTION retention._check_trackable(regclass) IS 'Rejects what is not a table, with what to do instead.';

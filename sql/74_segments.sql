@@ -271,7 +271,7 @@ BEGIN
   PERFORM set_config('retention_engine.cause', '', true);
   IF customer_ids IS NULL THEN
     UPDATE retention.segment s SET members = report.members, duplicate_rows = report.duplicate_rows, null_rows = report.null_rows,
-        definition = evaluated.definition, relation = evaluated.relation, relation_name = evaluated.relation::text,
+        definition = evaluated.definition,
         evaluated_at = as_of, error = NULL, error_at = NULL, failures = 0
       WHERE s.segment = evaluated.segment;
     IF report.entered + report.gone > 0 THEN

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
                      'track', 'untrack', '_capture_changes', '_drop_triggers', '_make_triggers', 'add_segment', 'drop_segment',
                      'enable_segment', 'disable_segment', 'add_consumer', 'drop_consumer', 'schedule', 'unschedule') THEN 3
     WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',
-                     '_local_date', '_double', '_readiness',
+                     '_local_date', '_double', '_readiness', '_parts',
                      '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days') THEN 1
     WHEN routine IN ('refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
                      'backfill_history', 'customer_at', 'validate_model', 'churn_history') OR left(routine, 1) = '_' THEN 2
@@ -33,7 +33,9 @@ BEGIN
           retention.fitted_model, retention.published_model, retention.validation, retention.validation_result,
           retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
       (2, 'GRANT UPDATE (fingerprint, is_indexed) ON retention.source TO %s'),
-      (2, 'GRANT UPDATE ON retention.segment, retention.segment_consumer TO %s'),
+      -- Not what a segment reads: jobs read it with their own rights.
+      (2, 'GRANT UPDATE (definition, members, duplicate_rows, null_rows, evaluated_at, error, error_at, failures) ON retention.segment TO %s'),
+      (2, 'GRANT UPDATE (position, read_at) ON retention.segment_consumer TO %s'),
       (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell,
           retention.segment, retention.segment_consumer TO %s')
     ) AS given (needs, grants)

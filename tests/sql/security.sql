@@ -57,7 +57,7 @@ INSERT INTO try (command) VALUES
   ('SELECT retention._relation_fingerprint(''security_test.orders'')'), ('SELECT retention._collected(NULL, NULL, false)'),
   ('SELECT retention.grant_access(''retention_test_nobody'', ''admin'')'),
   -- Keeping current: what changed and who is where can be read by all, is made so by operators, and set up by admins, of tables by their owners.
-  ('SELECT count(*) FROM retention.change_log'), ('SELECT count(relation) FROM retention.tracked'), ('SELECT count(*) FROM retention.order_event'),
+  ('SELECT count(*) FROM retention.change_log'), ('SELECT count(untracked_partitions) FROM retention.tracked'), ('SELECT count(*) FROM retention.order_event'),
   ('SELECT count(*) FROM retention.segment'), ('SELECT count(*) FROM retention.segment_member'), ('SELECT count(*) FROM retention.segment_change'),
   ('SELECT count(*) FROM retention.segment_consumer'), ('SELECT sum(size) FROM retention.segment_growth'), ('SELECT count(*) FROM retention.segment_day'),
   ('CALL retention.process_changes(''2023-07-01'')'), ('SELECT retention.refresh_segment(''buyers'')'), ('SELECT * FROM retention.read_segment_changes(''crm'')'),
@@ -72,6 +72,7 @@ INSERT INTO try (command) VALUES
   ('INSERT INTO retention.segment_member VALUES (''buyers'', ''x'', now())'), ('DELETE FROM retention.segment_member'),
   ('INSERT INTO retention.segment_change (segment, customer_id, change, cause, as_of) VALUES (''buyers'', ''x'', ''left'', ''manual'', now())'),
   ('DELETE FROM retention.order_event'), ('DELETE FROM retention.segment_day'), ('UPDATE retention.segment SET members = members'),
+  ('UPDATE retention.segment SET relation = ''pg_class'''), ('UPDATE retention.segment SET relation_name = ''pg_class'''), ('UPDATE retention.segment SET enabled = false'), ('UPDATE retention.segment_consumer SET consumer = ''me'''),
   ('DELETE FROM retention.segment'), ('UPDATE retention.segment_consumer SET position = 0'), ('DELETE FROM retention.segment_consumer'),
   ('SELECT setval(''retention.segment_change_change_id_seq'', 1)'), ('SELECT retention._capture_changes()'),
   ('SELECT retention._try_metric(''orders'', ''2023-07-01'', ''{1}'', now())'), ('SELECT retention._evaluate_segments(''order'', ''2023-07-01'')'),
