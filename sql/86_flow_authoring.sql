@@ -87,9 +87,10 @@ CREATE OR REPLACE FUNCTION retention._compile_delay(node jsonb, zone text, OUT b
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '1',
-    format('CASE WHEN (person.traveller).since IS NULL THEN retention._delay_until($3, %s, %s, %s, %s, %s) END',
-      retention._literal(node ->> 'for', 'interval'), coalesce(moment, 'NULL'), retention._literal(node ->> 'at', 'time'),
-      retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone),
+    format('CASE WHEN (person.traveller).since IS NULL THEN %s END',
+      format(CASE WHEN node ?| '{at,weekdays}' THEN 'retention._next_local(%s, %s, %s, %s)' ELSE '%s' END,
+        format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
+        retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
     CASE WHEN moment IS NOT NULL THEN
       format('CASE WHEN (person.traveller).since IS NULL AND %s IS NULL THEN ''{"error": "the time to wait for is null"}''::jsonb END', moment) END
   FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone) END AS moment) AS given
