@@ -62,6 +62,13 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._changed_traveller(jsonb) IS 'The expression for a traveller t with some fields changed.';
 
+CREATE OR REPLACE FUNCTION retention._keys(travellers retention.traveller[]) RETURNS text[]
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)
+$$;
+COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
+
 CREATE OR REPLACE FUNCTION retention._run(
     statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
@@ -69,7 +76,7 @@ CREATE OR REPLACE FUNCTION retention._run(
 AS $$
 BEGIN
   EXECUTE statement INTO moved, queued
-    USING travellers, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t), as_of, targets;
+    USING travellers, retention._keys(travellers), as_of, targets;
 END
 $$;
 COMMENT ON FUNCTION retention._run(text, retention.traveller[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
@@ -126,7 +133,7 @@ BEGIN
   END IF;
   result := retention._try_run(
     format(E'SELECT array_agg(person.traveller), NULL::retention.queued_message[] FROM %s WHERE (\n%s\n)',
-           retention._person_query(metric, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)), condition),
+           retention._person_query(metric, retention._keys(travellers)), condition),
     travellers, as_of, NULL);
   PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
   RETURN result.moved;

@@ -1,7 +1,8 @@
 -- The tick: takes those who are due, or have changed, through the nodes, and writes each of them once.
 
 CREATE OR REPLACE FUNCTION retention._due(flows retention.flow[], as_of timestamptz, batch integer) RETURNS retention.traveller[]
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- In the order of the index: there may be millions more that are due than one batch takes.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off
 AS $$
 DECLARE
   flow retention.flow;
@@ -102,7 +103,7 @@ BEGIN
   result := retention._try_run(
     format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
       retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
-      retention._person_query(coalesce(document ->> 'metric', 'orders'), ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t))),
+      retention._person_query(coalesce(document ->> 'metric', 'orders'), retention._keys(travellers))),
     travellers, as_of, NULL);
   RETURN CASE WHEN result.problem IS NULL THEN result.moved ELSE retention._mark_broken(travellers, result.problem, as_of) END;
 END
@@ -161,7 +162,7 @@ BEGIN
       WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
   END IF;
   SELECT r.* INTO moved, queued, problem
-    FROM retention._try_run(retention._node_statement(node, metric, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)),
+    FROM retention._try_run(retention._node_statement(node, metric, retention._keys(travellers)),
                             travellers, as_of, node.targets) AS r;
   IF problem IS NOT NULL THEN
     moved := retention._mark_broken(travellers, problem, as_of);
@@ -204,8 +205,12 @@ $$;
 COMMENT ON FUNCTION retention._travel(retention.traveller[], timestamptz) IS 'Takes travellers on until all of them wait or have ended: one statement for each node at which anybody is.';
 
 CREATE OR REPLACE FUNCTION retention._write_enrollments(travellers retention.traveller[], as_of timestamptz) RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  -- Planned for so many as there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
+DECLARE
+  moved bigint[] := ARRAY(SELECT t.enrollment_id FROM unnest(travellers) AS t WHERE NOT t.is_new AND t.is_changed);
+BEGIN
   INSERT INTO retention.enrollment (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, finished_at, customer_id, outcome, reason, event)
     SELECT t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, CASE WHEN t.outcome IS NULL THEN t.since END,
            CASE WHEN t.outcome IS NULL THEN t.due_at END, CASE WHEN t.outcome IS NOT NULL THEN as_of END, t.customer_id, t.outcome, t.reason, t.event
@@ -214,8 +219,8 @@ AS $$
     SET node_id = t.node_id, since = CASE WHEN t.outcome IS NULL THEN t.since END, due_at = CASE WHEN t.outcome IS NULL THEN t.due_at END,
         finished_at = CASE WHEN t.outcome IS NOT NULL THEN as_of END, outcome = t.outcome, reason = t.reason
     FROM unnest(travellers) AS t
-    WHERE e.enrollment_id = t.enrollment_id AND NOT t.is_new AND t.is_changed
-      AND e.enrollment_id = ANY (ARRAY(SELECT c.enrollment_id FROM unnest(travellers) AS c WHERE NOT c.is_new AND c.is_changed));
+    WHERE e.enrollment_id = t.enrollment_id AND e.enrollment_id = ANY (moved);
+END
 $$;
 COMMENT ON FUNCTION retention._write_enrollments(retention.traveller[], timestamptz) IS 'Writes those who have moved, each once.';
 
