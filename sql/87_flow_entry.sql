@@ -70,19 +70,19 @@ $$;
 COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
 
 CREATE OR REPLACE FUNCTION retention._run(
-    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   EXECUTE statement INTO moved, queued
-    USING travellers, retention._keys(travellers), as_of, targets;
+    USING travellers, customer_ids, as_of, targets;
 END
 $$;
-COMMENT ON FUNCTION retention._run(text, retention.traveller[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
+COMMENT ON FUNCTION retention._run(text, retention.traveller[], text[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
 
 CREATE OR REPLACE FUNCTION retention._try_run(
-    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT problem text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -93,7 +93,7 @@ DECLARE
   one record;
   other record;
 BEGIN
-  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, as_of, targets) AS r;
+  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, customer_ids, as_of, targets) AS r;
 EXCEPTION
   WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
     RAISE;
@@ -109,15 +109,15 @@ EXCEPTION
       moved := travellers;
     ELSE
       -- Some customer's own values: the others are done without.
-      one := retention._try_run(statement, travellers[:middle], as_of, targets);
-      other := retention._try_run(statement, travellers[middle + 1:], as_of, targets);
+      one := retention._try_run(statement, travellers[:middle], customer_ids, as_of, targets);
+      other := retention._try_run(statement, travellers[middle + 1:], customer_ids, as_of, targets);
       moved := one.moved || other.moved;
       queued := one.queued || other.queued;
       problem := coalesce(one.problem, other.problem);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], text[], timestamptz, integer[]) IS
   'Runs a statement over travellers. Those for whom it fails end with the outcome error; one that fails for all, for it names what is not there, is reported and moves nobody.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
@@ -126,6 +126,7 @@ CREATE OR REPLACE FUNCTION retention._fitting(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  customer_ids text[] := retention._keys(travellers);
   result record;
 BEGIN
   IF condition IS NULL OR travellers IS NULL THEN
@@ -133,8 +134,8 @@ BEGIN
   END IF;
   result := retention._try_run(
     format(E'SELECT array_agg(person.traveller), NULL::retention.queued_message[] FROM %s WHERE (\n%s\n)',
-           retention._person_query(metric, retention._keys(travellers)), condition),
-    travellers, as_of, NULL);
+           retention._person_query(metric, customer_ids), condition),
+    travellers, customer_ids, as_of, NULL);
   PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
   RETURN result.moved;
 END

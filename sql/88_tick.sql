@@ -93,18 +93,16 @@ CREATE OR REPLACE FUNCTION retention._screen_version(document jsonb, travellers 
 AS $$
 DECLARE
   checks text;
+  customer_ids text[] := retention._keys(travellers);
   result record;
 BEGIN
-  IF NOT document ?| '{exit,filter}' THEN
-    RETURN travellers;
-  END IF;
   checks := concat_ws(' ', CASE WHEN document ? 'exit' THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
                            CASE WHEN document ? 'filter' THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE THEN ''filtered''', document ->> 'filter') END);
   result := retention._try_run(
     format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
       retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
-      retention._person_query(coalesce(document ->> 'metric', 'orders'), retention._keys(travellers))),
-    travellers, as_of, NULL);
+      retention._person_query(coalesce(document ->> 'metric', 'orders'), customer_ids)),
+    travellers, customer_ids, as_of, NULL);
   RETURN CASE WHEN result.problem IS NULL THEN result.moved ELSE retention._mark_broken(travellers, result.problem, as_of) END;
 END
 $$;
@@ -112,13 +110,23 @@ COMMENT ON FUNCTION retention._screen_version(jsonb, retention.traveller[], time
   'Ends those of a version who fit its exit condition, or are about to act and no longer fit its filter.';
 
 CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(s) FROM (
-    SELECT v.document, array_agg(t) AS travellers
-    FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    GROUP BY v.flow_id, v.version, v.document) AS version,
-  LATERAL unnest(retention._screen_version(version.document, version.travellers, as_of)) AS s
+DECLARE
+  screened retention.traveller[] := '{}';
+  version record;
+BEGIN
+  FOR version IN
+    SELECT v.document, array_agg(n.node_id) AS nodes
+    FROM (SELECT DISTINCT t.node_id FROM unnest(travellers) AS t) AS here
+    JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+    WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document
+  LOOP
+    screened := screened || retention._screen_version(version.document, ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id = ANY (version.nodes)), as_of);
+    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id <> ALL (version.nodes));
+  END LOOP;
+  RETURN travellers || screened;
+END
 $$;
 COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS 'Ends those who have to leave: one statement for each version.';
 
@@ -130,7 +138,9 @@ AS $$
     FROM (SELECT d.*, d.due IS NOT NULL AND d.due > $3 AS waits, $4[d.branch] AS target,
                  CASE WHEN d.payload ? 'error' THEN 'error' WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome' WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends
           FROM (SELECT person.traveller AS t, made.payload, (%s)::integer AS branch, (%s)::timestamptz AS due
-                FROM %s, LATERAL (SELECT (%s)::jsonb AS payload OFFSET 0) AS made) AS d) AS decided$sql$,
+                FROM %s, LATERAL (SELECT (%s)::jsonb AS payload OFFSET 0) AS made
+                -- so that each expression is evaluated once
+                OFFSET 0) AS d) AS decided$sql$,
     retention._changed_traveller('{
       "node_id": "CASE WHEN waits OR ends IS NOT NULL THEN (t).node_id ELSE target END",
       "since": "CASE WHEN waits THEN coalesce((t).since, $3) END",
@@ -152,6 +162,7 @@ CREATE OR REPLACE FUNCTION retention._step(
 AS $$
 DECLARE
   metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
+  customer_ids text[] := retention._keys(travellers);
   problem text;
 BEGIN
   IF node.type = 'coupon' THEN
@@ -162,8 +173,7 @@ BEGIN
       WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
   END IF;
   SELECT r.* INTO moved, queued, problem
-    FROM retention._try_run(retention._node_statement(node, metric, retention._keys(travellers)),
-                            travellers, as_of, node.targets) AS r;
+    FROM retention._try_run(retention._node_statement(node, metric, customer_ids), travellers, customer_ids, as_of, node.targets) AS r;
   IF problem IS NOT NULL THEN
     moved := retention._mark_broken(travellers, problem, as_of);
     queued := NULL;

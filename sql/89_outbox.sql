@@ -8,8 +8,8 @@ $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
-  -- Planned for so many messages as there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET work_mem = '64MB'
+  -- Planned for so many messages as there are; how many pass a filter is not known, so they are joined by hash.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -35,20 +35,23 @@ BEGIN
     LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
     LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL AND n.url IS NOT NULL),
   -- Of several messages to one customer on one channel one counts: one that goes in any case, else the first.
-  ranked AS MATERIALIZED (
-    SELECT w.*, row_number() OVER (PARTITION BY w.customer_id, w.channel, w.is_counted ORDER BY w.apart IS NOT NULL, w.node_id, w.enrollment_id) AS turn
-    FROM (SELECT *, reason IS NULL AND error IS NULL AND NOT is_transactional AS is_counted FROM written) AS w),
+  first AS MATERIALIZED (
+    SELECT DISTINCT ON (w.customer_id, w.channel) w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart
+    FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional
+    ORDER BY w.customer_id, w.channel, w.apart IS NOT NULL, w.node_id, w.enrollment_id),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
-    SELECT r.customer_id, r.channel, as_of, coalesce(r.apart, '0') FROM ranked r WHERE r.is_counted AND r.turn = 1 ORDER BY r.customer_id, r.channel
+    SELECT f.customer_id, f.channel, as_of, coalesce(f.apart, '0') FROM first f ORDER BY f.customer_id, f.channel
     ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart
       WHERE l.queued_at <= excluded.queued_at - excluded.apart
     RETURNING customer_id, channel),
+  apart AS (
+    SELECT f.enrollment_id, f.node_id FROM first f WHERE (f.customer_id, f.channel) IN (SELECT g.customer_id, g.channel FROM granted g)),
   decided AS (
-    SELECT r.*, CASE WHEN r.is_counted AND r.apart IS NOT NULL AND NOT (r.turn = 1 AND (r.customer_id, r.channel) IN (SELECT g.customer_id, g.channel FROM granted g))
-                     THEN 'smart sending' ELSE r.reason END AS skipped
-    FROM ranked r),
+    SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional OR w.apart IS NULL THEN w.reason
+                     WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id FROM apart a) THEN 'smart sending' END AS skipped
+    FROM written w OFFSET 0),
   inserted AS (
     INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel, state, reason, customer_id, address,
                                    subject, body, text, context)
@@ -81,10 +84,9 @@ BEGIN
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             retention._unsendable(m.channel, CASE m.channel WHEN 'webhook' THEN m.address ELSE c.address END, m.channel = 'webhook' OR c.consent,
-               coalesce((n.config -> 'transactional')::boolean, false), $3 > m.expires_at) AS reason
+             %2$s AS reason
       FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%s) AS c,
+      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%1$s) AS c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
                    AS a (channel, address, consent)) AS c
         ON c.customer_id = m.customer_id AND c.channel = m.channel
@@ -99,7 +101,9 @@ BEGIN
     moved AS (
       UPDATE retention.message m SET address = f.address FROM found f
       WHERE m.message_id = f.message_id AND f.reason IS NULL AND m.address <> f.address AND m.message_id NOT IN (SELECT s.message_id FROM stopped s))
-    SELECT array_agg(message_id) FROM stopped$query$, retention._contact_query(retention._contact_relation(), customer_ids))
+    SELECT array_agg(message_id) FROM stopped$query$, retention._contact_query(retention._contact_relation(), customer_ids),
+    retention._unsendable('m.channel', 'CASE m.channel WHEN ''webhook'' THEN m.address ELSE c.address END', '(m.channel = ''webhook'' OR c.consent)',
+      'coalesce((n.config -> ''transactional'')::boolean, false)', '$3 > m.expires_at'))
     INTO stopped USING taken, customer_ids, retention.now();
   RETURN stopped;
 END
