@@ -363,6 +363,8 @@ parse_block_tag(Parser *parser, uint32_t at)
 		if (template_take_name(parser, tags[i].name))
 			return tags[i].parse(parser, at);
 	}
+	if (name.kind != TOKEN_NAME)
+		return template_expected(parser, "a tag's name");
 	return template_fault(&parser->site, TEMPLATE_SYNTAX, name.at, "The tags are if, elif, else, endif, for, empty, endfor, raw and endraw.",
 						  "there is no tag \"%.*s\"", QUOTED(&parser->site, name.text));
 }
