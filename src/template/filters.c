@@ -192,7 +192,7 @@ filter_join(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 			return false;
 		is_first = false;
 	}
-	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = value->escaping, .text = {result.data, result.length}};
+	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = value->escaping, .text = {result.data == NULL ? "" : result.data, result.length}};
 	return true;
 }
 
