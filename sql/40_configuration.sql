@@ -372,6 +372,7 @@ BEGIN
   INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
     VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
+  PERFORM retention._track_source(relation, customer_id);
   RETURN new_id;
 END
 $$;
