@@ -377,7 +377,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text, boolean) IS
-  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event.';
+  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event. A table that is tracked already is tracked by this column too, which needs to own it.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
