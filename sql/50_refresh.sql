@@ -92,6 +92,7 @@ COMMENT ON FUNCTION retention._groups(retention.metric) IS 'The groups of a metr
 CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS text
   -- Settings are hashed as text, which must not depend on the session.
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres SET extra_float_digits = 1
+  SET quote_all_identifiers = off
 AS $$
   SELECT md5(concat_ws('|',
     -- Without the settings of predictions, which no score depends on.
