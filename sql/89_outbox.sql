@@ -84,7 +84,7 @@ BEGIN
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             %2$s AS reason
+             CASE WHEN (SELECT f.status FROM retention.flow f WHERE f.flow_id = m.flow_id) = 'archived' THEN 'archived' ELSE %2$s END AS reason
       FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
       LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%1$s) AS c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
@@ -129,6 +129,8 @@ BEGIN
     WITH next AS (
       SELECT m.message_id FROM retention.message m
       WHERE m.channel = claim_messages.channel AND m.state IN ('ready', 'leased') AND m.ready_at <= at
+        -- A flow holds those that nobody has claimed; others come back, by fail or when the lease runs out.
+        AND m.flow_id NOT IN (SELECT f.flow_id FROM retention.flow f WHERE f.status IN ('draft', 'paused'))
       ORDER BY m.ready_at LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
     leased AS (
       UPDATE retention.message m SET state = 'leased', ready_at = at + lease, attempts = m.attempts + 1
