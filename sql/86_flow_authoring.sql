@@ -67,9 +67,9 @@ AS $$
            WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
            ELSE %6$s
          END AS reason OFFSET 0) AS m)$sql$,
-      coalesce(format('person.%I', c.address), 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
+      coalesce('person.' || quote_ident(c.address), 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
       coalesce(node ->> 'status', 'live'),
-      retention._unsendable(quote_literal(c.channel), coalesce(format('person.%I', c.address), '''url'''), coalesce(format('person.%I', c.consent), 'true'),
+      retention._unsendable(quote_literal(c.channel), coalesce('person.' || quote_ident(c.address), '''url'''), coalesce('person.' || quote_ident(c.consent), 'true'),
         is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'))))
   FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag
   WHERE c.channel = node ->> 'channel'
