@@ -38,7 +38,8 @@ BEGIN
                 NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
     FROM (SELECT * FROM retention.enrollment e
           WHERE e.customer_id = ANY (customer_ids) AND e.due_at IS NOT NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
-          ORDER BY e.enrollment_id FOR UPDATE) AS e
+          -- OFFSET has the times be looked at only then.
+          ORDER BY e.enrollment_id OFFSET 0 FOR UPDATE) AS e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE e.due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
