@@ -82,8 +82,8 @@ BEGIN
   RAISE WARNING 'customers wait in flows: %', problem USING HINT = 'They are tried again every five minutes; retention.flow_node shows where.';
   UPDATE retention.flow_node n SET error = problem, error_at = as_of WHERE n.node_id IN (SELECT t.node_id FROM unnest(travellers) AS t);
   RETURN (
-    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, greatest(t.due_at, as_of + interval '5 minutes'), t.customer_id, t.event,
-                          t.properties, NULL, NULL, t.is_new, true, true)::retention.traveller)
+    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + interval '5 minutes' END, t.customer_id, t.event,
+                          t.properties, t.outcome, t.reason, t.is_new, true, true)::retention.traveller)
     FROM unnest(travellers) AS t);
 END
 $$;
