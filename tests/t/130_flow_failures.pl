@@ -31,7 +31,7 @@ BEGIN
 END $$;
 -- Who got what, and who is where.
 CREATE FUNCTION messages(flow text) RETURNS text LANGUAGE sql AS $$
-  SELECT coalesce(string_agg(concat_ws(' ', customer_id, node, state, reason), ', ' ORDER BY length(customer_id), customer_id, message_id), 'none')
+  SELECT coalesce(string_agg(concat_ws(' ', customer_id, node, state, reason), ', ' ORDER BY length(customer_id), customer_id, queued_at, node), 'none')
   FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE f.flow = messages.flow
 $$;
 CREATE FUNCTION people(flow text) RETURNS text LANGUAGE sql AS $$
@@ -113,14 +113,14 @@ sub say_to
 	$session->{run}->pump until $session->{out} =~ /$done/ || $session->{err} =~ /ERROR|FATAL/;
 }
 
-# What is said without waiting for it; the session then waits for a lock.
-sub start_saying
+# What is said while others have locks; goes on once it waits for one, or is done.
+sub say_beside
 {
 	my ($session, $sql) = @_;
 
-	$session->{in} .= "$sql;\n";
+	$session->{in} .= "SET application_name = 'beside';\n$sql;\n";
 	$session->{run}->pump_nb;
-	$node->poll_query_until($database, "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = coalesce(nullif(l.database, 0), d.oid) JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND a.datname = '$database')");
+	$node->poll_query_until($database, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'beside' AND query NOT LIKE 'SET%' AND (wait_event_type = 'Lock' OR state = 'idle'))");
 }
 
 sub end_session
@@ -301,7 +301,7 @@ failure('A sender that fails stalls nobody' => sub {
 	}
 	is($fails, '16', 'a message is tried eight times');
 	is(query("SELECT string_agg(DISTINCT concat_ws(' ', customer_id, state, last_error), ', ') FROM retention.message"), '1 dead down, 2 leased', 'and is dead then; those of others are not');
-	launch('g', [ message('hook', channel => 'webhook', url => 'https://example.com/{{ person.customer_id }}', body => '{{ event.n | money }}', next => 'mail'), message('mail') ]);
+	launch('g', [ message('hook', channel => 'webhook', url => 'https://example.com/{{ person.customer_id }}', body => '{{ event.missing }}', next => 'mail'), message('mail') ]);
 	is(at('2024-06-01 12:00', enroll('g', '1', q{'{"n": "x"}'}), "SELECT messages('g') ~ 'hook error .*, 1 mail ready', people('g')"), 't|1 completed', 'nor does a message that cannot be rendered');
 	launch('h', [ message('mail', next => 'wait'), delay('wait', '1 day') ]);
 	at('2024-06-02 12:00', enroll('h', '1'), 'SELECT');
@@ -374,17 +374,204 @@ my @days = (
 	[ 'Australia/Lord_Howe', '2024-10-05 13:00', { quiet => [ '21:00', '02:15' ] }, '2024-10-05 15:45' ]);
 
 failure('Days on which clocks change' => sub {
+	my $count = 0;
 	foreach my $case (@days)
 	{
 		my ($zone, $start, $given, $end) = @$case;
 		my %keys = %$given;
 		my $quiet = delete $keys{quiet};
-		my $name = join ' ', $zone, $start, encode_json($given);
+		my $name = 'day ' . ++$count;
 		launch($name, [ $quiet ? message('step') : { id => 'step', type => 'delay', %keys } ], $quiet ? (quiet_hours => { from => $quiet->[0], until => $quiet->[1] }) : ());
 		query("UPDATE retention.contact SET time_zone = '$zone' WHERE customer_id = '1'");
 		my @seen = split /\n/, at($start, enroll($name, '1'),
 			"SELECT due_at AT TIME ZONE 'UTC' FROM retention.flow_enrollment WHERE flow = '$name'; CALL retention.run_flows(timestamptz '$end' - interval '1 microsecond'); SELECT people('$name'); CALL retention.run_flows('$end'); SELECT people('$name')");
 		is("@seen", "$end:00 1 step 1 completed", JSON::PP->new->canonical->encode($given) . " in $zone from $start");
+	}
+});
+
+failure('Triggers of dates do not fire for what has passed' => sub {
+	# The last order of customer N, and five days: on June 2 it is customer 3's day, on June 3 that of 2.
+	my @due = (trigger => { type => 'date', column => 'last_order_at', offset => '5 days', at => '09:00' }, reentry => 'always');
+	launch('f', [ message('mail') ], @due);
+	is(at('2024-06-02 08:59:59.999999', "SELECT people('f')"), 'none', 'whose day has passed does not enter, however many they are');
+	is(at('2024-06-02 09:00', 'CALL retention.run_flows()', "SELECT people('f')"), '3 completed', 'whose day it is does');
+	is(at('2024-06-02 23:00', "SELECT people('f')"), '3 completed', 'once');
+	query("INSERT INTO orders (customer_id, ordered_at) VALUES (5, '2024-06-02 08:00'), (6, '2024-06-02 08:00')");
+	is(at('2024-06-02 23:00', 'CALL retention.process_changes()', "SELECT people('f')"), '3 completed', 'a date that moves forward waits for its day');
+	query("DELETE FROM orders WHERE customer_id = 2 AND ordered_at = '2024-05-29 10:00'; DELETE FROM orders WHERE customer_id = 6 AND ordered_at > '2024-06-01'");
+	is(at('2024-06-02 23:00', 'CALL retention.process_changes()', "SELECT people('f')"), '3 completed', 'a date that moves into the past does not count');
+	is(at('2024-06-03 09:00', "SELECT people('f')"), '3 completed', 'nor on the day that was theirs');
+	launch('late', [ message('mail') ], @due);
+	is(at('2024-06-08 08:00', "SELECT people('f'), people('late')"), '3 completed, 5 completed|5 completed', 'after an outage of days only the last day is made up for');
+	is(at('2024-06-20 10:00', "SELECT people('f'), people('late')"), '3 completed, 5 completed|5 completed', 'and of longer ones none that has passed');
+	my @daily = (trigger => { type => 'schedule', at => '09:00', condition => "customer_id IN ('1', '2')" }, reentry => 'always');
+	launch('daily', [ message('mail') ], @daily);
+	is(at('2024-06-05 10:00', "SELECT set_config('retention.as_of', '2024-06-01 10:00', false); SELECT retention.set_status('daily', 'paused'), retention.set_status('daily', 'live'); RESET retention.as_of; SET retention.as_of = '2024-06-05 10:00'",
+		"SELECT people('daily')") =~ s/.*\n//sr, '1 completed, 2 completed', 'a schedule fires once after an outage');
+});
+
+failure('An event and a timeout that meet' => sub {
+	my $pay = sub { return qq{UPDATE retention.contact SET properties = '{"paid": true}' WHERE customer_id = '$_[0]'} };
+	launch('f', [ { id => 'paid?', type => 'wait_for', condition => "properties ? 'paid'", timeout => '2 hours', next => 'thanks', else => 'sorry' }, message('thanks'), message('sorry') ]);
+	at('2024-06-01 12:00', enroll('f', '1,2,3,4,5'), 'SELECT');
+	is(at('2024-06-01 12:30', $pay->(1), "SELECT messages('f')"), '1 thanks ready', 'an event is seen at once');
+	is(at('2024-06-01 13:59:59.999999', $pay->(2), "SELECT messages('f')"), '1 thanks ready, 2 thanks ready', 'a microsecond before the timeout');
+	is(at('2024-06-01 14:00', $pay->(3), "SELECT messages('f')"), '1 thanks ready, 2 thanks ready, 3 thanks ready, 4 sorry ready, 5 sorry ready', 'at the very moment it wins');
+	is(at('2024-06-01 14:00:00.000001', $pay->(4), "SELECT messages('f')"), '1 thanks ready, 2 thanks ready, 3 thanks ready, 4 sorry ready, 5 sorry ready', 'what comes after a timeout does not');
+	at('2024-06-01 15:00', enroll('f', '6,7'), 'SELECT');
+	query($pay->(6));
+	is(at('2024-06-01 20:00', "SELECT messages('f')") =~ s/.*, 6/6/r, '6 thanks ready, 7 sorry ready', 'a tick hours late: it still wins');
+	# A worker has looked, and has not committed, when the event comes: the next one has to look again.
+	launch('g', [ delay('wait', '1 hour', 'paid?'), { id => 'paid?', type => 'wait_for', condition => "properties ? 'paid'", timeout => '5 days', next => 'thanks' }, message('thanks') ]);
+	launch('h', [ delay('wait', '1 hour', 'wait more'), delay('wait more', '1 day') ], exit => "properties ? 'paid'");
+	at('2024-06-02 12:00', enroll('g', '8'), enroll('h', '8'), 'SELECT');
+	my ($first, $second, $third) = map { session($_, 'BEGIN; CALL retention.tick()') } ('2024-06-02 12:30', '2024-06-02 13:00');
+	$third = session('2024-06-02 13:00', 'SELECT');
+	say_to($first, 'COMMIT');
+	query($pay->(8));
+	say_beside($third, 'CALL retention.tick()');
+	say_to($second, 'COMMIT');
+	end_session($_) foreach $first, $second, $third;
+	is(query("SELECT messages('g'), people('g'), people('h')"), '8 thanks ready|8 completed|8 exited', 'an event while a worker is at the customer is not lost');
+});
+
+failure('Customers who are deleted' => sub {
+	my @nodes = (message('hello', body => '{{ person.email }}', next => 'wait'), delay('wait', '1 hour', 'split'),
+		{ id => 'split', type => 'split', branches => [ { when => 'historic_number_of_orders > 1', next => 'many' } ], else => 'few' }, message('many'), message('few'));
+	launch('f', \@nodes);
+	at('2024-06-01 12:00', enroll('f', '1,2,3'), 'SELECT');
+	query('DELETE FROM orders WHERE customer_id = 1; CALL retention.process_changes()');
+	query("DELETE FROM retention.contact WHERE customer_id = '2'");
+	is(at('2024-06-01 13:00', "SELECT messages('f'), people('f')"), '1 few ready, 1 hello ready, 2 hello ready, 2 many suppressed no address, 3 hello ready, 3 many ready|1 completed, 2 completed, 3 completed' =~ s/1 few ready, 1 hello ready/1 hello ready, 1 few ready/r,
+		'without orders, or a contact, people still go through');
+	is(at('2024-06-01 13:00', "SELECT count(*) FROM retention.claim_messages('email') WHERE customer_id = '2'"), '0', 'what cannot be sent any more is not');
+	# Erased: in the flow, with a message claimed, about to enter, and by a worker at the same moment.
+	launch('g', [ message('hello', body => '{{ person.email }}', next => 'wait'), delay('wait', '1 hour', 'bye'), message('bye') ], reentry => 'always');
+	at('2024-06-01 12:00', enroll('g', '4,5,6,7', q{'{"secret": true}'}), "SELECT count(*) FROM retention.claim_messages('email')");
+	my $traces = sub { return query("SELECT count(*) FROM (SELECT customer_id FROM retention.enrollment UNION ALL SELECT customer_id FROM retention.message UNION ALL SELECT customer_id FROM retention.contact UNION ALL SELECT customer_id FROM retention.last_message UNION ALL SELECT customer_id FROM retention.flow_entry) t WHERE customer_id IN ($_[0])"); };
+	query(enroll('g', '4') . "; SELECT retention.forget('4')");
+	is($traces->("'4'"), '0', 'nothing is left of who is erased');
+	is(query("SELECT count(*) FILTER (WHERE event <> '{}'), count(*) FILTER (WHERE outcome = 'forgotten' AND finished_at IS NOT NULL AND due_at IS NULL) FROM retention.enrollment WHERE customer_id IS NULL"), '0|1', 'but a row without a name');
+	is(query("SELECT count(*) FROM retention.message WHERE customer_id IS NULL AND (address, subject, body, context) IS NULL AND state = 'suppressed'"), '1', 'and a message without words');
+	is(at('2024-06-01 13:00', "SELECT messages('g')"), 'hello suppressed forgotten, 5 hello leased, 5 bye ready, 6 hello leased, 6 bye ready, 7 hello leased, 7 bye ready' =~ s/^hello.*?, (.*)/$1, hello suppressed forgotten/r, 'who gets no more');
+	my $worker = session('2024-06-01 14:00', enroll('g', '5,6') . '; BEGIN; CALL retention.tick()');
+	my $eraser = session('2024-06-01 14:00', 'SELECT');
+	say_beside($eraser, "SELECT retention.forget('5')");
+	say_to($worker, 'COMMIT');
+	end_session($_) foreach $worker, $eraser;
+	is($traces->("'5'"), '0', 'nothing is left either of who enters at the same moment');
+	is(at('2024-06-01 15:00', "SELECT count(*) FROM retention.message WHERE node = 'bye' AND customer_id = '6'"), '2', 'others go on');
+});
+
+failure('Relations that are renamed' => sub {
+	query('CREATE SCHEMA shop; CREATE TABLE shop.vip (customer_id text PRIMARY KEY); INSERT INTO shop.vip VALUES (1), (3), (5), (7)');
+	my $is_vip = 'EXISTS (SELECT FROM shop.vip v WHERE v.customer_id = person.customer_id)';
+	my $rename = sub { return 'ALTER TABLE shop.' . ($_[0] ? 'vip RENAME TO gone' : 'gone RENAME TO vip'); };
+	launch('split', [ delay('wait', '1 hour', 'choose'), { id => 'choose', type => 'split', branches => [ { when => $is_vip, next => 'vip' } ], else => 'other' }, message('vip'), message('other') ]);
+	launch('filter', [ delay('wait', '1 hour', 'mail'), message('mail') ], filter => $is_vip);
+	launch('exit', [ delay('wait', '1 hour', 'mail'), message('mail') ], exit => $is_vip);
+	launch('data', [ delay('wait', '1 hour', 'mail'), message('mail', data => { vips => '(SELECT count(*) FROM shop.vip)' }, body => '{{ data.vips }}') ]);
+	launch('wait', [ { id => 'wait', type => 'wait_for', condition => "properties ? 'now' AND $is_vip", timeout => '9 days', next => 'mail' }, message('mail') ]);
+	my @flows = qw(split filter exit data wait);
+	my $people = 'SELECT ' . join(', ', map { "people('$_')" } @flows);
+	at('2024-06-01 12:00', (map { enroll($_, { exit => '2', filter => '1' }->{$_} // '1,2') } @flows), 'SELECT');
+	query($rename->(1));
+	is(at('2024-06-01 13:00', q{UPDATE retention.contact SET properties = '{"now": true}' WHERE customer_id = '1'}, $people), '1 choose, 2 choose|1 wait|2 wait|1 mail, 2 mail|1 wait, 2 wait', 'customers wait where something is gone');
+	is(query("SELECT string_agg(flow || ' ' || node, ', ' ORDER BY flow), count(DISTINCT error), min(error) FROM retention.flow_step_performance WHERE error IS NOT NULL"),
+		'data mail, exit wait, filter wait, split choose, wait wait|1|relation "shop.vip" does not exist', 'the reports say why');
+	is(at('2024-06-01 16:00', $people), '1 choose, 2 choose|1 wait|2 wait|1 mail, 2 mail|1 wait, 2 wait', 'for as long as it is gone');
+	query($rename->(0));
+	is(at('2024-06-01 16:05', $people), '1 completed, 2 completed|1 completed|2 completed|1 completed, 2 completed|1 completed, 2 wait', 'and go on when it is back');
+	is(query("SELECT messages('split'), messages('filter'), messages('exit'), messages('data'), messages('wait')"), '1 vip ready, 2 other ready|1 mail ready|2 mail ready|1 mail ready, 2 mail ready|1 mail ready', 'nobody is lost');
+	is(query('SELECT count(*) FROM retention.flow_node WHERE error IS NOT NULL'), '0', 'the reports are quiet again');
+	# Entry filters keep what started the flow meanwhile.
+	launch('entry', [ message('mail') ], entry_filter => $is_vip, trigger => { type => 'order' });
+	query($rename->(1));
+	query("INSERT INTO orders (customer_id, ordered_at) VALUES (3, '2024-06-01 16:20'), (4, '2024-06-01 16:20'); SET retention.as_of = '2024-06-01 16:30'; CALL retention.process_changes()");
+	is(at('2024-06-01 16:30', enroll('entry', '5,6'), "SELECT people('entry'), error FROM retention.flow WHERE flow = 'entry'"), 'none|relation "shop.vip" does not exist', 'nobody enters through a filter that is gone');
+	is(at('2024-06-01 16:30', enroll('split', '9'), "SELECT people('split') ~ '9 wait'"), 't', 'other flows are entered');
+	query($rename->(0));
+	is(at('2024-06-01 16:31', "SELECT people('entry'), error IS NULL FROM retention.flow WHERE flow = 'entry'"), '3 completed, 5 completed|t', 'all enter when it is back');
+	# A segment's view.
+	query(q{CREATE VIEW few AS SELECT customer_id FROM retention.profile WHERE customer_id < '12'; SELECT retention.add_segment('few')});
+	launch('segment', [ delay('wait', '1 day', 'mail'), message('mail') ], trigger => { type => 'segment', segment => 'few' }, reentry => 'always', concurrent => JSON::PP::true);
+	launch('left', [ message('mail') ], trigger => { type => 'segment', segment => 'few', change => 'left' });
+	at('2024-06-01 17:00', "SELECT retention.backfill_flow('segment')", 'ALTER VIEW few RENAME TO fewer', 'CALL retention.refresh(full => true)', 'CALL retention.run_flows()', 'ALTER VIEW fewer RENAME TO few', 'CALL retention.refresh(full => true)', 'SELECT');
+	is(at('2024-06-02 17:00', "SELECT people('segment'), people('left')"), '1 completed, 10 completed, 11 completed|none', 'a segment whose view is renamed for a while moves nobody');
+});
+
+failure('An expression that fails for one customer' => sub {
+	query(q{UPDATE retention.contact SET properties = jsonb_build_object('d', CASE WHEN customer_id IN ('2', '9') THEN 0 ELSE 1 END)});
+	my $condition = "1 / (properties ->> 'd')::integer = 1";
+	my $mail = message('mail');
+	my %case = (
+		entry_filter => [ [$mail], entry_filter => $condition ],
+		filter => [ [$mail], filter => $condition ],
+		exit => [ [$mail], exit => "1 / (properties ->> 'd')::integer = 2" ],
+		split => [ [ { id => 'split', type => 'split', branches => [ { when => $condition, next => 'mail' } ] }, $mail ] ],
+		wait_for => [ [ { id => 'wait', type => 'wait_for', condition => $condition, timeout => '1 day', next => 'mail' }, $mail ] ],
+		data => [ [ message('mail', data => { x => "1 / (properties ->> 'd')::integer" }, body => '{{ data.x }}') ] ],
+		set_property => [ [ { id => 'set', type => 'set_property', set => { x => "1 / (properties ->> 'd')::integer" }, next => 'mail' }, $mail ] ],
+		until => [ [ { id => 'wait', type => 'delay', until => "date '2024-05-01' + 1 / (properties ->> 'd')::integer", next => 'mail' }, $mail ] ]);
+	foreach my $place (sort keys %case)
+	{
+		my ($nodes, @more) = @{ $case{$place} };
+		launch($place, $nodes, @more);
+		is(at('2024-06-01 12:00', enroll($place, '1,2,3,4,5,6,7,8,9,10'), "SELECT messages('$place'), string_agg(customer_id || ' ' || reason, ', ' ORDER BY customer_id), count(*) FILTER (WHERE outcome = 'completed') FROM retention.flow_enrollment WHERE flow = '$place'"),
+			'1 mail ready, 3 mail ready, 4 mail ready, 5 mail ready, 6 mail ready, 7 mail ready, 8 mail ready, 10 mail ready|2 division by zero, 9 division by zero|8', $place);
+	}
+	is(query("SELECT count(*), count(*) FILTER (WHERE outcome = 'error' AND finished_at IS NOT NULL AND due_at IS NULL) FROM retention.enrollment WHERE customer_id IN ('2', '9')"), '16|16', 'theirs end');
+	launch('schedule', [$mail], trigger => { type => 'schedule', at => '13:00', condition => "customer_id IN ('1', '2', '3') AND $condition" });
+	is(at('2024-06-01 13:00', "SELECT people('schedule')"), '1 completed, 3 completed', 'a schedule fires for the others');
+	launch('due', [ delay('wait', '1 hour', 'split'), { id => 'split', type => 'split', branches => [ { when => $condition, next => 'mail' } ] }, $mail ]);
+	query(q{UPDATE retention.contact SET properties = '{"d": 1}'});
+	at('2024-06-01 12:00', enroll('due', join ',', 1 .. 20), 'SELECT');
+	query(q{UPDATE retention.contact SET properties = '{"d": 0}' WHERE customer_id IN ('7')});
+	is(at('2024-06-01 13:00', "SELECT count(*) FILTER (WHERE outcome = 'completed'), string_agg(customer_id, ' ') FILTER (WHERE outcome = 'error') FROM retention.flow_enrollment WHERE flow = 'due'"), '19|7', 'or who comes to fail later');
+});
+
+failure('What is finished, and what is not due for this batch, costs nothing' => sub {
+	query(<<'SQL');
+INSERT INTO retention.contact (customer_id, email, email_consent) SELECT i, i || '@example.com', true FROM generate_series(21, 200000) i;
+INSERT INTO orders (customer_id, ordered_at) SELECT i, '2024-05-01' FROM generate_series(21, 50000) i;
+CALL retention.refresh();
+SELECT retention.add_coupon_pool('codes', ARRAY(SELECT 'new' || i FROM generate_series(1, 2000) i));
+SQL
+	my @nodes = (delay('wait', '1 hour', 'code'), { id => 'code', type => 'coupon', pool => 'codes', next => 'mark' }, { id => 'mark', type => 'set_property', set => { last => 'historic_number_of_orders' }, next => 'mail' },
+		message('mail', smart_sending => '1 hour', body => '{{ coupon.code }} {{ person.email }}', next => 'paid?'), { id => 'paid?', type => 'wait_for', condition => 'overdue AND false', timeout => '1 day' });
+	launch('f', \@nodes, filter => 'historic_number_of_orders IS NULL OR historic_number_of_orders < 100', exit => 'locale IS NOT NULL');
+	launch('g', [ message('mail') ], trigger => { type => 'order' }, entry_filter => 'historic_number_of_orders > 0');
+	query(<<'SQL');
+CREATE VIEW node AS SELECT n.flow_id, n.node_id, n.node FROM retention.flow_node n JOIN retention.flow f USING (flow_id) WHERE f.flow = 'f';
+INSERT INTO retention.enrollment (flow_id, node_id, is_holdout, entered_at, finished_at, customer_id, outcome, event)
+  SELECT flow_id, node_id, false, '2024-01-01', '2024-02-01', i, 'completed', '{}' FROM node, generate_series(1, 200000) i WHERE node = 'mail';
+INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, node, channel, state, customer_id, sent_at)
+  SELECT enrollment_id, flow_id, node_id, '2024-01-01', '2024-01-01', 'mail', 'email', 'sent', customer_id, '2024-01-01' FROM retention.enrollment;
+INSERT INTO retention.last_message SELECT i, 'email', '2024-01-01', '1 hour' FROM generate_series(1, 100000) i;
+INSERT INTO retention.coupon (pool, code, enrollment_id, node, issued_at) SELECT 'codes', 'old' || i, -i, 'code', '2024-01-01' FROM generate_series(1, 100000) i;
+INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at) SELECT 'orders', 1, 'order', i, i, '2024-05-01', 1, '2024-05-01' FROM generate_series(1, 50000) i;
+SELECT retention.set_status('g', 'paused'), retention.set_status('g', 'live');
+INSERT INTO retention.enrollment (flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event)
+  SELECT flow_id, node_id, false, '2024-06-01', '2024-06-01', timestamptz '2024-06-01 01:00' + hashint4(i) * interval '1 microsecond', i, '{}' FROM node, generate_series(1, 300000) i WHERE node = 'wait';
+SQL
+	query("INSERT INTO retention.suppression SELECT 'email', i || '\@gone.example.com', 'bounced', '2024-01-01' FROM generate_series(1, 50000) i");
+	# Of what is big nothing is read in full, and no more rows than a few for each of the batch.
+	my $read = "SELECT coalesce(string_agg(format('%s: %s scans, %s rows', relname, seq_scan, idx_tup_fetch), ', ' ORDER BY relname), 'little') FROM pg_stat_xact_user_tables WHERE schemaname = 'retention'"
+	  . " AND relname IN ('enrollment', 'message', 'contact', 'customer', 'last_message', 'coupon', 'order_event', 'suppression') AND (seq_scan > 0 OR coalesce(idx_tup_fetch, 0) > LIMIT_)";
+	my $in_one = sub {
+		my ($sql, $limit) = @_;
+		return query("SET retention.as_of = '2024-06-01 02:00'; BEGIN; DO \$\$ BEGIN $sql; END \$\$; " . ($read =~ s/LIMIT_/$limit/r) . '; ROLLBACK');
+	};
+	foreach my $state ('never analysed', 'analysed')
+	{
+		is($in_one->('CALL retention.tick(batch => 50)', 1000), 'little', "$state: those who are due");
+		is($in_one->("CALL retention.tick('2024-05-01', 50)", 10), 'little', "$state: nobody is due");
+		is($in_one->("PERFORM retention.enroll('f', i::text) FROM generate_series(1, 40) i; CALL retention.tick('2024-05-01', 50)", 1000), 'little', "$state: some enter");
+		is($in_one->("UPDATE retention.contact SET phone = '1' WHERE customer_id = '77'; CALL retention.tick('2024-05-01', 50)", 50), 'little', "$state: one has changed");
+		is($in_one->("INSERT INTO public.orders (order_id, customer_id, ordered_at) OVERRIDING SYSTEM VALUE SELECT -i, i, '2024-06-01 01:30' FROM generate_series(1, 20) i; CALL retention.process_changes(); CALL retention.tick('2024-06-01 01:59', 50)", 100000) =~ s/, \d+ rows//gr, 'little',
+			"$state: some have ordered");
+		is($in_one->("CALL retention.tick(batch => 50); PERFORM FROM retention.claim_messages('email', 100); PERFORM retention.ack(array_agg(message_id)) FROM retention.claim_messages('email', 100)", 1000), 'little', "$state: senders") ;
+		query('ANALYZE');
 	}
 });
 
