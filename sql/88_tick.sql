@@ -37,8 +37,8 @@ BEGIN
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
                 NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
     FROM (SELECT * FROM retention.enrollment e
-          WHERE e.customer_id = ANY (customer_ids) AND e.due_at IS NOT NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
-          -- OFFSET has the times be looked at only then.
+          WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
+          -- OFFSET has the times be looked at only then. By customer, not by the index of those who are due.
           ORDER BY e.enrollment_id OFFSET 0 FOR UPDATE) AS e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
