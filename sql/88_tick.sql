@@ -34,12 +34,14 @@ BEGIN
   SELECT array_agg(DISTINCT k), count(k) INTO customer_ids, looked_at FROM gone, unnest(gone.customer_ids) AS k;
   -- Whom another worker has is waited for, though they seem to be due until it is done: it may have looked before the change.
   woken := ARRAY(
+    -- Locked in one go, and only then looked at; by customer, not by the index of those who are due.
+    WITH locked AS MATERIALIZED (
+      SELECT * FROM retention.enrollment e
+      WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
+      ORDER BY e.enrollment_id FOR UPDATE)
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
                 NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
-    FROM (SELECT * FROM retention.enrollment e
-          WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
-          -- OFFSET has the times be looked at only then. By customer, not by the index of those who are due.
-          ORDER BY e.enrollment_id OFFSET 0 FOR UPDATE) AS e
+    FROM locked e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE e.due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
