@@ -535,6 +535,7 @@ failure('What is finished, and what is not due for this batch, costs nothing' =>
 INSERT INTO retention.contact (customer_id, email, email_consent) SELECT i, i || '@example.com', true FROM generate_series(21, 200000) i;
 INSERT INTO orders (customer_id, ordered_at) SELECT i, '2024-05-01' FROM generate_series(21, 50000) i;
 CALL retention.refresh();
+CALL retention.process_changes();
 SELECT retention.add_coupon_pool('codes', ARRAY(SELECT 'new' || i FROM generate_series(1, 2000) i));
 SQL
 	my @nodes = (delay('wait', '1 hour', 'code'), { id => 'code', type => 'coupon', pool => 'codes', next => 'mark' }, { id => 'mark', type => 'set_property', set => { last => 'historic_number_of_orders' }, next => 'mail' },
@@ -565,11 +566,11 @@ SQL
 	foreach my $state ('never analysed', 'analysed')
 	{
 		is($in_one->('CALL retention.tick(batch => 50)', 1000), 'little', "$state: those who are due");
-		is($in_one->("CALL retention.tick('2024-05-01', 50)", 10), 'little', "$state: nobody is due");
+		is($in_one->("CALL retention.tick('2024-05-01', 50)", 100), 'little', "$state: nobody is due");
 		is($in_one->("PERFORM retention.enroll('f', i::text) FROM generate_series(1, 40) i; CALL retention.tick('2024-05-01', 50)", 1000), 'little', "$state: some enter");
 		is($in_one->("UPDATE retention.contact SET phone = '1' WHERE customer_id = '77'; CALL retention.tick('2024-05-01', 50)", 50), 'little', "$state: one has changed");
-		is($in_one->("INSERT INTO public.orders (order_id, customer_id, ordered_at) OVERRIDING SYSTEM VALUE SELECT -i, i, '2024-06-01 01:30' FROM generate_series(1, 20) i; CALL retention.process_changes(); CALL retention.tick('2024-06-01 01:59', 50)", 100000) =~ s/, \d+ rows//gr, 'little',
-			"$state: some have ordered");
+		query("INSERT INTO orders (customer_id, ordered_at) SELECT i, '2024-06-01 00:30' FROM generate_series(1, 20) i; CALL retention.process_changes('2024-06-01 00:40')");
+		is($in_one->("CALL retention.tick('2024-06-01 00:50', 50)", 2000), 'little', "$state: some have ordered");
 		is($in_one->("CALL retention.tick(batch => 50); PERFORM FROM retention.claim_messages('email', 100); PERFORM retention.ack(array_agg(message_id)) FROM retention.claim_messages('email', 100)", 1000), 'little', "$state: senders") ;
 		query('ANALYZE');
 	}
