@@ -64,6 +64,8 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0) THEN
     RETURN;
   END IF;
+  -- As they are now: the worker before may have moved their positions since they were read.
+  flows := ARRAY(SELECT f FROM retention.flow f WHERE f.flow_id IN (SELECT g.flow_id FROM unnest(flows) AS g) ORDER BY f.flow_id);
   woken := retention._woken(flows, as_of, 1 + batch / 1000);
   travellers := travellers || woken.woken;
   looked_at := woken.looked_at;
