@@ -147,6 +147,16 @@ failure('Two workers at once send nothing twice' => sub {
 	query('CREATE TABLE sent (message_id bigint, attempt integer)');
 	pgbench('2024-06-01 13:00', 6, 130, "INSERT INTO sent SELECT message_id, attempt FROM retention.claim_messages('email', 7);\n");
 	is(query('SELECT count(*), count(DISTINCT message_id), max(attempt) FROM sent'), '4500|4500|1', 'senders at once claim each message once');
+	# A worker that has begun, and waits, when another takes what starts a flow.
+	launch('orders', [ message('mail') ], trigger => { type => 'order' }, reentry => 'always', concurrent => JSON::PP::true);
+	launch('slow', [ message('mail') ]);
+	query("INSERT INTO orders (customer_id, ordered_at) VALUES (1, '2024-06-01 12:00'); CALL retention.process_changes('2024-06-01 13:00')");
+	my ($author, $worker) = (session('2024-06-01 13:00', "BEGIN; SELECT FROM retention.set_status('slow', 'paused')"), session('2024-06-01 13:00', 'SELECT'));
+	say_beside($worker, 'CALL retention.tick()');
+	query("SELECT retention._tick('2024-06-01 13:00', 100, 'orders')");
+	say_to($author, 'ROLLBACK');
+	end_session($_) foreach $author, $worker;
+	is(query("SELECT people('orders')"), '1 completed', 'workers at once enter nobody twice');
 });
 
 failure('What is interrupted leaves nothing behind, and is done once afterwards' => sub {

@@ -119,7 +119,7 @@ sub crash
 	my ($number) = @_;
 	my ($out, $err) = ('', '');
 	my $progress = '(SELECT (SELECT count(*) FROM retention.message) + (SELECT count(*) FROM delivery))';
-	my $wanted = query("SELECT $progress") + 50 + int(rand 500);
+	my $wanted = query("SELECT $progress") + 100 + int(rand 900);
 	my $load = IPC::Run::start([ 'pgbench', '-n', '-T', '60', '-c', 14, '-j', 2, (map { ('-f', "$directory/$_.sql\@$load[$_][0]") } 0 .. $#load), '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<', \undef, '>', \$out, '2>', \$err);
 
