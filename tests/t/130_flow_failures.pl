@@ -348,6 +348,13 @@ failure('Consent withdrawn after a message was scheduled counts' => sub {
 	query('DELETE FROM shop.client WHERE customer_id = 12');
 	is(at('2024-06-02 13:00', "SELECT count(*) FROM retention.claim_messages('email') WHERE flow = 'g'"), '1', 'changes there are seen without being told of');
 	is(query("SELECT messages('g')"), '11 mail suppressed no consent, 12 mail suppressed no address, 13 mail leased', 'before the action and at the claim');
+	# Webhooks need none, but their address may be on the list. And nothing of an archived flow is tried again.
+	launch('hooks', [ message('hook', channel => 'webhook', url => 'https://example.com/{{ person.customer_id }}') ]);
+	at('2024-06-02 12:00', "SELECT retention.suppress('webhook', 'https://example.com/31', 'gone')", enroll('hooks', '30,31'), 'SELECT');
+	is(at('2024-06-02 12:10', "SELECT string_agg(address, ' ') FROM retention.claim_messages('webhook')"), 'https://example.com/30', 'webhooks too');
+	query("SET retention.as_of = '2024-06-02 12:10'; SELECT retention.fail(array_agg(message_id), 'busy'), retention.set_status('hooks', 'archived') FROM retention.message WHERE state = 'leased' AND node = 'hook'");
+	is(at('2024-06-02 12:20', "SELECT count(*) FROM retention.claim_messages('webhook')"), '0', 'an archived flow sends nothing');
+	is(query("SELECT messages('hooks')"), '30 hook suppressed archived, 31 hook suppressed suppression list', 'and says so');
 });
 
 # Clocks change: Warsaw 2024-03-31 and 2024-10-27 at 01:00 UTC, New York 2024-03-10 at 07:00 and 2024-11-03 at 06:00 UTC,
@@ -471,6 +478,10 @@ failure('Customers who are deleted' => sub {
 	end_session($_) foreach $worker, $eraser;
 	is($traces->("'5'"), '0', 'nothing is left either of who enters at the same moment');
 	is(at('2024-06-01 15:00', "SELECT count(*) FROM retention.message WHERE node = 'bye' AND customer_id = '6'"), '2', 'others go on');
+	launch('u', [ { id => 'set', type => 'set_property', set => { x => 'true' }, next => 'wait' }, @nodes[1 .. $#nodes] ], reentry => 'always', concurrent => JSON::PP::true, exit => "phone = '1'");
+	launch('v', [ message('sms', channel => 'sms', smart_sending => '1 hour', next => 'for'), { id => 'for', type => 'wait_for', condition => "phone = '1'", timeout => '1 day' } ], reentry => 'always', concurrent => JSON::PP::true);
+	pgbench('2024-06-01 15:00', 8, 60, "\\set a random(8, 15)\n\\set b random(8, 15)\nSELECT retention.enroll('v', ':a'), retention.enroll('u', ':a');\nCALL retention.run_flows(batch => 7);\n"
+		. "INSERT INTO retention.contact (customer_id, phone, sms_consent) VALUES (':b', ':a', true) ON CONFLICT (customer_id) DO UPDATE SET phone = excluded.phone;\nSELECT retention.forget(':b');\n");
 });
 
 failure('Relations that are renamed' => sub {
