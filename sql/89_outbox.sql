@@ -80,13 +80,14 @@ DECLARE
 BEGIN
   -- Consent, address, time and quiet hours as they are now.
   EXECUTE format($query$
-    WITH found AS MATERIALIZED (
+    WITH contact AS MATERIALIZED (%1$s),
+    found AS MATERIALIZED (
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
              %2$s AS reason
       FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%1$s) AS c,
+      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM contact c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
                    AS a (channel, address, consent)) AS c
         ON c.customer_id = m.customer_id AND c.channel = m.channel
