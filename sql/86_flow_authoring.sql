@@ -37,12 +37,14 @@ CREATE OR REPLACE FUNCTION retention._context_expression(document jsonb, node js
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH used AS MATERIALIZED (
-    SELECT DISTINCT split_part(v, '.', 1) AS object, split_part(v, '.', 2) AS name
-    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v)
+    SELECT DISTINCT part[1] AS object, coalesce(part[2], part[3]) AS name
+    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v,
+    -- A name can stand in quotes.
+    regexp_match(v, '^([^.]+)(?:\.(?:"([^"]*)"|([^.]*)))?') AS part)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES
-      ('person', retention._person_record(ARRAY(SELECT name FROM used WHERE object = 'person' AND name <> ''))),
+      ('person', retention._person_record(ARRAY(SELECT name FROM used WHERE object = 'person' AND name IS NOT NULL))),
       ('event', 'person.event'),
       ('coupon', '(SELECT jsonb_build_object(''code'', c.code, ''expires_at'', c.expires_at) FROM retention.coupon c
                    WHERE c.enrollment_id = (person.traveller).enrollment_id ORDER BY c.issued_at DESC, c.node DESC LIMIT 1)'),

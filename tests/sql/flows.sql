@@ -2,9 +2,12 @@
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS retention CASCADE;
 CREATE EXTENSION retention;
-\i tests/include/failure.sql
+CREATE SCHEMA flows_test;
+SET search_path = flows_test;
+SET TimeZone = 'UTC';
 SET retention.as_of = '2024-06-03 10:00+00';
-SET timezone = 'UTC';
+\set SHOW_CONTEXT never
+\i tests/include/failure.sql
 CREATE TABLE orders (order_id integer, customer_id integer, ordered_at timestamptz, amount numeric);
 CREATE INDEX ON orders (customer_id);
 INSERT INTO orders SELECT i, i % 10, timestamptz '2024-06-01' - i * interval '5 days', i % 10 * 10 + 5 FROM generate_series(1, 60) i;
@@ -215,3 +218,6 @@ SELECT part, day, node, detail, customer_id, CASE part WHEN 'timeline' THEN NULL
 SELECT b.messages = (SELECT count(*) FROM retention.message) AND b.enrollments = (SELECT count(*) FROM retention.enrollment)
    AND b.customers = (SELECT md5(string_agg(c::text, '' ORDER BY customer_id)) FROM retention.customer c) AS unchanged, retention.now() FROM before b;
 SELECT * FROM failure($$SELECT retention.simulate_flow('eighth', '2024-05-01', '2024-04-01')$$) UNION ALL SELECT * FROM failure($$SELECT retention.simulate_flow('eighth', '2024-05-01', '2024-06-01', '0')$$);
+SET client_min_messages = error;
+DROP EXTENSION retention CASCADE;
+DROP SCHEMA flows_test CASCADE;
