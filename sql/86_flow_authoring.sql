@@ -69,9 +69,9 @@ AS $$
            WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
            ELSE %6$s
          END AS reason OFFSET 0) AS m)$sql$,
-      coalesce(format('person.%I', c.address), 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
+      coalesce('person.' || c.address, 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
       coalesce(node ->> 'status', 'live'),
-      retention._unsendable(quote_literal(c.channel), coalesce(format('person.%I', c.address), '''url'''), coalesce(format('person.%I', c.consent), 'true'),
+      retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''), coalesce('person.' || c.consent, 'true'),
         is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'))))
   FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag
   WHERE c.channel = node ->> 'channel'
@@ -261,8 +261,11 @@ COMMENT ON FUNCTION retention.publish(text) IS
 CREATE OR REPLACE FUNCTION retention._hold_messages(flow_id integer, is_held boolean) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE retention.message m SET state = CASE WHEN is_held THEN 'held' ELSE 'ready' END, reason = CASE WHEN is_held THEN 'pause' END
-  WHERE m.flow_id = _hold_messages.flow_id AND CASE WHEN is_held THEN m.state = 'ready' ELSE m.state = 'held' AND m.reason = 'pause' END
+  WITH changed AS (
+    UPDATE retention.message m SET state = CASE WHEN is_held THEN 'held' ELSE 'ready' END, reason = CASE WHEN is_held THEN 'pause' END
+    WHERE m.flow_id = _hold_messages.flow_id AND CASE WHEN is_held THEN m.state = 'ready' ELSE m.state = 'held' AND m.reason = 'pause' END
+    RETURNING m.channel, m.state)
+  SELECT pg_notify('retention_message', c.channel) FROM (SELECT DISTINCT channel FROM changed WHERE state = 'ready') AS c
 $$;
 COMMENT ON FUNCTION retention._hold_messages(integer, boolean) IS 'Holds a flow''s messages that nobody has claimed, or lets them go again.';
 

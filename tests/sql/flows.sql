@@ -119,6 +119,22 @@ SET retention.as_of = '2024-06-11 08:00+00';
 SELECT count(*) AS late FROM retention.claim_messages('sms', 100);
 SELECT customer_id, state, reason, attempts, address FROM retention.message WHERE node = 'note' ORDER BY customer_id;
 
+-- What was claimed before a pause, or the end of its flow, is not sent after it.
+SELECT go_live(flow('hook', '{"type": "manual"}', '{}', '{"id": "hook", "type": "message", "channel": "webhook", "url": "https://example.com/{{ person.first_name|urlencode }}", "body": "{{ event.x|default:\"<\" }}"}'));
+SELECT count(retention.enroll('hook', c)) AS enrolled FROM unnest('{0,9}'::text[]) AS c;
+CALL retention.run_flows();
+SELECT address, body, context FROM retention.claim_messages('webhook', 10, '1 minute');
+SELECT retention.set_status('hook', 'paused');
+SET retention.as_of = '2024-06-11 08:01+00';
+SELECT count(*) AS paused FROM retention.claim_messages('webhook');
+SELECT state, reason, attempts FROM retention.message WHERE node = 'hook';
+SELECT retention.set_status('hook', 'live');
+SELECT count(*) AS claimed FROM retention.claim_messages('webhook', 1, '1 minute');
+SELECT retention.set_status('hook', 'archived');
+SET retention.as_of = '2024-06-11 08:02+00';
+SELECT count(*) AS archived FROM retention.claim_messages('webhook');
+SELECT state, reason, attempts FROM retention.message WHERE node = 'hook';
+
 -- Manual: what is held is approved, late or not; a message of its own status.
 SELECT go_live(flow('third', '{"type": "manual"}', '{}', '{"id": "a", "type": "message", "channel": "email", "subject": "a", "body": "a", "smart_sending": false, "next": "b"}',
   '{"id": "b", "type": "message", "channel": "email", "subject": "b", "body": "b", "smart_sending": "1 hour", "status": "manual", "next": "c"}',
