@@ -311,6 +311,8 @@ BEGIN
   UPDATE retention.flow f SET status = set_status.status WHERE f.flow_id = target.flow_id;
   IF status IN ('live', 'manual') AND target.status NOT IN ('live', 'manual') THEN
     PERFORM retention._start_trigger(target.flow_id), retention._hold_messages(target.flow_id, false);
+    -- Who has changed meanwhile may have to exit, or has what they wait for.
+    PERFORM retention._note_changed(ARRAY(SELECT DISTINCT e.customer_id FROM retention.enrollment e WHERE e.flow_id = target.flow_id AND e.due_at > retention.now()));
   ELSIF status IN ('paused', 'draft') THEN
     PERFORM retention._hold_messages(target.flow_id, true);
   ELSIF status = 'archived' THEN

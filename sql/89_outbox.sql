@@ -299,6 +299,8 @@ CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
+  PERFORM pg_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0);
   UPDATE retention.enrollment e
     SET customer_id = NULL, event = '{}', reason = NULL, due_at = NULL,
         outcome = coalesce(e.outcome, 'forgotten'), finished_at = coalesce(e.finished_at, retention.now())
