@@ -25,11 +25,11 @@ COMMENT ON COLUMN retention.contact.push_consent IS 'Whether the customer agreed
 COMMENT ON COLUMN retention.contact.properties IS 'Whatever else is known, for templates and conditions.';
 
 CREATE TABLE retention.contact_source (
-  relation regclass NOT NULL
+  relation_name text NOT NULL
 );
 CREATE UNIQUE INDEX contact_source_one ON retention.contact_source ((true));
 COMMENT ON TABLE retention.contact_source IS 'The relation of the shop''s own that has the contacts; no row: retention.contact. Written by use_contacts.';
-COMMENT ON COLUMN retention.contact_source.relation IS 'View or table with customer_id and any of the columns of retention.contact.';
+COMMENT ON COLUMN retention.contact_source.relation_name IS 'Name of a view or table with customer_id and any of the columns of retention.contact.';
 
 CREATE TABLE retention.suppression (
   channel       text COLLATE "C" NOT NULL,

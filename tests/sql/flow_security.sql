@@ -68,7 +68,7 @@ SELECT retention.forget(key) FROM hostile WHERE number = 1;
 SELECT retention.suppress('email', '3@example.com');
 SELECT f.state, f.message FROM unnest(ARRAY[$$SELECT retention.create_flow('{}')$$, $$SELECT retention.publish('x')$$, $$SELECT retention.set_status('x', 'live')$$, $$SELECT retention.use_contacts(NULL)$$,
   $$SELECT retention.add_coupon_pool('p')$$, $$UPDATE retention.flow SET status = 'draft'$$, $$UPDATE retention.flow_node SET branch = '1'$$, $$DELETE FROM retention.flow_version$$,
-  $$UPDATE retention.contact_source SET relation = 'pg_class'$$]) AS c, failure(c) AS f;
+  $$UPDATE retention.contact_source SET relation_name = 'pg_class'$$]) AS c, failure(c) AS f;
 RESET ROLE;
 SET ROLE retention_flow_analyst;
 SELECT count(*) FROM retention.flow_step_performance;

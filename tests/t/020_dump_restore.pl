@@ -89,7 +89,6 @@ my @tables = qw(metric source customer rfm_change population refresh_log rfm_cel
 	contact contact_source suppression flow flow_version flow_node message_status flow_entry enrollment message last_message coupon_pool coupon);
 my %columns = (
 	segment => "segment, number, CASE WHEN segment NOT IN ('made_anew', 'gone') THEN relation::text END, relation_name, enabled, definition, pending, added_at, evaluated_at, members, error",
-	contact_source => 'relation::text',
 	source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
 
 # A table's rows as one checksum.
