@@ -172,17 +172,20 @@ DECLARE
 BEGIN
   IF node.type = 'coupon' THEN
     PERFORM retention._issue_coupons(node, travellers, as_of);
-  ELSIF node.type = 'enter_flow' THEN
-    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
-      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
   END IF;
   SELECT r.* INTO moved, queued, problem
     FROM retention._try_run(retention._node_statement(node, metric, customer_ids), travellers, customer_ids, as_of, node.targets) AS r;
   IF problem IS NOT NULL THEN
     moved := retention._mark_broken(travellers, problem, as_of);
     queued := NULL;
-  ELSIF node.error IS NOT NULL THEN
+    RETURN;
+  END IF;
+  IF node.type = 'enter_flow' THEN
+    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
+      SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
+      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
+  END IF;
+  IF node.error IS NOT NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_at = NULL WHERE n.node_id = node.node_id;
   END IF;
 END
@@ -201,7 +204,6 @@ DECLARE
 BEGIN
   arrived := '{}';
   queued := '{}';
-  step := ROW (travellers, NULL::retention.queued_message[]);
   LOOP
     SELECT arrived || array_agg(t) FILTER (WHERE t.is_waiting OR t.outcome IS NOT NULL),
            on_the_way || array_agg(t) FILTER (WHERE NOT t.is_waiting AND t.outcome IS NULL)

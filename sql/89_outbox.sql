@@ -62,6 +62,7 @@ BEGIN
     LATERAL (SELECT CASE WHEN d.skipped = 'holdout' THEN 'ghost' WHEN d.skipped IS NOT NULL THEN 'suppressed' WHEN d.error IS NOT NULL THEN 'error'
                          WHEN d.needs_approval THEN 'held' ELSE 'ready' END) AS chosen (name),
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
+    ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
     RETURNING channel, state)
   SELECT array_agg(DISTINCT i.channel) INTO channels FROM inserted i WHERE i.state = 'ready';
@@ -80,23 +81,26 @@ DECLARE
 BEGIN
   -- Consent, address, time and quiet hours as they are now.
   EXECUTE format($query$
-    WITH found AS MATERIALIZED (
+    WITH contact AS MATERIALIZED (%1$s),
+    found AS MATERIALIZED (
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             CASE WHEN (SELECT f.status FROM retention.flow f WHERE f.flow_id = m.flow_id) = 'archived' THEN 'archived' ELSE %2$s END AS reason
-      FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%1$s) AS c,
+             CASE f.status WHEN 'archived' THEN 'archived' ELSE %2$s END AS reason, f.status IN ('paused', 'draft') AS is_paused
+      FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM contact c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
                    AS a (channel, address, consent)) AS c
         ON c.customer_id = m.customer_id AND c.channel = m.channel
       WHERE m.message_id = ANY ($1)),
     stopped AS (
       UPDATE retention.message m
-      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' ELSE 'ready' END, reason = f.reason, ready_at = CASE WHEN f.reason IS NULL THEN f.quiet_until ELSE m.ready_at END,
+      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' ELSE 'ready' END,
+          reason = CASE WHEN f.is_paused THEN coalesce(f.reason, 'pause') ELSE f.reason END,
+          ready_at = CASE WHEN f.reason IS NULL THEN coalesce(f.quiet_until, $3) ELSE m.ready_at END,
           attempts = m.attempts - 1
       FROM found f
-      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.quiet_until > $3 AND NOT f.is_transactional)
+      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.is_paused OR f.quiet_until > $3 AND NOT f.is_transactional)
       RETURNING m.message_id),
     moved AS (
       UPDATE retention.message m SET address = f.address FROM found f
@@ -109,7 +113,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._check_claimed(bigint[]) IS
-  'Takes back those of some claimed messages that may not be sent any more, or not at this hour; others go to the address that the contact has now. Returns those taken back.';
+  'Takes back those of some claimed messages that may not be sent any more, or not at this hour, or while their flow is paused; others go to the address that the contact has now. Returns those taken back.';
 
 CREATE OR REPLACE FUNCTION retention.claim_messages(channel text, "limit" integer DEFAULT 100, lease interval DEFAULT '5 minutes')
   RETURNS SETOF retention.claimed_message
@@ -129,9 +133,7 @@ BEGIN
     WITH next AS (
       SELECT m.message_id FROM retention.message m
       WHERE m.channel = claim_messages.channel AND m.state IN ('ready', 'leased') AND m.ready_at <= at
-        -- A flow holds those that nobody has claimed; others come back, by fail or when the lease runs out.
-        AND m.flow_id NOT IN (SELECT f.flow_id FROM retention.flow f WHERE f.status IN ('draft', 'paused'))
-      ORDER BY m.ready_at LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
+      ORDER BY m.ready_at, m.message_id LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
     leased AS (
       UPDATE retention.message m SET state = 'leased', ready_at = at + lease, attempts = m.attempts + 1
       FROM next WHERE m.message_id = next.message_id RETURNING m.message_id)
@@ -156,8 +158,8 @@ DECLARE
   acknowledged bigint;
 BEGIN
   -- Also when the lease has run out meanwhile: it has been sent.
-  UPDATE retention.message m SET state = 'sent', sent_at = ack.sent_at, last_error = NULL
-    WHERE m.message_id = ANY (message_ids) AND m.attempts > 0 AND m.state IN ('ready', 'leased', 'held', 'dead');
+  UPDATE retention.message m SET state = 'sent', reason = NULL, sent_at = ack.sent_at, last_error = NULL
+    WHERE m.message_id = ANY (message_ids) AND m.attempts > 0 AND (m.state IN ('ready', 'leased', 'held', 'dead') OR m.reason = 'forgotten');
   GET DIAGNOSTICS acknowledged = ROW_COUNT;
   RETURN acknowledged;
 END
@@ -166,7 +168,7 @@ COMMENT ON FUNCTION retention.ack(bigint[], timestamptz) IS 'Says that claimed m
 
 CREATE OR REPLACE FUNCTION retention._retry_after(attempts integer) RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN attempts < 8 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
+  RETURN CASE WHEN attempts < 12 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
 COMMENT ON FUNCTION retention._retry_after(integer) IS 'How long to wait after so many failed attempts; null: it was the last one.';
 
 CREATE OR REPLACE FUNCTION retention.fail(message_ids bigint[], error text, permanent boolean DEFAULT false) RETURNS bigint
@@ -184,7 +186,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.fail(bigint[], text, boolean) IS
-  'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after eight attempts, or when the failure is permanent, they are dead. Returns their number.';
+  'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after twelve attempts, or when the failure is permanent, they are dead. Returns their number.';
 
 CREATE OR REPLACE FUNCTION retention.approve(message_ids bigint[]) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
