@@ -43,10 +43,13 @@ CREATE FUNCTION mail(id text, next text, more jsonb DEFAULT '{}') RETURNS jsonb 
 CREATE FUNCTION launch(name text, trigger jsonb, more jsonb, VARIADIC nodes jsonb[]) RETURNS void LANGUAGE sql AS $$
   SELECT retention.create_flow(jsonb_build_object('name', name, 'trigger', trigger, 'reentry', 'always', 'nodes', to_jsonb(nodes)) || more), retention.publish(name)
 $$;
+-- Followers with an amount of 13 end in an error.
+SELECT launch('followers', '{"type": "manual"}', '{"concurrent": true}',
+  '{"id": "odd?", "type": "split", "branches": [{"when": "1 / ((event ->> ''amount'')::numeric - 13) IS NOT NULL", "next": "thanks"}]}', mail('thanks', NULL));
 SELECT launch('buyers', '{"type": "order"}', '{"concurrent": true}',
   mail('hello', 'large?'), '{"id": "large?", "type": "split", "branches": [{"when": "(event ->> ''amount'')::numeric >= 50", "next": "coupon"}], "else": "plain"}',
   '{"id": "coupon", "type": "coupon", "pool": "codes", "next": "code"}', mail('code', 'wait', '{"body": "{{ coupon.code }}"}'), mail('plain', 'wait'),
-  '{"id": "wait", "type": "delay", "for": "30 minutes", "next": "later"}', mail('later', NULL));
+  '{"id": "wait", "type": "delay", "for": "30 minutes", "next": "later"}', mail('later', 'pass on'), '{"id": "pass on", "type": "enter_flow", "flow": "followers"}');
 SELECT launch('waiters', '{"type": "manual"}', '{"concurrent": true, "exit": "properties ? ''left''"}',
   '{"id": "touch", "type": "set_property", "set": {"touched": "true"}, "next": "wait"}',
   '{"id": "wait", "type": "wait_for", "condition": "(properties ->> ''score'')::integer >= 60", "timeout": "90 minutes", "next": "yes", "else": "no"}', mail('yes', NULL), mail('no', NULL));
@@ -119,7 +122,7 @@ sub crash
 	my ($number) = @_;
 	my ($out, $err) = ('', '');
 	my $progress = '(SELECT (SELECT count(*) FROM retention.message) + (SELECT count(*) FROM delivery))';
-	my $wanted = query("SELECT $progress") + 100 + int(rand 900);
+	my $wanted = query("SELECT $progress") + 100 + int(rand 800);
 	my $load = IPC::Run::start([ 'pgbench', '-n', '-T', '60', '-c', 14, '-j', 2, (map { ('-f', "$directory/$_.sql\@$load[$_][0]") } 0 .. $#load), '-h', $node->host, '-p', $node->port, 'postgres' ],
 		'<', \undef, '>', \$out, '2>', \$err);
 
@@ -141,6 +144,8 @@ my %differing = (
 	'buyers have the messages that their order asks for' => both_ways("SELECT enrollment_id, m.node FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE f.flow = 'buyers'",
 		"SELECT e.enrollment_id, n.node FROM orders o JOIN retention.flow_enrollment e ON e.flow = 'buyers' AND e.event ->> 'order_id' = o.order_id::text,"
 		  . " LATERAL (VALUES ('hello', true), ('code', o.amount >= 50), ('plain', o.amount < 50), ('later', e.entered_at <= retention.now() - interval '30 minutes')) AS n (node, is_due) WHERE n.is_due"),
+	'followers are those who got through' => both_ways("SELECT event ->> 'order_id', outcome, m.node FROM retention.flow_enrollment e LEFT JOIN retention.message m USING (enrollment_id) WHERE flow = 'followers'",
+		"SELECT event ->> 'order_id', CASE (event ->> 'amount')::numeric WHEN 13 THEN 'error' ELSE 'completed' END, CASE WHEN (event ->> 'amount')::numeric <> 13 THEN 'thanks' END FROM retention.flow_enrollment WHERE flow = 'buyers' AND outcome = 'completed'"),
 	'waiters have the message of their outcome' => both_ways("SELECT enrollment_id, m.node FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE f.flow = 'waiters'",
 		"SELECT enrollment_id, CASE WHEN finished_at < entered_at + interval '90 minutes' OR (c.properties ->> 'score')::integer >= 60 AND EXISTS (SELECT FROM retention.message m WHERE (m.enrollment_id, m.node) = (e.enrollment_id, 'yes')) THEN 'yes' ELSE 'no' END"
 		  . " FROM retention.flow_enrollment e JOIN retention.contact c USING (customer_id) WHERE flow = 'waiters' AND outcome = 'completed'"),
@@ -149,7 +154,7 @@ my %differing = (
 	'who went through a flow with pauses and versions has its messages' => "SELECT FROM retention.flow_enrollment e WHERE flow = 'pausable'"
 	  . " AND (SELECT string_agg(node, ' ' ORDER BY node) FROM retention.message m WHERE m.enrollment_id = e.enrollment_id) IS DISTINCT FROM CASE WHEN outcome IS NULL THEN 'hello' ELSE 'hello later' END",
 	'who is in it is in its last version' => "SELECT FROM retention.flow_enrollment e JOIN retention.flow f USING (flow) WHERE flow = 'pausable' AND outcome IS NULL AND e.version <> f.version",
-	'nobody is stuck' => "SELECT FROM retention.enrollment WHERE due_at <= retention.now() OR (outcome IS NULL) <> (due_at IS NOT NULL) OR outcome NOT IN ('completed', 'exited')",
+	'nobody is stuck' => "SELECT FROM retention.enrollment WHERE due_at <= retention.now() OR (outcome IS NULL) <> (due_at IS NOT NULL) OR outcome NOT IN ('completed', 'exited', 'error')",
 	'nothing is left to do' => 'SELECT FROM retention.flow_entry UNION ALL SELECT FROM retention.changed_customers UNION ALL SELECT FROM retention.flow WHERE error IS NOT NULL UNION ALL SELECT FROM retention.flow_node WHERE error IS NOT NULL',
 	'keys of messages are distinct' => 'SELECT FROM retention.message GROUP BY idempotency_key HAVING count(*) > 1',
 	'news keep apart' => "SELECT FROM (SELECT queued_at - lag(queued_at) OVER (PARTITION BY customer_id ORDER BY queued_at, message_id) AS apart FROM retention.message WHERE channel = 'sms' AND $sent) AS m WHERE apart < interval '5 hours'",
