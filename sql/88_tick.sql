@@ -192,6 +192,19 @@ END
 $$;
 COMMENT ON FUNCTION retention._step(retention.flow_node, retention.traveller[], timestamptz) IS 'Takes travellers through one node, in one statement.';
 
+CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[]) RETURNS retention.traveller[]
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+  RETURN (
+    SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL
+      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, t.is_new, true, false)::retention.traveller
+      ELSE t END)
+    FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id));
+END
+$$;
+COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS 'Takes those on whose delay is over: there is nothing to ask at its node.';
+
 CREATE OR REPLACE FUNCTION retention._travel(
     travellers retention.traveller[], as_of timestamptz, OUT arrived retention.traveller[], OUT queued retention.queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -271,7 +284,7 @@ BEGIN
   intake := retention._intake(flows, as_of, batch);
   travellers := intake.travellers || retention._due(flows, as_of, batch - cardinality(intake.travellers));
   IF cardinality(travellers) > 0 THEN
-    journey := retention._travel(retention._screen(travellers, as_of), as_of);
+    journey := retention._travel(retention._end_delays(retention._screen(travellers, as_of)), as_of);
     PERFORM retention._write_messages(journey.queued, as_of);
     PERFORM retention._write_properties(journey.arrived);
     PERFORM retention._write_enrollments(journey.arrived, as_of);
