@@ -197,13 +197,13 @@ CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[
 AS $$
 BEGIN
   RETURN (
-    SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL
+    SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
       THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, t.is_new, true, false)::retention.traveller
       ELSE t END)
     FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id));
 END
 $$;
-COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS 'Takes those on whose delay is over: there is nothing to ask at its node.';
+COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS 'Takes those on whose delay is over: there is nothing to ask at its node, unless it has an error to be cleared.';
 
 CREATE OR REPLACE FUNCTION retention._travel(
     travellers retention.traveller[], as_of timestamptz, OUT arrived retention.traveller[], OUT queued retention.queued_message[])
