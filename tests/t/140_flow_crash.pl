@@ -150,7 +150,7 @@ my %differing = (
 	'waiters have the message of their outcome' => both_ways("SELECT enrollment_id, m.node FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE f.flow = 'waiters'",
 		"SELECT enrollment_id, CASE WHEN finished_at < entered_at + interval '150 minutes' OR (c.properties ->> 'score')::integer >= 60 AND EXISTS (SELECT FROM retention.message m WHERE (m.enrollment_id, m.node) = (e.enrollment_id, 'yes')) THEN 'yes' ELSE 'no' END"
 		  . " FROM retention.flow_enrollment e JOIN retention.contact c USING (customer_id) WHERE flow = 'waiters' AND outcome = 'completed'"),
-	'nobody waits for what has come, or has left' => "SELECT FROM retention.flow_enrollment e JOIN retention.contact c USING (customer_id) WHERE flow = 'waiters' AND outcome IS NULL AND ((c.properties ->> 'score')::integer >= 60 OR c.properties ? 'left')",
+	'nobody waits for what has come, or has left' => "SELECT FROM retention.flow_enrollment e JOIN retention.contact c USING (customer_id) WHERE flow = 'waiters' AND outcome IS NULL AND (node = 'wait' AND (c.properties ->> 'score')::integer >= 60 OR c.properties ? 'left')",
 	'properties were set' => "SELECT FROM retention.flow_enrollment e JOIN retention.contact c USING (customer_id) WHERE flow = 'waiters' AND (outcome = 'completed' OR node = 'wait') AND NOT c.properties ? 'touched'",
 	'who went through a flow with pauses and versions has its messages' => "SELECT FROM retention.flow_enrollment e WHERE flow = 'pausable'"
 	  . " AND (SELECT string_agg(node, ' ' ORDER BY node) FROM retention.message m WHERE m.enrollment_id = e.enrollment_id) IS DISTINCT FROM CASE WHEN outcome IS NULL THEN 'hello' ELSE 'hello later' END",
