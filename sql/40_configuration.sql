@@ -16,6 +16,18 @@ END
 $$;
 COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text) IS 'Raises an error unless the condition holds.';
 
+CREATE OR REPLACE FUNCTION retention._inform(message text) RETURNS void
+  LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- PostgreSQL shows INFO whatever this setting is.
+  IF current_setting('client_min_messages') NOT IN ('warning', 'error') THEN
+    RAISE INFO '%', message;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._inform(text) IS 'Tells who wants to know what was done: nobody with client_min_messages = warning.';
+
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)
   RETURNS void
