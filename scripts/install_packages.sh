@@ -24,6 +24,8 @@ has_cron() {
     [ -f "$("$(find_pg_config)" --sharedir)/extension/pg_cron.control" ] ||
         { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-cron"; }
 }
+# Debian's Python: another one may come first in the PATH.
+has_jsonschema() { /usr/bin/python3 -c 'import jsonschema'; }
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
 # The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
@@ -53,9 +55,10 @@ find_missing() {
         check)
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
-            # A second compiler and pg_cron are welcome, but not worth asking an administrator for.
+            # A second compiler, pg_cron and a judge of JSON Schema are welcome, but not worth asking an administrator for.
             if [ "$(id -u)" = 0 ]; then
                 need clang command -v clang
+                need python3-jsonschema has_jsonschema
                 need "postgresql-$major-cron" has_cron
             fi ;;
         fuzz)
