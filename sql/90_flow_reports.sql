@@ -146,7 +146,9 @@ CREATE OR REPLACE VIEW retention.flow_step_performance AS
            jsonb_object_agg(skip, messages) FILTER (WHERE skip IS NOT NULL) AS skipped_by_reason
     FROM (SELECT node_id, state, CASE state WHEN 'suppressed' THEN reason WHEN 'error' THEN 'error' WHEN 'dead' THEN 'dead' END AS skip, count(*) AS messages
           FROM retention.message GROUP BY 1, 2, 3) AS counted
-    GROUP BY node_id) AS m USING (node_id);
+    GROUP BY node_id) AS m USING (node_id)
+  -- In the order in which they are come to.
+  ORDER BY n.node_id;
 COMMENT ON VIEW retention.flow_step_performance IS 'What each node did: who waits there, messages sent, and those that were not, by reason.';
 COMMENT ON COLUMN retention.flow_step_performance.flow IS 'Name of the flow.';
 COMMENT ON COLUMN retention.flow_step_performance.version IS 'Version that the node belongs to.';
