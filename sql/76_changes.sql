@@ -143,7 +143,7 @@ BEGIN
   -- A composite value IS NOT NULL only if none of its columns is null.
   IF NOT last IS NULL THEN
     PERFORM retention._refresh_customers(metric, true, greatest(as_of, last.as_of));
-    PERFORM retention._note_orders_ahead(retention._require_metric(metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(metric) AS p;
+    PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(_try_refresh.metric) AS p;
   END IF;
 EXCEPTION
   WHEN transaction_rollback THEN

@@ -195,7 +195,7 @@ CREATE TABLE retention.message (
   last_error      text,
   UNIQUE (enrollment_id, node)
 ) WITH (fillfactor = 70);
-CREATE INDEX message_claim ON retention.message (channel, ready_at) WHERE state IN ('ready', 'leased');
+CREATE INDEX message_claim ON retention.message (channel, ready_at, message_id) WHERE state IN ('ready', 'leased');
 CREATE INDEX message_customer ON retention.message (customer_id, queued_at);
 COMMENT ON TABLE retention.message IS 'The outbox: one row for each enrollment and message, also for those that were not sent, with the reason.';
 COMMENT ON COLUMN retention.message.message_id IS 'Number of the message.';

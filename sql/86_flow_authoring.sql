@@ -190,7 +190,7 @@ DECLARE
 BEGIN
   IF cardinality(problems) > 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('flow document: %s', problems[1]),
-      DETAIL = format(E'%s of them:\n%s', CASE cardinality(problems) WHEN 1 THEN '1 problem, all' ELSE cardinality(problems) || ' problems, all' END, array_to_string(problems, E'\n')),
+      DETAIL = E'Every problem:\n' || array_to_string(problems, E'\n'),
       HINT = 'docs/flow_document.md describes the document; validate_flow lists the problems as rows.';
   END IF;
 END

@@ -72,7 +72,8 @@ COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of 
 CREATE OR REPLACE FUNCTION retention._run(
     statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN
   EXECUTE statement INTO moved, queued

@@ -80,13 +80,14 @@ DECLARE
 BEGIN
   -- Consent, address, time and quiet hours as they are now.
   EXECUTE format($query$
-    WITH found AS MATERIALIZED (
+    WITH contact AS MATERIALIZED (%1$s),
+    found AS MATERIALIZED (
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
              %2$s AS reason
       FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%1$s) AS c,
+      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM contact c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
                    AS a (channel, address, consent)) AS c
         ON c.customer_id = m.customer_id AND c.channel = m.channel
@@ -129,7 +130,7 @@ BEGIN
     WITH next AS (
       SELECT m.message_id FROM retention.message m
       WHERE m.channel = claim_messages.channel AND m.state IN ('ready', 'leased') AND m.ready_at <= at
-      ORDER BY m.ready_at LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
+      ORDER BY m.ready_at, m.message_id LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
     leased AS (
       UPDATE retention.message m SET state = 'leased', ready_at = at + lease, attempts = m.attempts + 1
       FROM next WHERE m.message_id = next.message_id RETURNING m.message_id)
@@ -164,7 +165,7 @@ COMMENT ON FUNCTION retention.ack(bigint[], timestamptz) IS 'Says that claimed m
 
 CREATE OR REPLACE FUNCTION retention._retry_after(attempts integer) RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN attempts < 8 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
+  RETURN CASE WHEN attempts < 12 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
 COMMENT ON FUNCTION retention._retry_after(integer) IS 'How long to wait after so many failed attempts; null: it was the last one.';
 
 CREATE OR REPLACE FUNCTION retention.fail(message_ids bigint[], error text, permanent boolean DEFAULT false) RETURNS bigint
@@ -182,7 +183,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.fail(bigint[], text, boolean) IS
-  'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after eight attempts, or when the failure is permanent, they are dead. Returns their number.';
+  'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after twelve attempts, or when the failure is permanent, they are dead. Returns their number.';
 
 CREATE OR REPLACE FUNCTION retention.approve(message_ids bigint[]) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

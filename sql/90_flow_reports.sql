@@ -91,8 +91,8 @@ CREATE OR REPLACE VIEW retention.flow_attribution AS
     JOIN retention.flow f ON f.flow_id = m.flow_id
     JOIN retention.flow_node n ON n.node_id = m.node_id
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at <= e.occurred_at
-      AND m.sent_at > e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
+    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at
+      AND m.sent_at >= e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
       AND e.metric = coalesce(v.document ->> 'metric', 'orders')
     ORDER BY m.sent_at DESC, m.message_id DESC LIMIT 1) AS touch
   WHERE e.kind = 'order';

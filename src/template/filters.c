@@ -302,7 +302,8 @@ check_pattern(const FaultSite *site, const FilterCall *call, uint32_t at)
 	if (template_check_pattern(call->argument.text, &unknown))
 		return true;
 	return template_fault(site, TEMPLATE_SYNTAX, at,
-						  "Patterns are YYYY, YY, MM, DD, HH24, HH12, MI, SS, AM, Month, Mon, Day and Dy; FM before and th after a number; other letters stand in double quotes.",
+						  "Patterns are YYYY, YY, MM, DD, HH24, HH12, MI, SS, AM, Month, Mon, Day and Dy; FM before and th after a number; "
+						  "other letters stand in double quotes.",
 						  "filter \"date\" does not know the pattern \"%.*s\"", QUOTED(site, unknown));
 }
 

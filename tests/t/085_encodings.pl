@@ -62,7 +62,7 @@ SKIP:
 		SELECT count(retention.render('{{ n }}', context)) FROM person;
 		$memory;
 		SELECT count(retention.render('{{ n|round:2 }} {{ name|upper|urlencode|truncate:50 }} {% for i in items %}{{ loop.index }}{{ i }}{% endfor %}', context)) FROM person, generate_series(1, 300);
-		SELECT count((retention._try_render('{{ n }} ' || n || repeat(' ', 5000) || CASE WHEN n % 5 = 0 THEN '{{' ELSE '{{ nothing }}' END, context, true)).error) FROM person, generate_series(1, 50) AS n;
+		SELECT count((retention._try_render('{{ n }} ' || n || (context->>'n') || repeat(' ', 5000) || CASE WHEN n % 5 = 0 THEN '{{' ELSE '{{ nothing }}' END, context, true)).error) FROM person, generate_series(1, 50) AS n;
 		SELECT max(length(retention.render('{% for i in items %}{{ name }}{% endfor %}', jsonb_build_object('items', '[1, 2, 3]'::jsonb, 'name', repeat('x', 300000))))) FROM generate_series(1, 100);
 		$memory;
 SQL
