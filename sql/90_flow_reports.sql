@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION retention._describe_type(node jsonb) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE node ->> 'type'
-    WHEN 'message' THEN concat_ws(' ', node ->> 'channel', quote_ident(coalesce(node ->> 'subject', left(node ->> 'body', 40))), '(' || (node ->> 'status') || ')')
+    WHEN 'message' THEN concat_ws(' ', node ->> 'channel', format('"%s"', coalesce(node ->> 'subject', left(node ->> 'body', 40))), '(' || (node ->> 'status') || ')')
     WHEN 'delay' THEN concat_ws(' ', 'wait', node ->> 'for', 'until ' || (node ->> 'until'),
       'on ' || (SELECT string_agg(e.element #>> '{}', ', ') FROM retention._elements(node -> 'weekdays') AS e), 'at ' || (node ->> 'at'))
     WHEN 'wait_for' THEN format('wait for %s, at most %s', node ->> 'condition', node ->> 'timeout')
