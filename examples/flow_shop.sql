@@ -69,8 +69,8 @@ BEGIN
     claimed := ARRAY(SELECT m.message_id FROM retention.claim_messages('email', 10000) AS m);
     PERFORM retention.ack(claimed);
     INSERT INTO shop.orders_to_come
-      SELECT 'answer-' || m.message_id, m.customer_id, at + interval '1 day', 25, 'order'
-      FROM retention.message m WHERE m.message_id = ANY (claimed) AND retention.bucket(m.message_id::text, 'answer') < 10000 * answered;
+      SELECT 'answer-' || m.idempotency_key, m.customer_id, at + interval '1 day', 25, 'order'
+      FROM retention.message m WHERE m.message_id = ANY (claimed) AND retention.bucket(m.customer_id, m.node || at::date) < 10000 * answered;
   END LOOP;
 END
 $$;

@@ -44,9 +44,9 @@ SELECT flow, entered > 0 AS entered, in_flow > 0 AS in_flow, holdout > 0 AS hold
   FROM retention.flow_performance ORDER BY flow;
 SELECT f.flow, m.node, m.state, m.reason, count(*) > 0 AS some FROM retention.message m JOIN retention.flow f USING (flow_id) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4;
 -- Of each node the first message, as text.
-SELECT DISTINCT ON (f.flow, m.node) f.flow, m.node, m.customer_id, m.queued_at, m.subject, CASE WHEN m.node NOT IN ('offer_25', 'offer_15', 'last_call') THEN m.text END AS text
-  FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE m.state = 'sent' ORDER BY f.flow, m.node, m.message_id \gx
-SELECT body FROM retention.message WHERE node = 'thanks_first' AND state = 'sent' ORDER BY message_id LIMIT 1 \gset
+SELECT DISTINCT ON (f.flow, m.node) f.flow, m.node, m.customer_id, m.queued_at, m.subject, CASE WHEN m.node NOT IN ('offer_25', 'offer_15', 'last_call') THEN regexp_replace(m.text, 'BACK-[0-9]', 'BACK-0') END AS text
+  FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE m.state = 'sent' ORDER BY f.flow, m.node, m.queued_at, m.customer_id \gx
+SELECT body FROM retention.message WHERE node = 'thanks_first' AND state = 'sent' ORDER BY queued_at, customer_id LIMIT 1 \gset
 \echo :body
 
 CREATE VIEW shop.journey AS
