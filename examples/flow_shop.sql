@@ -60,7 +60,8 @@ BEGIN
     WITH come AS (DELETE FROM shop.orders_to_come WHERE ordered_at <= at RETURNING *)
     INSERT INTO shop.orders SELECT * FROM come ORDER BY ordered_at;
     IF date_trunc('day', at - interval '3 hours') > date_trunc('day', at - step - interval '3 hours') THEN
-      PERFORM set_config('client_min_messages', 'warning', true);
+      -- Not told each night what it did.
+      PERFORM set_config('retention_engine.quiet', 'on', true);
       CALL retention.refresh();
     ELSE
       CALL retention.process_changes();

@@ -25,7 +25,7 @@ has_cron() {
         { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-cron"; }
 }
 # Debian's Python: another one may come first in the PATH.
-has_jsonschema() { /usr/bin/python3 -c 'import jsonschema'; }
+has_python() { /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }; }
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
 # The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
@@ -55,11 +55,13 @@ find_missing() {
         check)
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
-            # A second compiler, pg_cron and a judge of JSON Schema are welcome, but not worth asking an administrator for.
+            # A second compiler, pg_cron and what some tests need of Python are welcome, but not worth asking an administrator for.
             if [ "$(id -u)" = 0 ]; then
                 need clang command -v clang
-                need python3-jsonschema has_jsonschema
                 need "postgresql-$major-cron" has_cron
+                need python3-jsonschema has_python jsonschema
+                need python3-psycopg2 has_python psycopg2
+                need python3-aiosmtpd has_python aiosmtpd
             fi ;;
         fuzz)
             need clang command -v clang

@@ -327,7 +327,7 @@ BEGIN
         evaluated_at = as_of, error = NULL, error_at = NULL, failures = 0
       WHERE s.segment = evaluated.segment;
     IF report.entered + report.gone > 0 THEN
-      PERFORM retention._inform(format('segment "%s": %s entered, %s left, %s members', evaluated.segment, report.entered, report.gone, report.members));
+      PERFORM retention._tell(format('segment "%s": %s entered, %s left, %s members', evaluated.segment, report.entered, report.gone, report.members));
     END IF;
   END IF;
   RETURN report.entered + report.gone;

@@ -36,6 +36,7 @@ BEGIN
           retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression, retention.flow_entry, retention.changed_customers,
           retention.enrollment, retention.message, retention.last_message, retention.coupon TO %s'),
+      (2, 'GRANT USAGE ON SEQUENCE retention.enrollment_enrollment_id_seq TO %s'),
       (2, 'GRANT UPDATE (trigger_position, fires_at, error, error_at) ON retention.flow TO %s'),
       (2, 'GRANT UPDATE (error, error_at) ON retention.flow_node TO %s'),
       (2, 'GRANT UPDATE (fingerprint, is_indexed) ON retention.source TO %s'),

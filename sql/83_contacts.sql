@@ -76,7 +76,7 @@ BEGIN
   IF relation IS NOT NULL AND relation <> 'retention.contact'::regclass THEN
     PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
     EXECUTE retention._contact_query(relation, '{}');
-    INSERT INTO retention.contact_source VALUES (relation);
+    INSERT INTO retention.contact_source VALUES (relation::text);
   END IF;
 END
 $$;
@@ -84,9 +84,16 @@ COMMENT ON FUNCTION retention.use_contacts(regclass) IS
   'Has flows read contacts from a view or table of the shop''s own: customer_id, and those columns of retention.contact that it has. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
 
 CREATE OR REPLACE FUNCTION retention._contact_relation() RETURNS regclass
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce((SELECT relation FROM retention.contact_source), 'retention.contact'::regclass)
+DECLARE
+  name text := coalesce((SELECT relation_name FROM retention.contact_source), 'retention.contact');
+  relation regclass := to_regclass(name);
+BEGIN
+  PERFORM retention._reject_unless(relation IS NOT NULL, format('relation %s, which has the contacts, does not exist', name),
+    'Create it again, or name another one by use_contacts.', 'undefined_table');
+  RETURN relation;
+END
 $$;
 COMMENT ON FUNCTION retention._contact_relation() IS 'Where contacts are read from.';
 

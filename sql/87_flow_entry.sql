@@ -219,7 +219,8 @@ COMMENT ON FUNCTION retention._fire_when_due(retention.flow, jsonb, timestamptz)
 
 CREATE OR REPLACE FUNCTION retention._read_stream(
     flow retention.flow, document jsonb, batch integer, OUT customer_ids text[], OUT events jsonb[], OUT looked_at bigint)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- What comes after the last position is little, which is not known of tables that were never analysed.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   stream record;

@@ -32,16 +32,17 @@ BEGIN
   WITH next AS (SELECT c.ctid FROM retention.changed_customers c LIMIT rows),
   gone AS (DELETE FROM retention.changed_customers c USING next WHERE c.ctid = next.ctid RETURNING c.customer_ids)
   SELECT array_agg(DISTINCT k), count(k) INTO customer_ids, looked_at FROM gone, unnest(gone.customer_ids) AS k;
-  -- Whom another worker has is waited for: it may have looked before the change.
+  -- Whom another worker has is waited for, though they seem to be due until it is done: it may have looked before the change.
   woken := ARRAY(
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
                 NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
     FROM (SELECT * FROM retention.enrollment e
-          WHERE e.customer_id = ANY (customer_ids) AND e.due_at > as_of AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
-          ORDER BY e.enrollment_id FOR UPDATE) AS e
+          WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
+          -- OFFSET has the times be looked at only then. By customer, not by the index of those who are due.
+          ORDER BY e.enrollment_id OFFSET 0 FOR UPDATE) AS e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE n.type = 'wait_for' OR v.document ? 'exit');
+    WHERE e.due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
 END
 $$;
 COMMENT ON FUNCTION retention._woken(retention.flow[], timestamptz, integer) IS
@@ -81,8 +82,8 @@ BEGIN
   RAISE WARNING 'customers wait in flows: %', problem USING HINT = 'They are tried again every five minutes; retention.flow_node shows where.';
   UPDATE retention.flow_node n SET error = problem, error_at = as_of WHERE n.node_id IN (SELECT t.node_id FROM unnest(travellers) AS t);
   RETURN (
-    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, greatest(t.due_at, as_of + interval '5 minutes'), t.customer_id, t.event,
-                          t.properties, NULL, NULL, t.is_new, true, true)::retention.traveller)
+    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + interval '5 minutes' END, t.customer_id, t.event,
+                          t.properties, t.outcome, t.reason, t.is_new, true, true)::retention.traveller)
     FROM unnest(travellers) AS t);
 END
 $$;
@@ -167,17 +168,20 @@ DECLARE
 BEGIN
   IF node.type = 'coupon' THEN
     PERFORM retention._issue_coupons(node, travellers, as_of);
-  ELSIF node.type = 'enter_flow' THEN
-    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
-      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
   END IF;
   SELECT r.* INTO moved, queued, problem
     FROM retention._try_run(retention._node_statement(node, metric, customer_ids), travellers, customer_ids, as_of, node.targets) AS r;
   IF problem IS NOT NULL THEN
     moved := retention._mark_broken(travellers, problem, as_of);
     queued := NULL;
-  ELSIF node.error IS NOT NULL THEN
+    RETURN;
+  END IF;
+  IF node.type = 'enter_flow' THEN
+    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
+      SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
+      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
+  END IF;
+  IF node.error IS NOT NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_at = NULL WHERE n.node_id = node.node_id;
   END IF;
 END
@@ -196,7 +200,6 @@ DECLARE
 BEGIN
   arrived := '{}';
   queued := '{}';
-  step := ROW (travellers, NULL::retention.queued_message[]);
   LOOP
     SELECT arrived || array_agg(t) FILTER (WHERE t.is_waiting OR t.outcome IS NOT NULL),
            on_the_way || array_agg(t) FILTER (WHERE NOT t.is_waiting AND t.outcome IS NULL)

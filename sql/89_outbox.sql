@@ -62,6 +62,7 @@ BEGIN
     LATERAL (SELECT CASE WHEN d.skipped = 'holdout' THEN 'ghost' WHEN d.skipped IS NOT NULL THEN 'suppressed' WHEN d.error IS NOT NULL THEN 'error'
                          WHEN d.needs_approval THEN 'held' ELSE 'ready' END) AS chosen (name),
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
+    ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
     RETURNING channel, state)
   SELECT array_agg(DISTINCT i.channel) INTO channels FROM inserted i WHERE i.state = 'ready';
@@ -85,8 +86,8 @@ BEGIN
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             %2$s AS reason
-      FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+             CASE f.status WHEN 'archived' THEN 'archived' ELSE %2$s END AS reason, f.status IN ('paused', 'draft') AS is_paused
+      FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
       LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM contact c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
                    AS a (channel, address, consent)) AS c
@@ -94,10 +95,12 @@ BEGIN
       WHERE m.message_id = ANY ($1)),
     stopped AS (
       UPDATE retention.message m
-      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' ELSE 'ready' END, reason = f.reason, ready_at = CASE WHEN f.reason IS NULL THEN f.quiet_until ELSE m.ready_at END,
+      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' ELSE 'ready' END,
+          reason = CASE WHEN f.is_paused THEN coalesce(f.reason, 'pause') ELSE f.reason END,
+          ready_at = CASE WHEN f.reason IS NULL THEN coalesce(f.quiet_until, $3) ELSE m.ready_at END,
           attempts = m.attempts - 1
       FROM found f
-      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.quiet_until > $3 AND NOT f.is_transactional)
+      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.is_paused OR f.quiet_until > $3 AND NOT f.is_transactional)
       RETURNING m.message_id),
     moved AS (
       UPDATE retention.message m SET address = f.address FROM found f
@@ -110,7 +113,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._check_claimed(bigint[]) IS
-  'Takes back those of some claimed messages that may not be sent any more, or not at this hour; others go to the address that the contact has now. Returns those taken back.';
+  'Takes back those of some claimed messages that may not be sent any more, or not at this hour, or while their flow is paused; others go to the address that the contact has now. Returns those taken back.';
 
 CREATE OR REPLACE FUNCTION retention.claim_messages(channel text, "limit" integer DEFAULT 100, lease interval DEFAULT '5 minutes')
   RETURNS SETOF retention.claimed_message
@@ -155,8 +158,8 @@ DECLARE
   acknowledged bigint;
 BEGIN
   -- Also when the lease has run out meanwhile: it has been sent.
-  UPDATE retention.message m SET state = 'sent', sent_at = ack.sent_at, last_error = NULL
-    WHERE m.message_id = ANY (message_ids) AND m.attempts > 0 AND m.state IN ('ready', 'leased', 'held', 'dead');
+  UPDATE retention.message m SET state = 'sent', reason = NULL, sent_at = ack.sent_at, last_error = NULL
+    WHERE m.message_id = ANY (message_ids) AND m.attempts > 0 AND (m.state IN ('ready', 'leased', 'held', 'dead') OR m.reason = 'forgotten');
   GET DIAGNOSTICS acknowledged = ROW_COUNT;
   RETURN acknowledged;
 END
@@ -296,6 +299,8 @@ CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
+  PERFORM pg_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0);
   UPDATE retention.enrollment e
     SET customer_id = NULL, event = '{}', reason = NULL, due_at = NULL,
         outcome = coalesce(e.outcome, 'forgotten'), finished_at = coalesce(e.finished_at, retention.now())

@@ -243,6 +243,62 @@ filter_truncate(Evaluator *evaluator, const FilterCall *call, TemplateValue *val
 	return true;
 }
 
+/* How a character is written in JSON, and nowhere taken for HTML; NULL: as it is. */
+static const char *
+json_character(unsigned char c, char *code)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (c == '"' || c == '\\')
+		return c == '"' ? "\\\"" : "\\\\";
+	if (c >= ' ' && strchr("<>&'", c) == NULL)
+		return NULL;
+	memcpy(code, "\\u00", 4);
+	code[4] = digits[c >> 4];
+	code[5] = digits[c & 15];
+	code[6] = 0;
+	return code;
+}
+
+static bool
+quote_json(Evaluator *evaluator, const FilterCall *call, TemplateText text, TemplateOutput *result)
+{
+	char		code[7];
+
+	if (!append(evaluator, call, result, (TemplateText) {"\"", 1}))
+		return false;
+	for (size_t i = 0; i < text.length; i++)
+	{
+		const char *written = json_character(text.data[i], code);
+		TemplateText next = written == NULL ? (TemplateText) {text.data + i, 1} : (TemplateText) {written, strlen(written)};
+
+		if (!append(evaluator, call, result, next))
+			return false;
+	}
+	return append(evaluator, call, result, (TemplateText) {"\"", 1});
+}
+
+/* A value as JSON has it: text in quotes, nothing as null. */
+static bool
+filter_json(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
+{
+	TemplateOutput result = {NULL, 0, 0};
+
+	if (is_missing(value))
+		result = (TemplateOutput) {"null", 4, 4};
+	else if (value->kind == TEMPLATE_ARRAY || value->kind == TEMPLATE_OBJECT)
+		return kind_fault(evaluator, call, value, "text, a number or a boolean");
+	else if (value->kind != TEMPLATE_STRING)
+	{
+		value->escaping = ESCAPE_NEVER;
+		return as_text(evaluator, call->at, value);
+	}
+	else if (!quote_json(evaluator, call, value->text, &result))
+		return false;
+	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = ESCAPE_NEVER, .text = {result.data, result.length}};
+	return true;
+}
+
 static const Filter filters[] = {
 	{"default", ARGUMENT_ANY, true, filter_default},
 	{"upper", ARGUMENT_NONE, false, filter_case},
@@ -253,6 +309,7 @@ static const Filter filters[] = {
 	{"round", ARGUMENT_DECIMALS, false, filter_round},
 	{"date", ARGUMENT_PATTERN, false, template_filter_date},
 	{"urlencode", ARGUMENT_NONE, false, filter_urlencode},
+	{"json", ARGUMENT_NONE, true, filter_json},
 	{"length", ARGUMENT_NONE, false, filter_length},
 	{"join", ARGUMENT_TEXT, false, filter_join},
 	{"first", ARGUMENT_NONE, false, filter_end},

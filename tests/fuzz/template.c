@@ -38,7 +38,7 @@ static const char *const fragments[] = {
 	"{% raw %}", "{% endraw %}", "{#", "#}", "{{- ", "-}}", "{%- ", "-%}", " and ", " or ", " not ", " in ", "(", ")", " == ", " != ",
 	" < ", " <= ", " > ", " >= ", "a", "b", "c", "i", "loop", ".", ".a", ".0", ".\"b c\"", ".1", "loop.index", "loop.first", "loop.last",
 	" limit:2", "|default:'<'", "|default:0", "|upper", "|lower", "|capitalize", "|escape", "|safe", "|round:2", "|round",
-	"|date:'FMDDth Month YYYY \"at\" HH12:MI am'", "|date:", "|urlencode", "|length", "|join:', '", "|first", "|last", "|truncate:5",
+	"|date:'FMDDth Month YYYY \"at\" HH12:MI am'", "|date:", "|urlencode", "|json", "|length", "|join:', '", "|first", "|last", "|truncate:5",
 	"|truncate:", ":", "|", "\"", "'", "1", "-2.50", "true", "false", "null", "text ", "<", "&", "\n", " ", "\xC5\xBC", "\xFF",
 	"{% if a %}", "{% for i in b %}", "{{ a }}", "{{ i }}", "{{ i.a|default:1 }}", "{{ loop.index }}", "{% if a in b %}", "{% if i < a %}"
 };

@@ -2,9 +2,12 @@
 SET client_min_messages = warning;
 DROP EXTENSION IF EXISTS retention CASCADE;
 CREATE EXTENSION retention;
-\i tests/include/failure.sql
+CREATE SCHEMA flows_test;
+SET search_path = flows_test;
+SET TimeZone = 'UTC';
 SET retention.as_of = '2024-06-03 10:00+00';
-SET timezone = 'UTC';
+\set SHOW_CONTEXT never
+\i tests/include/failure.sql
 CREATE TABLE orders (order_id integer, customer_id integer, ordered_at timestamptz, amount numeric);
 CREATE INDEX ON orders (customer_id);
 INSERT INTO orders SELECT i, i % 10, timestamptz '2024-06-01' - i * interval '5 days', i % 10 * 10 + 5 FROM generate_series(1, 60) i;
@@ -116,6 +119,22 @@ SET retention.as_of = '2024-06-11 08:00+00';
 SELECT count(*) AS late FROM retention.claim_messages('sms', 100);
 SELECT customer_id, state, reason, attempts, address FROM retention.message WHERE node = 'note' ORDER BY customer_id;
 
+-- What was claimed before a pause, or the end of its flow, is not sent after it.
+SELECT go_live(flow('hook', '{"type": "manual"}', '{}', '{"id": "hook", "type": "message", "channel": "webhook", "url": "https://example.com/{{ person.first_name|urlencode }}", "body": "{{ event.x|default:\"<\" }}"}'));
+SELECT count(retention.enroll('hook', c)) AS enrolled FROM unnest('{0,9}'::text[]) AS c;
+CALL retention.run_flows();
+SELECT address, body, context FROM retention.claim_messages('webhook', 10, '1 minute');
+SELECT retention.set_status('hook', 'paused');
+SET retention.as_of = '2024-06-11 08:01+00';
+SELECT count(*) AS paused FROM retention.claim_messages('webhook');
+SELECT state, reason, attempts FROM retention.message WHERE node = 'hook';
+SELECT retention.set_status('hook', 'live');
+SELECT count(*) AS claimed FROM retention.claim_messages('webhook', 1, '1 minute');
+SELECT retention.set_status('hook', 'archived');
+SET retention.as_of = '2024-06-11 08:02+00';
+SELECT count(*) AS archived FROM retention.claim_messages('webhook');
+SELECT state, reason, attempts FROM retention.message WHERE node = 'hook';
+
 -- Manual: what is held is approved, late or not; a message of its own status.
 SELECT go_live(flow('third', '{"type": "manual"}', '{}', '{"id": "a", "type": "message", "channel": "email", "subject": "a", "body": "a", "smart_sending": false, "next": "b"}',
   '{"id": "b", "type": "message", "channel": "email", "subject": "b", "body": "b", "smart_sending": "1 hour", "status": "manual", "next": "c"}',
@@ -215,3 +234,6 @@ SELECT part, day, node, detail, customer_id, CASE part WHEN 'timeline' THEN NULL
 SELECT b.messages = (SELECT count(*) FROM retention.message) AND b.enrollments = (SELECT count(*) FROM retention.enrollment)
    AND b.customers = (SELECT md5(string_agg(c::text, '' ORDER BY customer_id)) FROM retention.customer c) AS unchanged, retention.now() FROM before b;
 SELECT * FROM failure($$SELECT retention.simulate_flow('eighth', '2024-05-01', '2024-04-01')$$) UNION ALL SELECT * FROM failure($$SELECT retention.simulate_flow('eighth', '2024-05-01', '2024-06-01', '0')$$);
+SET client_min_messages = error;
+DROP EXTENSION retention CASCADE;
+DROP SCHEMA flows_test CASCADE;

@@ -186,4 +186,7 @@ SELECT salt, sum((n - 2000) ^ 2 / 2000) BETWEEN 60 AND 150 AS even
 FROM (SELECT salt, retention.bucket(g::text, salt) / 100 AS class, count(*) AS n FROM generate_series(1, 200000) AS g, unnest('{a,b,holdout,""}'::text[]) AS salt GROUP BY 1, 2) AS c GROUP BY salt ORDER BY salt;
 SELECT sum((n - 2000) ^ 2 / 2000) BETWEEN 60 AND 150 AS independent, count(*) AS classes
 FROM (SELECT retention.bucket(g::text, 'a') / 1000 AS first, retention.bucket(g::text, 'b') / 1000 AS second, count(*) AS n FROM generate_series(1, 200000) AS g GROUP BY 1, 2) AS c;
+-- What json writes is what PostgreSQL reads.
+SELECT bool_and(retention.render('[{{ x|json }}]', jsonb_build_object('x', x))::jsonb = jsonb_build_array(x)) AS is_json, string_agg(retention.render('{{ x|json }}', jsonb_build_object('x', x)), ' ')
+FROM unnest(ARRAY['"\" \\ / \b\f\n\r\t \u001f \u2028 <script>''&"', '"żółw ☃ 𝄞"', '""', '1.50', '-0.001', 'true', 'null']::jsonb[]) AS x;
 DROP SCHEMA test_render CASCADE;

@@ -1,4 +1,4 @@
-# pg_dump and restore keep settings, edited cells, customers, history, segments, the queue and its consumers; DROP EXTENSION leaves nothing.
+# pg_dump and restore keep settings, edited cells, customers, history, segments, the queue and its consumers, flows with all that is under way; DROP EXTENSION leaves nothing.
 
 use strict;
 use warnings;
@@ -58,6 +58,24 @@ DROP VIEW public.recreated;
 CREATE VIEW public.recreated AS SELECT customer_id FROM public.spenders;
 ALTER VIEW public.renamed RENAME TO other_name;
 CALL retention.process_changes(); -- finds both, and that customer 7 has left
+-- A flow under way in two versions, with everything that it needs.
+INSERT INTO retention.contact (customer_id, email, email_consent, time_zone, properties)
+  SELECT i::text, i || '@example.com', i % 7 > 0, 'Europe/Warsaw', jsonb_build_object('name', E'O''N\\t' || i) FROM generate_series(1, 60) i;
+CREATE VIEW public.people AS SELECT customer_id, email, email_consent, properties FROM retention.contact;
+SELECT retention.use_contacts('people'), retention.suppress('email', '3@example.com'), retention.add_coupon_pool('codes', '{A,B,C}', valid_for => '1 month'), retention.add_coupon_pool('random', prefix => 'X');
+SELECT retention.create_flow('{"name": "letters", "trigger": {"type": "segment", "segment": "spenders"}, "reentry": "1 day", "nodes": [
+  {"id": "a", "type": "message", "channel": "email", "subject": "{{ person.name }}", "body": "{{ person.rfm_group|default:\"-\" }}", "next": "b"},
+  {"id": "b", "type": "delay", "for": "3 days", "next": "c"}, {"id": "c", "type": "coupon", "pool": "codes", "next": "d"},
+  {"id": "d", "type": "message", "channel": "email", "subject": "{{ coupon.code }}", "body": "x"}]}');
+SELECT retention.publish('letters'), retention.set_status('letters', 'live');
+SELECT retention.enroll('letters', i::text) FROM generate_series(1, 5) i;
+CALL retention.tick();
+SELECT retention.create_flow(jsonb_set(draft, '{nodes,1,for}', '"4 days"')) FROM retention.flow;
+SELECT retention.publish('letters'), retention.set_status('letters', 'manual', 'd');
+SELECT retention.enroll('letters', i::text) FROM generate_series(6, 10) i;
+CALL retention.tick();
+SELECT count(*) FROM retention.claim_messages('email', 3);
+SELECT retention.enroll('letters', i::text) FROM generate_series(11, 15) i;
 DROP VIEW public.made_anew, public.gone;
 CREATE VIEW public.made_anew AS SELECT customer_id FROM public.spenders;
 DELETE FROM "My shop".orders WHERE customer_id = 8;
@@ -67,7 +85,8 @@ SQL
 
 my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell
 	fitted_model published_model validation validation_result
-	change_log order_event segment segment_member segment_change segment_day segment_consumer);
+	change_log order_event segment segment_member segment_change segment_day segment_consumer
+	contact contact_source suppression flow flow_version flow_node message_status flow_entry enrollment message last_message coupon_pool coupon);
 my %columns = (
 	segment => "segment, number, CASE WHEN segment NOT IN ('made_anew', 'gone') THEN relation::text END, relation_name, enabled, definition, pending, added_at, evaluated_at, members, error",
 	source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
@@ -118,6 +137,19 @@ is(contents('copy', 'order_event'), contents('shop', 'order_event'), 'no event i
 copy('INSERT INTO "My shop".orders VALUES (9, \'2023-11-30\', 5, 1)');
 is(copy('SELECT relation, customer_ids FROM retention.change_log'), '"My shop".orders|{9}', 'the triggers are there');
 copy("SET retention.as_of = '2023-12-01'; DELETE FROM \"My shop\".orders WHERE order_id = 1 AND amount = 5; CALL retention.process_changes()");
+
+# Flows go on where they were, by both versions.
+foreach my $database (qw(shop copy))
+{
+	$node->safe_psql($database, "SET retention.as_of = '2023-12-10'; CALL retention.run_flows()");
+}
+is(contents('copy', $_), contents('shop', $_), "flows go on after the restore: $_") foreach qw(enrollment message flow_entry flow last_message);
+is( copy("SELECT version, node, outcome, count(*) FROM retention.flow_enrollment WHERE customer_id::integer <= 15 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"), <<'ROWS' =~ s/\n$//r, 'who was in a version finished it');
+1|c|exhausted|2
+1|d|completed|3
+2|b||5
+2|c|exhausted|5
+ROWS
 
 # The refresh goes on where it was: ids continue, and nothing but time has passed.
 foreach my $database (qw(shop copy))

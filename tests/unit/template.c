@@ -107,6 +107,7 @@ check_texts(void)
 		{"{{ a|first }}{{ a|last }}{{ e|first|default:'-' }}", "{a: [1, 2, 3], e: []}", "13-"},
 		{"{{ a|truncate:8 }}|{{ a|truncate:9 }}|{{ b|truncate:7 }}|{{ n|truncate:4 }}", "{a: 'żółwżółwx', b: 'abc def', n: 123456}", "żółwż...|żółwżółwx|abc def|1..."},
 		{"{{ a|truncate:7 }}", "{a: 'abc def ghi'}", "abc..."},
+		{"{{ a|json }},{{ b|json }},{{ n|json }},{{ m|json }},{{ a|json|escape }}", "{a: 'a\"\\<ż>', b: true, n: 1.50}", "\"a\\\"\\\\\\u003cż\\u003e\",true,1.50,null,&quot;a\\&quot;\\\\\\u003cż\\u003e&quot;"},
 		{"{{ a|urlencode }}", "{a: 'a b&ż/~-._'}", "a%20b%26%C5%BC%2F~-._"},
 		{"{{ a|upper }} {{ a|lower }} {{ a|capitalize }} {{ e|capitalize }}{{ t|upper }}", "{a: 'éclair Ñandú ßΣς', e: '', t: true}", "ÉCLAIR ÑANDÚ ßΣΣ éclair ñandú ßσς Éclair Ñandú ßΣς TRUE"},
 		{"{{ d|date:'YYYY-MM-DD HH24:MI:SS' }}|{{ d|date:'FMDD/FMMM/YY FMHH12:MI am' }}", "{d: '2025-03-04T15:06:07.123+02:00'}", "2025-03-04 15:06:07|4/3/25 3:06 pm"},
