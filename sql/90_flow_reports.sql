@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION retention._describe_type(node jsonb) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE node ->> 'type'
-    WHEN 'message' THEN concat_ws(' ', node ->> 'channel', quote_ident(coalesce(node ->> 'subject', left(node ->> 'body', 40))), '(' || (node ->> 'status') || ')')
+    WHEN 'message' THEN concat_ws(' ', node ->> 'channel', format('"%s"', coalesce(node ->> 'subject', left(node ->> 'body', 40))), '(' || (node ->> 'status') || ')')
     WHEN 'delay' THEN concat_ws(' ', 'wait', node ->> 'for', 'until ' || (node ->> 'until'),
       'on ' || (SELECT string_agg(e.element #>> '{}', ', ') FROM retention._elements(node -> 'weekdays') AS e), 'at ' || (node ->> 'at'))
     WHEN 'wait_for' THEN format('wait for %s, at most %s', node ->> 'condition', node ->> 'timeout')
@@ -149,7 +149,9 @@ CREATE OR REPLACE VIEW retention.flow_step_performance AS
            jsonb_object_agg(skip, messages) FILTER (WHERE skip IS NOT NULL) AS skipped_by_reason
     FROM (SELECT node_id, state, CASE state WHEN 'suppressed' THEN reason WHEN 'error' THEN 'error' WHEN 'dead' THEN 'dead' END AS skip, count(*) AS messages
           FROM retention.message GROUP BY 1, 2, 3) AS counted
-    GROUP BY node_id) AS m USING (node_id);
+    GROUP BY node_id) AS m USING (node_id)
+  -- In the order in which they are come to.
+  ORDER BY n.node_id;
 COMMENT ON VIEW retention.flow_step_performance IS 'What each node did: who waits there, messages sent, and those that were not, by reason.';
 COMMENT ON COLUMN retention.flow_step_performance.flow IS 'Name of the flow.';
 COMMENT ON COLUMN retention.flow_step_performance.version IS 'Version that the node belongs to.';
