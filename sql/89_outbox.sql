@@ -88,7 +88,9 @@ BEGIN
       SELECT n.node_id, f.status, coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
              (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone
       FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY ($1))),
+      WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY ($1))
+      -- Who changes a status waits until this is over, and the other way round.
+      FOR KEY SHARE OF f),
     -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
       SELECT m.message_id, %2$s AS address, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE %3$s END AS reason,
