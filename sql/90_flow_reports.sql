@@ -91,12 +91,12 @@ CREATE OR REPLACE VIEW retention.flow_attribution AS
     JOIN retention.flow f ON f.flow_id = m.flow_id
     JOIN retention.flow_node n ON n.node_id = m.node_id
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at
+    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at AND NOT coalesce((n.config -> 'transactional')::boolean, false)
       AND m.sent_at >= e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
       AND e.metric = coalesce(v.document ->> 'metric', 'orders')
     ORDER BY m.sent_at DESC, m.message_id DESC LIMIT 1) AS touch
   WHERE e.kind = 'order';
-COMMENT ON VIEW retention.flow_attribution IS 'Orders that followed a message within its flow''s conversion window, each with the last such message. Of sources with events => true.';
+COMMENT ON VIEW retention.flow_attribution IS 'Orders that followed a message within its flow''s conversion window, each with the last such message that was no transactional one. Of sources with events => true.';
 COMMENT ON COLUMN retention.flow_attribution.event_id IS 'Number of the order''s event.';
 COMMENT ON COLUMN retention.flow_attribution.order_id IS 'The shop''s key of the order.';
 COMMENT ON COLUMN retention.flow_attribution.customer_id IS 'The shop''s key of the customer.';
