@@ -169,17 +169,27 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._flow_zone(jsonb) IS 'The time zone of a flow.';
 
-CREATE OR REPLACE FUNCTION retention._require_flow(flow text) RETURNS retention.flow
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._find_flow(flow text) RETURNS retention.flow
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   found_flow retention.flow;
 BEGIN
-  -- Waits for ticks that are at it, and has those that come wait.
-  SELECT * INTO found_flow FROM retention.flow f WHERE f.flow = _require_flow.flow FOR UPDATE;
+  SELECT * INTO found_flow FROM retention.flow f WHERE f.flow = _find_flow.flow;
   PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')),
     'create_flow makes it; retention.flow lists those there are.', 'undefined_object');
   RETURN found_flow;
+END
+$$;
+COMMENT ON FUNCTION retention._find_flow(text) IS 'A flow, or an error.';
+
+CREATE OR REPLACE FUNCTION retention._require_flow(flow text) RETURNS retention.flow
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Waits for ticks that are at it, and has those that come wait.
+  PERFORM FROM retention.flow f WHERE f.flow = _require_flow.flow FOR UPDATE;
+  RETURN retention._find_flow(flow);
 END
 $$;
 COMMENT ON FUNCTION retention._require_flow(text) IS 'A flow, which nobody else changes until the transaction ends, or an error.';

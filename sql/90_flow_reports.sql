@@ -64,12 +64,10 @@ CREATE OR REPLACE FUNCTION retention.describe_flow(flow text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  target retention.flow;
+  target retention.flow := retention._find_flow(flow);
   document jsonb;
   started_by text;
 BEGIN
-  SELECT * INTO target FROM retention.flow f WHERE f.flow = describe_flow.flow;
-  PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')), 'create_flow makes it.', 'undefined_object');
   document := coalesce((SELECT v.document FROM retention.flow_version v WHERE (v.flow_id, v.version) = (target.flow_id, target.version)), target.draft);
   started_by := (SELECT string_agg(format('%s %s', key, value), ', ' ORDER BY key <> 'type', key) FROM jsonb_each_text(document -> 'trigger'));
   RETURN array_to_string(
