@@ -282,9 +282,10 @@ CREATE TYPE retention.traveller AS (
   reason        text,
   is_new        boolean,
   is_changed    boolean,
-  is_waiting    boolean
+  is_waiting    boolean,
+  contact       retention.contact
 );
-COMMENT ON TYPE retention.traveller IS 'An enrollment on its way through a tick: its row, properties that were set, whether it has to be written, and whether it waits.';
+COMMENT ON TYPE retention.traveller IS 'An enrollment on its way through a tick: its row, properties that were set, whether it has to be written, whether it waits, and its customer''s contact.';
 
 CREATE TYPE retention.queued_message AS (
   enrollment_id bigint,

@@ -140,21 +140,19 @@ CREATE OR REPLACE FUNCTION retention._merge_properties(properties jsonb, changes
   RETURN (coalesce(properties, '{}') || changes) - ARRAY(SELECT key FROM jsonb_each(changes) WHERE value = 'null');
 COMMENT ON FUNCTION retention._merge_properties(jsonb, jsonb) IS 'Properties after some were set, or, by null, removed.';
 
-CREATE OR REPLACE FUNCTION retention._person_query(metric text, customer_ids text[]) RETURNS text
+CREATE OR REPLACE FUNCTION retention._person_query(metric text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- Unique keys: the planner leaves out what no expression uses.
+  -- A unique key: the planner leaves the profile out where no expression uses it.
   SELECT format($query$(
     SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since, %s,
-           CASE WHEN t.properties IS NULL THEN coalesce(contact.properties, '{}') ELSE retention._merge_properties(contact.properties, t.properties) END AS properties
+           CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}') ELSE retention._merge_properties((t.contact).properties, t.properties) END AS properties
     FROM unnest($1::retention.traveller[]) AS t
-    LEFT JOIN (SELECT * FROM retention.profile WHERE metric = %L AND customer_id = ANY ($2)) AS profile ON profile.customer_id = t.customer_id
-    LEFT JOIN (%s) AS contact ON contact.customer_id = t.customer_id) AS person$query$,
-    string_agg(format('%I.%I', c.origin, c.name), ', '), metric,
-    retention._contact_query(retention._contact_relation(), customer_ids))
+    LEFT JOIN (SELECT * FROM retention.profile WHERE metric = %L AND customer_id = ANY ($2)) AS profile ON profile.customer_id = t.customer_id) AS person$query$,
+    string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END, c.name), ', '), metric)
   FROM retention._person_columns() AS c
 $$;
-COMMENT ON FUNCTION retention._person_query(text, text[]) IS
+COMMENT ON FUNCTION retention._person_query(text) IS
   'What expressions of flows read: a row "person" for each traveller of $1, whose customers are $2, as of $3.';
 
 CREATE OR REPLACE FUNCTION retention._normal_address(channel text, address text) RETURNS text

@@ -69,7 +69,7 @@ DECLARE
   reason text;
 BEGIN
   PERFORM retention._check_expression(expression);
-  EXECUTE format(wrapper, E'(\n' || expression || E'\n)', retention._person_query(metric, '{}'))
+  EXECUTE format(wrapper, E'(\n' || expression || E'\n)', retention._person_query(metric))
     USING '{}'::retention.traveller[], '{}'::text[], retention.now();
   RETURN NULL;
 EXCEPTION WHEN OTHERS THEN

@@ -69,6 +69,24 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
 
+CREATE OR REPLACE FUNCTION retention._with_contacts(travellers retention.traveller[]) RETURNS retention.traveller[]
+  -- Looked up by key, however many more there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+AS $$
+DECLARE
+  customer_ids text[] := retention._keys(travellers);
+  columns text := (SELECT string_agg(format('c.%I', attname), ', ' ORDER BY attnum) FROM pg_attribute
+                   WHERE attrelid = 'retention.contact'::regclass AND attnum > 0 AND NOT attisdropped);
+BEGIN
+  EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
+      retention._changed_traveller(jsonb_build_object('contact', format('ROW (%s)::retention.contact', columns))),
+      retention._contact_query(retention._contact_relation(), customer_ids))
+    INTO travellers USING travellers, customer_ids;
+  RETURN travellers;
+END
+$$;
+COMMENT ON FUNCTION retention._with_contacts(retention.traveller[]) IS 'Travellers with their customers'' contacts as they are now.';
+
 CREATE OR REPLACE FUNCTION retention._run(
     statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
@@ -133,9 +151,10 @@ BEGIN
   IF condition IS NULL OR travellers IS NULL THEN
     RETURN travellers;
   END IF;
+  travellers := retention._with_contacts(travellers);
   result := retention._try_run(
     format(E'SELECT array_agg(person.traveller), NULL::retention.queued_message[] FROM %s WHERE (\n%s\n)',
-           retention._person_query(metric, customer_ids), condition),
+           retention._person_query(metric), condition),
     travellers, customer_ids, as_of, NULL);
   PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
   RETURN result.moved;
@@ -149,7 +168,7 @@ CREATE OR REPLACE FUNCTION retention._candidates(
   RETURNS retention.traveller[]
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(ROW (NULL, flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, true, true, false)::retention.traveller ORDER BY c.number)
+  SELECT array_agg(ROW (NULL, flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
   FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
 $$;
 COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, not yet numbered.';
@@ -256,7 +275,7 @@ AS $$
   candidate AS (
     SELECT c.*, row_number() OVER (PARTITION BY c.customer_id ORDER BY c.number) AS turn
     FROM unnest(candidates) WITH ORDINALITY AS c (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
-                                                  properties, outcome, reason, is_new, is_changed, is_waiting, number)),
+                                                  properties, outcome, reason, is_new, is_changed, is_waiting, contact, number)),
   admitted AS (
     SELECT c.*, r.held_out FROM candidate c, rule r
     WHERE (c.turn = 1 OR r.is_concurrent AND r.reentry = 'always')
@@ -268,7 +287,7 @@ AS $$
                OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN r.reentry::interval END))
     ORDER BY c.number)
   SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
-    a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, true, true, false)::retention.traveller)
+    a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, true, true, false, a.contact)::retention.traveller)
   FROM admitted a
 $$;
 COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS

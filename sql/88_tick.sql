@@ -13,7 +13,7 @@ BEGIN
     -- Those whom another worker has are left to it.
     due := due || ARRAY(
       SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
-                  NULL, NULL, NULL, false, false, false)::retention.traveller
+                  NULL, NULL, NULL, false, false, false, NULL)::retention.traveller
       FROM retention.enrollment e
       WHERE e.flow_id = flow.flow_id AND e.due_at <= as_of
       ORDER BY e.due_at LIMIT batch - cardinality(due) FOR UPDATE SKIP LOCKED);
@@ -40,7 +40,7 @@ BEGIN
       WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
       ORDER BY e.enrollment_id FOR UPDATE)
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
-                NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
+                NULL, NULL, NULL, false, false, n.type <> 'wait_for', NULL)::retention.traveller
     FROM locked e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
@@ -87,7 +87,7 @@ BEGIN
   UPDATE retention.flow_node n SET error = problem, error_at = as_of WHERE n.node_id IN (SELECT t.node_id FROM unnest(travellers) AS t);
   RETURN (
     SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + interval '5 minutes' END, t.customer_id, t.event,
-                          t.properties, t.outcome, t.reason, t.is_new, true, true)::retention.traveller)
+                          t.properties, t.outcome, t.reason, t.is_new, true, true, NULL)::retention.traveller)
     FROM unnest(travellers) AS t);
 END
 $$;
@@ -106,7 +106,7 @@ BEGIN
   result := retention._try_run(
     format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
       retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
-      retention._person_query(coalesce(document ->> 'metric', 'orders'), customer_ids)),
+      retention._person_query(coalesce(document ->> 'metric', 'orders'))),
     travellers, customer_ids, as_of, NULL);
   RETURN CASE WHEN result.problem IS NULL THEN result.moved ELSE retention._mark_broken(travellers, result.problem, as_of) END;
 END
@@ -135,7 +135,7 @@ END
 $$;
 COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS 'Ends those who have to leave: one statement for each version.';
 
-CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text, customer_ids text[]) RETURNS text
+CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format($sql$
@@ -156,9 +156,9 @@ AS $$
     CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
         payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
       ELSE 'NULL::retention.queued_message[]' END,
-    node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric, customer_ids), coalesce(node.payload, 'NULL'))
+    node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric), coalesce(node.payload, 'NULL'))
 $$;
-COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text, text[]) IS
+COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
   'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits stays, others go to the one of the targets $4 that their branch names, or end.';
 
 CREATE OR REPLACE FUNCTION retention._step(
@@ -174,7 +174,7 @@ BEGIN
     PERFORM retention._issue_coupons(node, travellers, as_of);
   END IF;
   SELECT r.* INTO moved, queued, problem
-    FROM retention._try_run(retention._node_statement(node, metric, customer_ids), travellers, customer_ids, as_of, node.targets) AS r;
+    FROM retention._try_run(retention._node_statement(node, metric), travellers, customer_ids, as_of, node.targets) AS r;
   IF problem IS NOT NULL THEN
     moved := retention._mark_broken(travellers, problem, as_of);
     queued := NULL;
@@ -198,7 +198,7 @@ AS $$
 BEGIN
   RETURN (
     SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
-      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, t.is_new, true, false)::retention.traveller
+      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, t.is_new, true, false, t.contact)::retention.traveller
       ELSE t END)
     FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id));
 END
@@ -285,7 +285,7 @@ BEGIN
   intake := retention._intake(flows, as_of, batch);
   travellers := intake.travellers || retention._due(flows, as_of, batch - cardinality(intake.travellers));
   IF cardinality(travellers) > 0 THEN
-    journey := retention._travel(retention._end_delays(retention._screen(travellers, as_of)), as_of);
+    journey := retention._travel(retention._end_delays(retention._screen(retention._with_contacts(travellers), as_of)), as_of);
     PERFORM retention._write_messages(journey.queued, as_of);
     PERFORM retention._write_properties(journey.arrived);
     PERFORM retention._write_enrollments(journey.arrived, as_of);

@@ -283,7 +283,7 @@ BEGIN
     UPDATE retention.coupon c SET enrollment_id = t.enrollment_id, node = _issue_coupons.node.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + source.valid_for
       FROM (SELECT code, row_number() OVER (ORDER BY code) AS number FROM free) AS f
       JOIN unnest(travellers) WITH ORDINALITY AS t (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
-                                                    properties, outcome, reason, is_new, is_changed, is_waiting, number) USING (number)
+                                                    properties, outcome, reason, is_new, is_changed, is_waiting, contact, number) USING (number)
       WHERE c.pool = source.pool AND c.code = f.code;
   END IF;
 END
