@@ -225,12 +225,14 @@ CREATE TABLE retention.last_message (
   channel     text COLLATE "C" NOT NULL,
   queued_at   timestamptz NOT NULL,
   apart       interval NOT NULL,
+  previous_at timestamptz,
   PRIMARY KEY (customer_id, channel)
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE retention.last_message IS 'When each customer last got a message on each channel: what smart sending goes by.';
 COMMENT ON COLUMN retention.last_message.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.last_message.channel IS 'email, sms, push or webhook.';
 COMMENT ON COLUMN retention.last_message.queued_at IS 'Engine''s time of that message.';
+COMMENT ON COLUMN retention.last_message.previous_at IS 'Engine''s time of the one before; null: there was none.';
 COMMENT ON COLUMN retention.last_message.apart IS 'How far apart from the one before that message had to be.';
 
 CREATE TABLE retention.coupon_pool (

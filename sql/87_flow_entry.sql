@@ -153,8 +153,9 @@ BEGIN
   END IF;
   travellers := retention._with_contacts(travellers);
   result := retention._try_run(
-    format(E'SELECT array_agg(person.traveller), NULL::retention.queued_message[] FROM %s WHERE (\n%s\n)',
-           retention._person_query(metric), condition),
+    -- OFFSET keeps the condition to these customers: it may fail for others.
+    format(E'SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, (\n%s\n) AS fits FROM %s OFFSET 0) AS asked WHERE fits',
+           condition, retention._person_query(metric)),
     travellers, customer_ids, as_of, NULL);
   PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
   RETURN result.moved;
@@ -168,10 +169,10 @@ CREATE OR REPLACE FUNCTION retention._candidates(
   RETURNS retention.traveller[]
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(ROW (NULL, flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
+  SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
   FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
 $$;
-COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, not yet numbered.';
+COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, numbered in the order of what started it.';
 
 CREATE OR REPLACE FUNCTION retention._fire_date(flow_id integer, trigger jsonb, metric text, zone text, fired_on date) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -273,9 +274,7 @@ AS $$
     SELECT coalesce(document ->> 'reentry', 'never') AS reentry, coalesce((document -> 'concurrent')::boolean, false) AS is_concurrent,
            100 * coalesce((document ->> 'holdout')::numeric, 0) AS held_out),
   candidate AS (
-    SELECT c.*, row_number() OVER (PARTITION BY c.customer_id ORDER BY c.number) AS turn
-    FROM unnest(candidates) WITH ORDINALITY AS c (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
-                                                  properties, outcome, reason, is_new, is_changed, is_waiting, contact, number)),
+    SELECT c.*, row_number() OVER (PARTITION BY c.customer_id ORDER BY c.enrollment_id) AS turn FROM unnest(candidates) AS c),
   admitted AS (
     SELECT c.*, r.held_out FROM candidate c, rule r
     WHERE (c.turn = 1 OR r.is_concurrent AND r.reentry = 'always')
@@ -285,13 +284,13 @@ AS $$
           AND (NOT r.is_concurrent AND e.due_at IS NOT NULL
                OR r.reentry = 'never'
                OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN r.reentry::interval END))
-    ORDER BY c.number)
-  SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
+    ORDER BY c.enrollment_id)
+  SELECT array_agg(ROW (a.enrollment_id, a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
     a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, true, true, false, a.contact)::retention.traveller)
   FROM admitted a
 $$;
 COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
-  'Those of the candidates whom the rules of reentry let in, numbered; and who of them is in the holdout.';
+  'Those of the candidates whom the rules of reentry let in; and who of them is in the holdout.';
 
 CREATE OR REPLACE FUNCTION retention._enter(flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[], OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -149,7 +149,7 @@ AS $$
     retention._changed_traveller('{
       "node_id": "CASE WHEN waits OR ends IS NOT NULL THEN (t).node_id ELSE target END",
       "since": "CASE WHEN waits THEN coalesce((t).since, $3) END",
-      "due_at": "CASE WHEN waits THEN due ELSE least((t).due_at, $3) END",
+      "due_at": "CASE WHEN waits THEN due ELSE coalesce(due, least((t).due_at, $3)) END",
       "properties": "CASE WHEN payload ? ''set'' THEN coalesce((t).properties, ''{}'') || (payload -> ''set'') ELSE (t).properties END",
       "outcome": "CASE WHEN NOT waits THEN ends END", "reason": "CASE WHEN NOT waits THEN payload ->> ''error'' END",
       "is_changed": "(t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at", "is_waiting": "waits"}'),
@@ -257,12 +257,15 @@ COMMENT ON FUNCTION retention._write_enrollments(retention.traveller[], timestam
 CREATE OR REPLACE FUNCTION retention._write_properties(travellers retention.traveller[]) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- In the order of keys, so that workers do not wait for each other in a circle.
+  -- In the order of keys, so that workers do not wait for each other in a circle. First those who have no contact yet: a null is to remove, not to be stored.
+  INSERT INTO retention.contact (customer_id)
+    SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t WHERE t.properties IS NOT NULL ORDER BY t.customer_id
+    ON CONFLICT (customer_id) DO NOTHING;
   INSERT INTO retention.contact AS c (customer_id, properties)
     SELECT t.customer_id, jsonb_object_agg(p.key, p.value ORDER BY t.node_id, t.enrollment_id)
     FROM unnest(travellers) AS t, jsonb_each(t.properties) AS p
     GROUP BY t.customer_id ORDER BY t.customer_id
-    ON CONFLICT (customer_id) DO UPDATE SET properties = retention._merge_properties(c.properties, excluded.properties)
+    ON CONFLICT (customer_id) DO UPDATE SET properties = retention._merge_properties(c.properties, excluded.properties);
 $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 

@@ -34,20 +34,22 @@ BEGIN
     LEFT JOIN LATERAL retention._try_render(n.body, q.context, n.channel = 'email') AS body ON q.reason IS NULL
     LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
     LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL AND n.url IS NOT NULL),
-  -- Of several messages to one customer on one channel one counts: one that goes in any case, else the first.
-  first AS MATERIALIZED (
-    SELECT DISTINCT ON (w.customer_id, w.channel) w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart
-    FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional
-    ORDER BY w.customer_id, w.channel, w.apart IS NOT NULL, w.node_id, w.enrollment_id),
+  counted AS MATERIALIZED (
+    SELECT w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart, row_number() OVER (PARTITION BY w.customer_id, w.channel ORDER BY w.enrollment_id, w.node_id) AS turn
+    FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
-    SELECT f.customer_id, f.channel, as_of, coalesce(f.apart, '0') FROM first f ORDER BY f.customer_id, f.channel
-    ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart
+    SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
+    ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart, previous_at = l.queued_at
       WHERE l.queued_at <= excluded.queued_at - excluded.apart
-    RETURNING customer_id, channel),
+    RETURNING customer_id, channel, previous_at),
+  -- Of several to one customer on one channel the first that is far enough from the last one goes, and those that go in any case.
   apart AS (
-    SELECT f.enrollment_id, f.node_id FROM first f WHERE (f.customer_id, f.channel) IN (SELECT g.customer_id, g.channel FROM granted g)),
+    SELECT c.enrollment_id, c.node_id
+    FROM (SELECT c.*, min(c.turn) FILTER (WHERE c.is_far) OVER (PARTITION BY c.customer_id, c.channel) AS first
+          FROM (SELECT c.*, c.apart IS NULL OR coalesce(g.previous_at <= as_of - c.apart, true) AS is_far FROM counted c JOIN granted g USING (customer_id, channel)) AS c) AS c
+    WHERE c.apart IS NULL OR c.turn = c.first),
   decided AS (
     SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional OR w.apart IS NULL THEN w.reason
                      WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id FROM apart a) THEN 'smart sending' END AS skipped
