@@ -1,0 +1,577 @@
+"""A reference interpreter of flow documents, made from docs/flow_document.md and from nothing else: one enrollment after
+the other, without a database, slow and meant to be obviously right. t/110_flow_properties.pl compares the engine with it.
+
+It is told what it is not meant to know: profiles, contacts, changes of segments and groups, and orders, as of each tick.
+Expressions are looked up by their text among the functions that flow_vocabulary.py has for them.
+
+Where the document can be read in several ways and the difference shows, Ambiguous is raised, unless the name of the
+ambiguity is in `decided`; then the reading chosen here counts."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from types import SimpleNamespace
+
+import flow_time
+from flow_time import add, add_exactly, as_moment, parse_interval, parse_time
+from flow_vocabulary import Failed, evaluate
+
+ADDRESS = {'email': 'email', 'sms': 'phone', 'push': 'push_token'}
+CONSENT = {'email': 'email_consent', 'sms': 'sms_consent', 'push': 'push_consent'}
+SMART_SENDING = {'email': '16 hours', 'sms': '24 hours', 'push': '24 hours', 'webhook': False}
+RUNNING = ('live', 'manual')
+# A message in one of these states has gone out, or will.
+WENT = ('ready',)
+
+
+class Ambiguous(Exception):
+    """The document does not say what happens now."""
+
+
+class TemplateFailed(Exception):
+    """A variable is missing."""
+
+
+@dataclass
+class Flow:
+    name: str
+    versions: list = field(default_factory=list)
+    status: str = 'draft'
+    node_status: dict = field(default_factory=dict)
+    # Dates and schedules up to then are past, whatever happens later.
+    looked_at: datetime = None
+
+    @property
+    def document(self):
+        return self.versions[-1]
+
+
+@dataclass(eq=False)
+class Enrollment:
+    flow: Flow
+    version: int
+    customer_id: str
+    event: dict
+    entered_at: datetime
+    # Of several that entered the flow at the same time for the same customer.
+    number: int
+    is_holdout: bool
+    node: str
+    since: datetime = None
+    due_at: datetime = None
+    # Since when it has been due: the reading that counts, and all that are possible.
+    due: datetime = None
+    dues: set = field(default_factory=set)
+    waits: bool = False
+    outcome: str = None
+    coupon: dict = None
+    story: list = field(default_factory=list)
+
+    @property
+    def document(self):
+        return self.flow.versions[self.version - 1]
+
+    @property
+    def key(self):
+        return self.flow.name, self.customer_id, self.entered_at, self.number
+
+    def is_at(self, *types):
+        return self.outcome is None and node_of(self.document, self.node)['type'] in types
+
+    def tell(self, moment, what):
+        self.story.append(f'{moment} {self.node}: {what}')
+
+
+@dataclass
+class Message:
+    enrollment: Enrollment
+    node: str
+    channel: str
+    state: str
+    queued_at: datetime
+    reason: str = None
+    address: str = None
+    subject: str = None
+    body: str = None
+    transactional: bool = False
+
+
+def node_of(document, node_id):
+    return next(n for n in document['nodes'] if n['id'] == node_id)
+
+
+class Interpreter:
+    def __init__(self, bucket, metric_zone='UTC', decided=()):
+        self.bucket = bucket
+        self.metric_zone = metric_zone
+        self.decided = decided
+        self.flows = {}
+        self.enrollments = []
+        self.messages = []
+        self.requests = []
+        self.suppressed = set()
+        self.profiles, self.contacts = {}, {}
+        self.coupon_taken = lambda key, node: None
+        self.refused_coupons = []
+        self.sending = []
+        self.now = None
+
+    def doubt(self, name, what=''):
+        if name not in self.decided and 'all' not in self.decided:
+            raise Ambiguous(f'{name}: {what}' if what else name)
+
+    # What users call, between ticks.
+
+    def publish(self, document, now):
+        flow = self.flows.setdefault(document['name'], Flow(document['name']))
+        flow.versions.append(document)
+        flow.looked_at = now
+
+    def set_status(self, name, status, now, node=None):
+        flow = self.flows[name]
+        if node is not None:
+            flow.node_status[node] = status
+            return
+        flow.status = status
+        flow.looked_at = now
+        if status == 'archived':
+            self.archive(flow)
+
+    def archive(self, flow):
+        for enrollment in self.active():
+            if enrollment.flow is flow:
+                self.finish(enrollment, 'archived')
+        for message in self.messages:
+            if message.enrollment.flow is flow and message.state in ('ready', 'held'):
+                message.state, message.reason = 'suppressed', 'archived'
+
+    def enroll(self, name, customer_id, event):
+        if self.flows[name].status not in RUNNING:
+            self.doubt('enrolled while not running', name)
+            return
+        self.requests.append((name, customer_id, event))
+
+    def active(self):
+        return [e for e in self.enrollments if e.outcome is None]
+
+    # A tick. What enter_flow asks for enters in another round at the same time.
+
+    def tick(self, now, facts):
+        self.now = now
+        self.profiles, self.contacts = facts.profiles, facts.contacts
+        self.sending, self.refused_coupons = [], []
+        starts = {name: self.triggered(flow, facts) for name, flow in self.flows.items()}
+        entered = set()
+        while True:
+            requested, self.requests = self.requests, []
+            for name, customer_id, event in requested:
+                starts[name].append((customer_id, event, now))
+            self.round(starts, requested, entered)
+            if not self.requests:
+                break
+            starts = {name: [] for name in self.flows}
+        for flow in self.flows.values():
+            flow.looked_at = now
+        self.check_who_sent_first()
+
+    def round(self, starts, requested, entered):
+        for name, flow in self.flows.items():
+            if flow.status in RUNNING:
+                self.check_sources(flow, starts[name], requested)
+                self.enter(flow, starts[name], entered)
+        for enrollment in self.active():
+            if enrollment.flow.status in RUNNING:
+                self.proceed(enrollment)
+
+    def check_sources(self, flow, starts, requested):
+        """Nothing says whether what enroll gives comes before or after the trigger's own events."""
+        asked = [customer_id for name, customer_id, event in requested if name == flow.name]
+        for customer_id in set(asked):
+            if len([s for s in starts if s[0] == customer_id]) > asked.count(customer_id):
+                self.doubt('enrolled and triggered in one tick', f'{flow.name} {customer_id}')
+
+    # What starts a flow: (customer, event, when it was due).
+
+    def triggered(self, flow, facts):
+        if flow.status not in RUNNING:
+            return []
+        trigger = flow.document['trigger']
+        return getattr(self, 'triggered_by_' + trigger['type'])(flow, trigger, facts)
+
+    def triggered_by_manual(self, flow, trigger, facts):
+        return []
+
+    def triggered_by_segment(self, flow, trigger, facts):
+        wanted = trigger['segment'], trigger.get('change', 'entered')
+        return [(c.customer_id, {'segment': c.segment, 'change': c.change, 'cause': c.cause, 'as_of': c.as_of}, self.now)
+                for c in facts.segment_changes if (c.segment, c.change) == wanted and c.cause not in ('definition', 'drop')]
+
+    def triggered_by_rfm_group(self, flow, trigger, facts):
+        starts = []
+        for c in facts.rfm_changes:
+            came = 'from' not in trigger or c.previous_rfm_group in trigger['from']
+            went = 'to' not in trigger or c.rfm_group in trigger['to']
+            if not (came and went) or c.cause == 'settings':
+                continue
+            if c.previous_rfm_group is None or c.rfm_group is None:
+                self.doubt('a move from or to no group', flow.name)
+            starts.append((c.customer_id, {'from': c.previous_rfm_group, 'to': c.rfm_group, 'cause': c.cause, 'as_of': c.changed_at}, self.now))
+        return starts
+
+    def triggered_by_order(self, flow, trigger, facts):
+        return [(e.customer_id, {'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at}, self.now)
+                for e in facts.order_events if e.kind == trigger['type']]
+
+    triggered_by_refund = triggered_by_order
+
+    def triggered_by_date(self, flow, trigger, facts):
+        starts = []
+        for customer_id, profile in sorted(self.profiles.items()):
+            value = profile[trigger['column']]
+            if value is None:
+                continue
+            moment = self.moment_of_date(flow, trigger, value)
+            if flow.looked_at < moment <= self.now:
+                day = self.day_of(flow, value)
+                starts.append((customer_id, {'column': trigger['column'], 'date': day}, moment))
+            elif moment <= flow.looked_at:
+                self.check_date(flow, trigger, customer_id, moment, facts)
+        return starts
+
+    def check_date(self, flow, trigger, customer_id, moment, facts):
+        """A date that was not there at the last tick and is already past: is it late, or has it passed?"""
+        before = facts.previous_profiles.get(customer_id, {}).get(trigger['column'])
+        if before is None or self.moment_of_date(flow, trigger, before) != moment:
+            self.doubt('a date that was past when it came', f'{flow.name} {customer_id} {moment}')
+
+    def day_of(self, flow, value):
+        return flow_time.local(value, self.flow_zone(flow.document)).date() if isinstance(value, datetime) else value
+
+    def moment_of_date(self, flow, trigger, value):
+        midnight = datetime.combine(self.day_of(flow, value), datetime.min.time())
+        day = flow_time.add_to_local(midnight, parse_interval(trigger.get('offset', '0 days'))).date()
+        return flow_time.instant(datetime.combine(day, parse_time(trigger.get('at', '00:00'))), self.flow_zone(flow.document))
+
+    def triggered_by_schedule(self, flow, trigger, facts):
+        moments = flow_time.moments_between(flow.looked_at, self.now, trigger.get('weekdays'), parse_time(trigger['at']), self.flow_zone(flow.document))
+        return [(customer_id, {'scheduled_for': moment}, moment)
+                for moment in moments for customer_id in sorted(self.profiles) if self.fits_schedule(trigger, customer_id)]
+
+    def fits_schedule(self, trigger, customer_id):
+        if 'condition' not in trigger:
+            return True
+        return self.before_entry(trigger['condition'], customer_id, {})
+
+    def before_entry(self, sql, customer_id, event):
+        try:
+            return evaluate(sql, self.row(customer_id, event, self.now, self.now)) is True
+        except Failed:
+            self.doubt('a condition for entering fails', sql)
+            return False
+
+    # Entering.
+
+    def enter(self, flow, starts, entered):
+        for customer_id in dict.fromkeys(s[0] for s in starts):
+            events = [(event, due) for c, event, due in starts if c == customer_id]
+            fitting = [(e, due) for e, due in events if self.passes_entry_filter(flow, customer_id, e)]
+            if fitting and fitting[0] != events[0]:
+                self.doubt('the first of several events does not fit', f'{flow.name} {customer_id}')
+            for event, due in fitting:
+                if self.may_enter(flow, customer_id, entered):
+                    self.add(flow, customer_id, event, due)
+        entered.update((flow.name, s[0]) for s in starts)
+
+    def passes_entry_filter(self, flow, customer_id, event):
+        condition = flow.document.get('entry_filter')
+        return condition is None or self.before_entry(condition, customer_id, event)
+
+    def may_enter(self, flow, customer_id, entered):
+        document = flow.document
+        earlier = [e for e in self.enrollments if e.flow is flow and e.customer_id == customer_id]
+        reentry, concurrent = document.get('reentry', 'never'), document.get('concurrent', False)
+        if not earlier or (concurrent and reentry == 'always'):
+            return True
+        if reentry == 'never' or (not concurrent and any(e.outcome is None for e in earlier)):
+            return False
+        if any(e.entered_at == self.now for e in earlier):
+            # One that has gone through in the same tick: only what enter_flow asks for comes so late.
+            if reentry == 'always' and (flow.name, customer_id) in entered:
+                self.doubt('enters twice at the same time', f'{flow.name} {customer_id}')
+            return False
+        return reentry == 'always' or self.now >= add_exactly(max(e.entered_at for e in earlier), parse_interval(reentry))
+
+    def add(self, flow, customer_id, event, due):
+        same = [e for e in self.enrollments if (e.flow, e.customer_id, e.entered_at) == (flow, customer_id, self.now)]
+        is_holdout = self.bucket(customer_id, flow.name) < flow.document.get('holdout', 0) * 100
+        enrollment = Enrollment(flow, len(flow.versions), customer_id, event, self.now, len(same), is_holdout,
+                                flow.document['nodes'][0]['id'], due=self.now, dues={self.now, due})
+        enrollment.tell(self.now, f'enters with {event}')
+        self.enrollments.append(enrollment)
+
+    # Going on.
+
+    def proceed(self, e):
+        """Exit, then filter, then nodes until one makes it wait."""
+        try:
+            if self.holds(e, 'exit', False):
+                self.finish(e, 'exited')
+            elif self.has_something_to_do(e):
+                self.take_steps(e)
+        except Failed as failure:
+            e.tell(self.now, f'fails: {failure}')
+            self.finish(e, 'error')
+
+    def holds(self, e, key, default):
+        condition = e.document.get(key)
+        return default if condition is None else self.value(e, condition) is True
+
+    def has_something_to_do(self, e):
+        if not e.waits or e.due_at <= self.now:
+            return True
+        if not e.is_at('wait_for'):
+            return False
+        # Conditions of filters may become false before this one is true. The document says "before every action".
+        condition = self.value_or_failure(e, node_of(e.document, e.node)['condition'])
+        filter_ = self.value_or_failure(e, e.document['filter']) if 'filter' in e.document else True
+        if filter_ is not True and condition is not True:
+            self.doubt('a filter while waiting for something', f'{e.flow.name} {e.customer_id}')
+        return condition is True or isinstance(condition, Failed)
+
+    def value_or_failure(self, e, sql):
+        try:
+            return self.value(e, sql)
+        except Failed as failure:
+            return failure
+
+    def take_steps(self, e):
+        if not self.holds(e, 'filter', True):
+            self.finish(e, 'filtered')
+            return
+        if e.waits:
+            e.due = e.due_at if e.due_at <= self.now else self.now
+            e.dues = (e.dues if e.is_at('message') else set()) | {e.due} | ({self.now} if e.is_at('wait_for') else set())
+        while e.outcome is None:
+            what, where = self.step(e)
+            if what == 'wait':
+                self.wait(e, where)
+                return
+            e.waits, e.due_at = False, None
+            if what == 'end' or where is None:
+                self.finish(e, where if what == 'end' else 'completed')
+                return
+            e.tell(self.now, f'goes to {where}')
+            e.node = where
+
+    def wait(self, e, until):
+        if not e.waits:
+            e.since = self.now
+        e.waits, e.due_at = True, until
+        e.tell(self.now, f'waits until {until}')
+
+    def finish(self, e, outcome):
+        e.tell(self.now, f'ends: {outcome}')
+        e.outcome, e.due_at = outcome, None
+
+    # Nodes: ('go', to a node or None), ('wait', until) or ('end', outcome).
+
+    def step(self, e):
+        node = node_of(e.document, e.node)
+        return getattr(self, 'step_' + node['type'])(e, node)
+
+    def step_exit(self, e, node):
+        return 'end', node.get('outcome', 'completed')
+
+    def step_split(self, e, node):
+        for branch in node['branches']:
+            if self.value(e, branch['when']) is True:
+                return 'go', branch.get('next')
+        return 'go', node.get('else')
+
+    def step_random_split(self, e, node):
+        bucket, share = self.bucket(e.customer_id, f'{e.flow.name}/{node["id"]}'), 0
+        for arm in node['arms']:
+            share += Decimal(str(arm['share']))
+            if bucket < 100 * share:
+                return 'go', arm.get('next')
+        raise AssertionError('shares add up to 100')
+
+    def step_delay(self, e, node):
+        if not e.waits:
+            until = self.end_of_delay(e, node)
+            if until > self.now:
+                return 'wait', until
+        return 'go', node.get('next')
+
+    def end_of_delay(self, e, node):
+        zone, moments = self.zone(e), []
+        if 'for' in node:
+            moments.append(add(self.now, parse_interval(node['for']), zone))
+        if 'until' in node:
+            value = self.value(e, node['until'])
+            if value is None:
+                raise Failed('until is null')
+            moments.append(as_moment(value, zone))
+        base = max(moments, default=self.now)
+        if 'weekdays' in node or 'at' in node:
+            base = flow_time.first_moment(base, node.get('weekdays'), parse_time(node['at']) if 'at' in node else None, zone)
+        return base
+
+    def step_wait_for(self, e, node):
+        until = e.due_at if e.waits else add(self.now, parse_interval(node['timeout']), self.zone(e))
+        if self.value(e, node['condition']) is True:
+            return 'go', node.get('next')
+        return ('wait', until) if until > self.now else ('go', node.get('else'))
+
+    def step_set_property(self, e, node):
+        values = {key: self.value(e, sql) for key, sql in node['set'].items()}
+        if e.customer_id not in self.contacts:
+            self.doubt('properties of a customer without a contact', e.customer_id)
+        contact = self.contacts.setdefault(e.customer_id, {'properties': {}})
+        properties = {**(contact['properties'] or {}), **values}
+        contact['properties'] = {key: value for key, value in properties.items() if value is not None}
+        return 'go', node.get('next')
+
+    def step_coupon(self, e, node):
+        """Who gets a pool's last codes is not said, so the interpreter is told; the driver checks that the pool was used up."""
+        code = self.coupon_taken(e.key, node['id'])
+        if code is not None:
+            e.coupon = {'code': code}
+            return 'go', node.get('next')
+        self.refused_coupons.append((node['pool'], e.key))
+        return ('go', node['else']) if 'else' in node else ('end', 'exhausted')
+
+    def step_enter_flow(self, e, node):
+        if self.flows[node['flow']].status in RUNNING:
+            self.requests.append((node['flow'], e.customer_id, e.event))
+        return 'go', node.get('next')
+
+    def step_message(self, e, node):
+        message = Message(e, node['id'], node['channel'], 'ready', self.now, transactional=node.get('transactional', False))
+        message.address = node['url'] if node['channel'] == 'webhook' else self.contact(e).get(ADDRESS[node['channel']])
+        until = self.decide(e, node, message)
+        if until is not None:
+            return 'wait', until
+        e.tell(self.now, f'{message.state} {message.reason or ""}')
+        self.messages.append(message)
+        return 'go', node.get('next')
+
+    # Messages. The first that applies; returns until when to wait, if to wait.
+
+    def decide(self, e, node, message):
+        status = e.flow.node_status.get(node['id'], node.get('status', 'live'))
+        reason = self.reason_not_to_send(e, node, message, status)
+        if reason is not None:
+            message.state, message.reason = ('ghost' if reason == 'holdout' else 'suppressed'), reason
+            return None
+        if not message.transactional and 'quiet_hours' in e.document:
+            start, end = (parse_time(e.document['quiet_hours'][key]) for key in ('from', 'until'))
+            if flow_time.is_quiet(self.now, start, end, self.zone(e)):
+                return flow_time.end_of_quiet(self.now, end, self.zone(e))
+        if not message.transactional and self.is_too_soon(e, node):
+            message.state, message.reason = 'suppressed', 'smart sending'
+            return None
+        self.render_message(e, node, message)
+        if message.state == 'ready' and 'manual' in (status, e.flow.status):
+            message.state, message.reason = 'held', 'approval'
+        return None
+
+    def reason_not_to_send(self, e, node, message, status):
+        channel = node['channel']
+        consents = channel == 'webhook' or message.transactional or self.contact(e).get(CONSENT[channel]) is True
+        for reason, applies in (
+                ('holdout', e.is_holdout),
+                ('draft', status == 'draft'),
+                ('no address', message.address is None),
+                ('no consent', not consents),
+                ('suppression list', (channel, message.address) in self.suppressed),
+                ('late', self.is_late(e, node))):
+            if applies:
+                return reason
+        return None
+
+    def is_late(self, e, node):
+        lateness = parse_interval(node.get('lateness', '1 day'))
+        answers = {add_exactly(due, lateness) < self.now for due in e.dues | {e.due}}
+        if len(answers) > 1:
+            self.doubt('since when a message is due', f'{e.flow.name} {e.customer_id} {e.node}')
+        return add_exactly(e.due, lateness) < self.now
+
+    def is_too_soon(self, e, node):
+        smart = node.get('smart_sending', SMART_SENDING[node['channel']])
+        others = [m for m in self.messages if m.channel == node['channel'] and not m.transactional
+                  and m.enrollment.customer_id == e.customer_id and m.state in ('ready', 'held')]
+        recent = [m for m in others if smart and add_exactly(m.queued_at, parse_interval(smart)) > self.now]
+        if any(m.state == 'held' for m in recent):
+            self.doubt('whether a held message counts', f'{e.customer_id}')
+        certain = [m for m in recent if m.queued_at < self.now or m.enrollment is e]
+        if not certain:
+            self.sending.append((e, node['channel'], bool(smart)))
+        return any(m.state in WENT for m in recent)
+
+    def check_who_sent_first(self):
+        """Of several enrollments that send to one customer on one channel in one tick."""
+        for e, channel, smart in self.sending:
+            for other, other_channel, _ in self.sending:
+                if smart and other is not e and channel == other_channel and e.customer_id == other.customer_id:
+                    self.doubt('who sends first in one tick', f'{e.customer_id} {channel} {e.flow.name} {other.flow.name}')
+
+    def render_message(self, e, node, message):
+        try:
+            context = self.context(e, node)
+            message.subject = render(node['subject'], context) if 'subject' in node else None
+            message.body = render(node['body'], context, escape=node['channel'] == 'email')
+            for key in ('text', 'url'):
+                if key in node:
+                    render(node[key], context)
+        except TemplateFailed as failure:
+            message.state, message.reason, message.subject, message.body = 'error', str(failure), None, None
+
+    def context(self, e, node):
+        contact, profile = self.contact(e), self.profiles.get(e.customer_id, {})
+        person = {**profile, **(contact.get('properties') or {}), **{k: v for k, v in contact.items() if k != 'properties'}}
+        data = {key: self.value(e, sql) for key, sql in node.get('data', {}).items()}
+        return {'person': {**person, 'customer_id': e.customer_id}, 'event': e.event, 'coupon': e.coupon, 'data': data, 'flow': {'name': e.flow.name}}
+
+    # A customer.
+
+    def contact(self, e):
+        return self.contacts.get(e.customer_id, {})
+
+    def flow_zone(self, document):
+        return document.get('time_zone', self.metric_zone)
+
+    def zone(self, e):
+        return self.contact(e).get('time_zone') or self.flow_zone(e.document)
+
+    def row(self, customer_id, event, entered_at, since):
+        return SimpleNamespace(customer_id=customer_id, profile=self.profiles.get(customer_id, {}), contact=self.contacts.get(customer_id, {}),
+                               event=event, entered_at=entered_at, since=since, now=self.now)
+
+    def value(self, e, sql):
+        """since is when the customer came to this node: now, unless they wait at it."""
+        return evaluate(sql, self.row(e.customer_id, e.event, e.entered_at, e.since if e.waits else self.now))
+
+
+def render(template, context, escape=False):
+    def replace(match):
+        value = find(context, match[1].split('.'))
+        if value is None:
+            if match[2] is None:
+                raise TemplateFailed(f'{match[1]} is missing')
+            value = match[2]
+        return escape_html(str(value)) if escape else str(value)
+    return re.sub(r'\{\{ ([a-z_.0-9]+)(?:\|default:"([^"]*)")? \}\}', replace, template)
+
+
+def find(context, path):
+    for name in path:
+        context = context.get(name) if isinstance(context, dict) else None
+    return context
+
+
+def escape_html(text):
+    for character, entity in (('&', '&amp;'), ('<', '&lt;'), ('>', '&gt;'), ('"', '&quot;'), ("'", '&#39;')):
+        text = text.replace(character, entity)
+    return text
