@@ -12,6 +12,7 @@ from collections import Counter
 from datetime import timedelta
 
 import flow_cases
+import flow_expressions
 from flow_documents import CHANNELS, Generator
 from flow_interpreter import RUNNING, Ambiguous, Interpreter
 from flow_world import World, connect, next_moment, start_of_world
@@ -223,9 +224,7 @@ def compare(kind, expected, shown, of_row):
 
 def play(seed, total):
     """A world in a database of its own. Returns the lines about what is wrong."""
-    admin = connect('postgres')
-    with admin.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE world_{seed} TEMPLATE flows')
+    create_database(f'world_{seed}', 'flows')
     connection = connect(f'world_{seed}')
     game = Play(connection, seed)
     stopped, lines, moments = '', [], 0
@@ -242,10 +241,6 @@ def play(seed, total):
     count(game, total, moments, stopped)
     result = 'not ok' if lines else 'ok'
     print(f'{result} - world {seed}: {moments} moments, {len(game.interpreter.enrollments)} enrollments, {len(game.interpreter.messages)} messages{stopped}')
-    if not lines:
-        with admin.cursor() as cursor:
-            cursor.execute(f'DROP DATABASE world_{seed}')
-    admin.close()
     return lines
 
 
@@ -258,14 +253,32 @@ def count(game, total, moments, stopped):
         total[f'{m.state} {m.reason if m.state != "error" else ""}'] += 1
 
 
+def check_expressions(seed):
+    """In a world without flows."""
+    random_ = random.Random(seed)
+    world = World(connect('expressions'), random_, start_of_world(random_))
+    world.open()
+    for what, found in (('expressions', flow_expressions.differing(world, random_)), ('local times', flow_expressions.differing_times(world, random_))):
+        print(f'{"not ok" if found else "ok"} - {what} mean the same in SQL and here')
+        for line in found[:5]:
+            print('#', line)
+    world.connection.close()
+
+
+def create_database(name, template='template1'):
+    with connect('postgres').cursor() as cursor:
+        cursor.execute(f'CREATE DATABASE {name} TEMPLATE {template}')
+
+
 def main():
     seed = int(os.environ.get('RETENTION_SEED') or time.time())
     worlds = max(1, int(os.environ.get('RETENTION_FLOWS') or 40) // FLOWS_OF_A_WORLD)
     print(f'# RETENTION_SEED={seed} RETENTION_FLOWS={worlds * FLOWS_OF_A_WORLD} has these worlds again')
-    with connect('postgres').cursor() as cursor:
-        cursor.execute('CREATE DATABASE flows')
+    create_database('flows')
     with connect('flows').cursor() as cursor:
         cursor.execute('CREATE EXTENSION retention')
+    create_database('expressions', 'flows')
+    check_expressions(seed)
     total = Counter()
     for number in range(worlds):
         for line in play(seed + number, total):

@@ -64,6 +64,11 @@ class World:
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor]
 
+    def columns(self, relation):
+        with self.connection.cursor() as cursor:
+            cursor.execute(f'SELECT * FROM {relation} LIMIT 0')
+            return [column.name for column in cursor.description]
+
     def value(self, sql, **values):
         return next(iter(self.rows(sql, **values)[0].values()))
 
