@@ -192,7 +192,10 @@ BEGIN
       SELECT $4, n.customer_id, $3, n.cause, n.previous_rfm_group, n.rfm_group,
              n.previous_r, n.previous_f, n.previous_m, n.r, n.f, n.m
       FROM change n WHERE n.previous_rfm_group IS DISTINCT FROM n.rfm_group AND NOT $5
-      ORDER BY n.customer_id COLLATE "C")
+      ORDER BY n.customer_id COLLATE "C"),
+    noted AS (
+      INSERT INTO retention.changed_customers (customer_ids)
+      SELECT array_agg(n.customer_id) FROM (SELECT customer_id, row_number() OVER () / 1000 AS batch FROM change) AS n WHERE $7 GROUP BY n.batch)
     SELECT count(*) FILTER (WHERE previous_r IS NULL),
            count(*) FILTER (WHERE previous_r IS NOT NULL AND orders > 0),
            count(*) FILTER (WHERE orders = 0),
@@ -202,7 +205,9 @@ BEGIN
                   FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
                   WHERE name IS NOT NULL GROUP BY name) AS deltas)
     FROM change
-  $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL, given;
+  $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL, given,
+    -- process_changes notes all whom it looks at.
+    given IS NULL AND state = 'retention.customer'::regclass AND retention._flows_run();
   RETURN report;
 END
 $$;

@@ -148,6 +148,9 @@ BEGIN
     FROM changed c GROUP BY c.segment
     ON CONFLICT (segment, day) DO UPDATE SET joined = d.joined + excluded.joined, departed = d.departed + excluded.departed;
   PERFORM pg_notify('retention_segment', s.segment) FROM (SELECT DISTINCT c.segment FROM changed c) AS s;
+  IF retention._flows_run() THEN
+    PERFORM retention._note_changed(ARRAY(SELECT DISTINCT c.customer_id FROM changed c));
+  END IF;
   RETURN NULL;
 END
 $$;

@@ -90,6 +90,7 @@ BEGIN
   FOREACH metric IN ARRAY metrics LOOP
     changes := changes || retention._try_metric(metric, as_of, customer_ids, oldest);
   END LOOP;
+  PERFORM retention._note_changed(customer_ids);
   FOR affected IN
     SELECT coalesce(c.cause, 'data') AS cause, array_agg(k) AS customer_ids
     FROM unnest(customer_ids) AS k

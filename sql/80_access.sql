@@ -5,12 +5,14 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
   RETURN CASE
     WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
                      'track', 'untrack', '_capture_changes', '_drop_triggers', '_make_triggers', 'add_segment', 'drop_segment',
-                     'enable_segment', 'disable_segment', 'add_consumer', 'drop_consumer', 'schedule', 'unschedule') THEN 3
+                     'enable_segment', 'disable_segment', 'add_consumer', 'drop_consumer', 'schedule', 'unschedule',
+                     'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'add_coupon_pool', 'import_coupons', 'use_contacts', 'simulate_flow') THEN 3
     WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',
-                     '_local_date', '_double', '_readiness', '_parts',
+                     '_local_date', '_double', '_readiness', '_parts', '_is_time_zone', '_wilson',
                      '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days') THEN 1
     WHEN routine IN ('refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
-                     'backfill_history', 'customer_at', 'validate_model', 'churn_history') OR left(routine, 1) = '_' THEN 2
+                     'backfill_history', 'customer_at', 'validate_model', 'churn_history', 'validate_flow', 'describe_flow', 'enroll', 'backfill_flow',
+                     'tick', 'run_flows', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress', 'forget') OR left(routine, 1) = '_' THEN 2
     ELSE 1
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS 'Who may call a routine: 1 whoever may use the schema, 2 operators, 3 admins.';
@@ -32,12 +34,17 @@ BEGIN
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log,
           retention.fitted_model, retention.published_model, retention.validation, retention.validation_result,
           retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
+      (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression, retention.flow_entry, retention.changed_customers,
+          retention.enrollment, retention.message, retention.last_message, retention.coupon TO %s'),
+      (2, 'GRANT UPDATE (trigger_position, fires_at, error, error_at) ON retention.flow TO %s'),
+      (2, 'GRANT UPDATE (error, error_at) ON retention.flow_node TO %s'),
       (2, 'GRANT UPDATE (fingerprint, is_indexed) ON retention.source TO %s'),
       -- Not what a segment reads: jobs read it with their own rights.
       (2, 'GRANT UPDATE (definition, members, duplicate_rows, null_rows, evaluated_at, error, error_at, failures) ON retention.segment TO %s'),
       (2, 'GRANT UPDATE (position, read_at) ON retention.segment_consumer TO %s'),
       (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell,
-          retention.segment, retention.segment_consumer TO %s')
+          retention.segment, retention.segment_consumer, retention.contact_source, retention.flow, retention.flow_version,
+          retention.flow_node, retention.message_status, retention.coupon_pool TO %s')
     ) AS given (needs, grants)
     WHERE given.needs <= rank
     UNION ALL

@@ -61,13 +61,22 @@ is_ambiguous(const char *name, const pg_tz *rules)
 		(kind == DYNTZ || !pg_get_timezone_offset(rules, &fixed_offset) || fixed_offset != offset);
 }
 
+/* Finds a zone by name; NULL where there is none. */
+static pg_tz *
+known_rules(const char *name)
+{
+	pg_tz	   *rules = pg_tzset(name);
+
+	return rules == NULL || !pg_tz_acceptable(rules) || is_ambiguous(name, rules) ? NULL : rules;
+}
+
 /* Finds a zone by name, or raises an error. */
 static pg_tz *
 find_rules(const char *name)
 {
-	pg_tz	   *rules = pg_tzset(name);
+	pg_tz	   *rules = known_rules(name);
 
-	if (rules == NULL || !pg_tz_acceptable(rules) || is_ambiguous(name, rules))
+	if (rules == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" not recognized", name),
@@ -174,4 +183,13 @@ retention_local_date(PG_FUNCTION_ARGS)
 	if (TIMESTAMP_NOT_FINITE(at))
 		PG_RETURN_DATEADT(TIMESTAMP_IS_NOBEGIN(at) ? DATEVAL_NOBEGIN : DATEVAL_NOEND);
 	PG_RETURN_DATEADT(zone_day(zone_named(PG_GETARG_TEXT_PP(1)), at));
+}
+
+PG_FUNCTION_INFO_V1(retention_is_time_zone);
+
+/* _is_time_zone(name text) -> boolean: whether a zone has this name, and no abbreviation has it. */
+Datum
+retention_is_time_zone(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(known_rules(text_to_cstring(PG_GETARG_TEXT_PP(0))) != NULL);
 }

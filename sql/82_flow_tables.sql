@@ -1,0 +1,356 @@
+-- Flows: what is kept of them. The tables of contacts, documents, enrollments, messages and coupons.
+
+CREATE TABLE retention.contact (
+  customer_id   text COLLATE "C" PRIMARY KEY,
+  email         text,
+  phone         text,
+  push_token    text,
+  time_zone     text,
+  locale        text,
+  email_consent boolean,
+  sms_consent   boolean,
+  push_consent  boolean,
+  properties    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(properties) = 'object')
+);
+COMMENT ON TABLE retention.contact IS 'How customers are reached, and what they agreed to. Filled by the shop; or use_contacts names a relation of the shop''s own, and this has only the properties that flows have set.';
+COMMENT ON COLUMN retention.contact.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.contact.email IS 'Address for channel email.';
+COMMENT ON COLUMN retention.contact.phone IS 'Address for channel sms.';
+COMMENT ON COLUMN retention.contact.push_token IS 'Address for channel push.';
+COMMENT ON COLUMN retention.contact.time_zone IS 'Name of the customer''s time zone; null: the flow''s.';
+COMMENT ON COLUMN retention.contact.locale IS 'Language, for templates.';
+COMMENT ON COLUMN retention.contact.email_consent IS 'Whether the customer agreed to emails; null: no.';
+COMMENT ON COLUMN retention.contact.sms_consent IS 'Whether the customer agreed to text messages; null: no.';
+COMMENT ON COLUMN retention.contact.push_consent IS 'Whether the customer agreed to push notifications; null: no.';
+COMMENT ON COLUMN retention.contact.properties IS 'Whatever else is known, for templates and conditions.';
+
+CREATE TABLE retention.contact_source (
+  relation regclass NOT NULL
+);
+CREATE UNIQUE INDEX contact_source_one ON retention.contact_source ((true));
+COMMENT ON TABLE retention.contact_source IS 'The relation of the shop''s own that has the contacts; no row: retention.contact. Written by use_contacts.';
+COMMENT ON COLUMN retention.contact_source.relation IS 'View or table with customer_id and any of the columns of retention.contact.';
+
+CREATE TABLE retention.suppression (
+  channel       text COLLATE "C" NOT NULL,
+  address       text COLLATE "C" NOT NULL,
+  reason        text NOT NULL,
+  suppressed_at timestamptz NOT NULL,
+  PRIMARY KEY (address, channel)
+);
+COMMENT ON TABLE retention.suppression IS 'Addresses that get no message any more, whatever a contact says. Written by suppress.';
+COMMENT ON COLUMN retention.suppression.channel IS 'email, sms, push or webhook.';
+COMMENT ON COLUMN retention.suppression.address IS 'The address; of an email in small letters.';
+COMMENT ON COLUMN retention.suppression.reason IS 'Why, such as bounced, complained, unsubscribed.';
+COMMENT ON COLUMN retention.suppression.suppressed_at IS 'Engine''s time since when.';
+
+CREATE TABLE retention.flow (
+  flow_id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  flow             text COLLATE "C" NOT NULL UNIQUE,
+  status           text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'manual', 'live', 'paused', 'archived')),
+  draft            jsonb NOT NULL,
+  version          integer,
+  running_since    timestamptz,
+  trigger_position bigint,
+  fires_at         timestamptz,
+  error            text,
+  error_at         timestamptz
+);
+COMMENT ON TABLE retention.flow IS 'Flows, with their status. Made by create_flow.';
+COMMENT ON COLUMN retention.flow.flow_id IS 'Number of the flow.';
+COMMENT ON COLUMN retention.flow.flow IS 'Name of the flow.';
+COMMENT ON COLUMN retention.flow.status IS 'draft, manual, live, paused or archived. Changed by set_status.';
+COMMENT ON COLUMN retention.flow.draft IS 'The document as last given to create_flow; publish makes a version of it.';
+COMMENT ON COLUMN retention.flow.version IS 'Version that new enrollments run; null before the first publish.';
+COMMENT ON COLUMN retention.flow.running_since IS 'Engine''s time since when it is live or manual: what happened before starts nothing.';
+COMMENT ON COLUMN retention.flow.trigger_position IS 'Last change or event that has been looked at, by the trigger''s own numbers.';
+COMMENT ON COLUMN retention.flow.fires_at IS 'When a trigger of dates or a schedule is due next.';
+COMMENT ON COLUMN retention.flow.error IS 'Why nobody can enter: the trigger or the entry filter cannot be run any more; null: they can.';
+COMMENT ON COLUMN retention.flow.error_at IS 'Engine''s time of that error.';
+
+CREATE TABLE retention.flow_version (
+  flow_id      integer NOT NULL,
+  version      integer NOT NULL,
+  document     jsonb NOT NULL,
+  published_at timestamptz NOT NULL,
+  PRIMARY KEY (flow_id, version)
+);
+COMMENT ON TABLE retention.flow_version IS 'Published documents, which never change. Written by publish.';
+COMMENT ON COLUMN retention.flow_version.flow_id IS 'Number of the flow.';
+COMMENT ON COLUMN retention.flow_version.version IS 'Number of the version, from 1.';
+COMMENT ON COLUMN retention.flow_version.document IS 'The document.';
+COMMENT ON COLUMN retention.flow_version.published_at IS 'Engine''s time of its publication.';
+
+CREATE TABLE retention.flow_node (
+  node_id  integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  flow_id  integer NOT NULL,
+  version  integer NOT NULL,
+  node     text COLLATE "C" NOT NULL,
+  type     text NOT NULL,
+  config   jsonb NOT NULL,
+  targets  integer[] NOT NULL,
+  branch   text,
+  due      text,
+  payload  text,
+  error    text,
+  error_at timestamptz,
+  UNIQUE (flow_id, version, node)
+);
+COMMENT ON TABLE retention.flow_node IS 'The nodes of published versions, compiled. Written by publish.';
+COMMENT ON COLUMN retention.flow_node.node_id IS 'Number of the node: in each version greater than those of all nodes that lead to it.';
+COMMENT ON COLUMN retention.flow_node.flow_id IS 'Number of the flow.';
+COMMENT ON COLUMN retention.flow_node.version IS 'Number of the version.';
+COMMENT ON COLUMN retention.flow_node.node IS 'Its id in the document.';
+COMMENT ON COLUMN retention.flow_node.type IS 'message, delay, wait_for, split, random_split, set_property, coupon, enter_flow or exit.';
+COMMENT ON COLUMN retention.flow_node.config IS 'The node as it stands in the document.';
+COMMENT ON COLUMN retention.flow_node.targets IS 'Numbers of the nodes that its branches lead to; null: the end.';
+COMMENT ON COLUMN retention.flow_node.branch IS 'Expression for which branch a customer takes.';
+COMMENT ON COLUMN retention.flow_node.due IS 'Expression for how long a customer waits here; null or past: not at all.';
+COMMENT ON COLUMN retention.flow_node.payload IS 'Expression for what the node hands on: a message''s context, properties to set.';
+COMMENT ON COLUMN retention.flow_node.error IS 'Why its customers wait: an expression that cannot be run any more; null when it can.';
+COMMENT ON COLUMN retention.flow_node.error_at IS 'Engine''s time of that error.';
+
+CREATE TABLE retention.message_status (
+  flow_id integer NOT NULL,
+  node    text COLLATE "C" NOT NULL,
+  status  text NOT NULL CHECK (status IN ('draft', 'manual', 'live')),
+  PRIMARY KEY (flow_id, node)
+);
+COMMENT ON TABLE retention.message_status IS 'Statuses of single messages that differ from their documents. Written by set_status.';
+COMMENT ON COLUMN retention.message_status.flow_id IS 'Number of the flow.';
+COMMENT ON COLUMN retention.message_status.node IS 'Id of the message''s node.';
+COMMENT ON COLUMN retention.message_status.status IS 'draft, manual or live.';
+
+CREATE TABLE retention.flow_entry (
+  flow_id     integer NOT NULL,
+  customer_id text COLLATE "C" NOT NULL,
+  event       jsonb NOT NULL,
+  number      bigint GENERATED ALWAYS AS IDENTITY
+);
+CREATE INDEX flow_entry_flow ON retention.flow_entry (flow_id, number);
+COMMENT ON TABLE retention.flow_entry IS 'Who is to enter a flow with the next tick: by enroll, from another flow, by a date or a schedule.';
+COMMENT ON COLUMN retention.flow_entry.flow_id IS 'Number of the flow.';
+COMMENT ON COLUMN retention.flow_entry.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.flow_entry.event IS 'What the flow will see as its event.';
+COMMENT ON COLUMN retention.flow_entry.number IS 'They enter in this order.';
+
+CREATE TABLE retention.changed_customers (
+  customer_ids text[] NOT NULL
+);
+COMMENT ON TABLE retention.changed_customers IS 'Customers who have changed since the last tick, so that flows look again whether they wait for it or have to exit. Written while any flow runs.';
+COMMENT ON COLUMN retention.changed_customers.customer_ids IS 'Keys of customers.';
+
+CREATE TABLE retention.enrollment (
+  enrollment_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+  flow_id       integer NOT NULL,
+  node_id       integer NOT NULL,
+  is_holdout    boolean NOT NULL,
+  entered_at    timestamptz NOT NULL,
+  since         timestamptz,
+  due_at        timestamptz,
+  finished_at   timestamptz,
+  customer_id   text COLLATE "C",
+  outcome       text,
+  reason        text,
+  event         jsonb NOT NULL
+);
+CREATE INDEX enrollment_due ON retention.enrollment (flow_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX enrollment_customer ON retention.enrollment (customer_id, flow_id);
+COMMENT ON TABLE retention.enrollment IS 'Customers in flows: where each one is, and how it ended. flow_enrollment shows it with names.';
+COMMENT ON COLUMN retention.enrollment.enrollment_id IS 'Number of the enrollment.';
+COMMENT ON COLUMN retention.enrollment.flow_id IS 'Number of the flow.';
+COMMENT ON COLUMN retention.enrollment.node_id IS 'Node at which the customer waits, or was last.';
+COMMENT ON COLUMN retention.enrollment.is_holdout IS 'Whether the customer passes through without messages.';
+COMMENT ON COLUMN retention.enrollment.entered_at IS 'Engine''s time at which the customer entered.';
+COMMENT ON COLUMN retention.enrollment.since IS 'Since when the customer waits at this node; null: comes to it when due.';
+COMMENT ON COLUMN retention.enrollment.due_at IS 'When it goes on; null: ended.';
+COMMENT ON COLUMN retention.enrollment.finished_at IS 'Engine''s time at which it ended.';
+COMMENT ON COLUMN retention.enrollment.customer_id IS 'The shop''s key of the customer, as text; null after forget.';
+COMMENT ON COLUMN retention.enrollment.outcome IS 'How it ended: completed, exited, filtered, exhausted, archived, forgotten, error, or what an exit node says.';
+COMMENT ON COLUMN retention.enrollment.reason IS 'Of an error: what went wrong.';
+COMMENT ON COLUMN retention.enrollment.event IS 'What started it.';
+
+CREATE TABLE retention.message (
+  message_id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  enrollment_id   bigint NOT NULL,
+  flow_id         integer NOT NULL,
+  node_id         integer NOT NULL,
+  attempts        integer NOT NULL DEFAULT 0,
+  queued_at       timestamptz NOT NULL,
+  ready_at        timestamptz,
+  expires_at      timestamptz,
+  sent_at         timestamptz,
+  node            text COLLATE "C" NOT NULL,
+  channel         text COLLATE "C" NOT NULL,
+  state           text COLLATE "C" NOT NULL
+                  CHECK (state IN ('held', 'ready', 'leased', 'sent', 'dead', 'suppressed', 'ghost', 'error')),
+  reason          text,
+  customer_id     text COLLATE "C",
+  address         text,
+  idempotency_key text GENERATED ALWAYS AS (enrollment_id::text || ':' || node) STORED,
+  subject         text,
+  body            text,
+  text            text,
+  context         jsonb,
+  last_error      text,
+  UNIQUE (enrollment_id, node)
+) WITH (fillfactor = 70);
+CREATE INDEX message_claim ON retention.message (channel, ready_at) WHERE state IN ('ready', 'leased');
+CREATE INDEX message_customer ON retention.message (customer_id, queued_at);
+COMMENT ON TABLE retention.message IS 'The outbox: one row for each enrollment and message, also for those that were not sent, with the reason.';
+COMMENT ON COLUMN retention.message.message_id IS 'Number of the message.';
+COMMENT ON COLUMN retention.message.enrollment_id IS 'Enrollment that it belongs to.';
+COMMENT ON COLUMN retention.message.flow_id IS 'Flow that it belongs to.';
+COMMENT ON COLUMN retention.message.node_id IS 'Node of the version that wrote it.';
+COMMENT ON COLUMN retention.message.attempts IS 'How often it was claimed.';
+COMMENT ON COLUMN retention.message.queued_at IS 'Engine''s time at which it was written.';
+COMMENT ON COLUMN retention.message.ready_at IS 'From when on it can be claimed; while leased, again.';
+COMMENT ON COLUMN retention.message.expires_at IS 'Until when it may be sent.';
+COMMENT ON COLUMN retention.message.sent_at IS 'When it was sent, as its sender says.';
+COMMENT ON COLUMN retention.message.node IS 'Id of its node.';
+COMMENT ON COLUMN retention.message.channel IS 'email, sms, push or webhook.';
+COMMENT ON COLUMN retention.message.state IS 'held: waits for approve, or for the end of a pause; ready; leased: claimed by a sender; sent; dead: sending failed for good; suppressed: not to be sent; ghost: not sent, for its customer is in the holdout; error: it could not be written.';
+COMMENT ON COLUMN retention.message.reason IS 'Why it is held, suppressed or in error.';
+COMMENT ON COLUMN retention.message.customer_id IS 'The shop''s key of the customer, as text; null after forget.';
+COMMENT ON COLUMN retention.message.address IS 'Where it goes.';
+COMMENT ON COLUMN retention.message.idempotency_key IS 'enrollment:node, by which a receiver can tell a repeated message.';
+COMMENT ON COLUMN retention.message.subject IS 'Rendered subject.';
+COMMENT ON COLUMN retention.message.body IS 'Rendered body: of an email HTML.';
+COMMENT ON COLUMN retention.message.text IS 'Rendered plain text of an email, where the node has one.';
+COMMENT ON COLUMN retention.message.context IS 'What the templates were rendered with.';
+COMMENT ON COLUMN retention.message.last_error IS 'What the last failed attempt said.';
+
+CREATE TABLE retention.last_message (
+  customer_id text COLLATE "C" NOT NULL,
+  channel     text COLLATE "C" NOT NULL,
+  queued_at   timestamptz NOT NULL,
+  apart       interval NOT NULL,
+  PRIMARY KEY (customer_id, channel)
+) WITH (fillfactor = 70);
+COMMENT ON TABLE retention.last_message IS 'When each customer last got a message on each channel: what smart sending goes by.';
+COMMENT ON COLUMN retention.last_message.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.last_message.channel IS 'email, sms, push or webhook.';
+COMMENT ON COLUMN retention.last_message.queued_at IS 'Engine''s time of that message.';
+COMMENT ON COLUMN retention.last_message.apart IS 'How far apart from the one before that message had to be.';
+
+CREATE TABLE retention.coupon_pool (
+  pool      text COLLATE "C" PRIMARY KEY CHECK (pool <> ''),
+  prefix    text,
+  length    integer CHECK (length BETWEEN 6 AND 40),
+  valid_for interval CHECK (valid_for > interval '0')
+);
+COMMENT ON TABLE retention.coupon_pool IS 'Where coupon nodes take codes from. Made by add_coupon_pool.';
+COMMENT ON COLUMN retention.coupon_pool.pool IS 'Name of the pool.';
+COMMENT ON COLUMN retention.coupon_pool.prefix IS 'What generated codes begin with.';
+COMMENT ON COLUMN retention.coupon_pool.length IS 'Random letters and digits of a generated code; null: codes are imported.';
+COMMENT ON COLUMN retention.coupon_pool.valid_for IS 'How long a code is valid after it was issued; null: for ever.';
+
+CREATE TABLE retention.coupon (
+  pool          text COLLATE "C" NOT NULL,
+  code          text COLLATE "C" NOT NULL,
+  enrollment_id bigint,
+  node          text COLLATE "C",
+  customer_id   text COLLATE "C",
+  issued_at     timestamptz,
+  expires_at    timestamptz,
+  PRIMARY KEY (pool, code),
+  UNIQUE (enrollment_id, node)
+);
+CREATE INDEX coupon_free ON retention.coupon (pool, code) WHERE issued_at IS NULL;
+COMMENT ON TABLE retention.coupon IS 'Codes: imported ones that are free, and those that were issued, each once.';
+COMMENT ON COLUMN retention.coupon.pool IS 'Pool of the code.';
+COMMENT ON COLUMN retention.coupon.code IS 'The code.';
+COMMENT ON COLUMN retention.coupon.enrollment_id IS 'Enrollment that it was issued to.';
+COMMENT ON COLUMN retention.coupon.node IS 'Node that issued it.';
+COMMENT ON COLUMN retention.coupon.customer_id IS 'The shop''s key of the customer; null after forget.';
+COMMENT ON COLUMN retention.coupon.issued_at IS 'Engine''s time of issue; null: free.';
+COMMENT ON COLUMN retention.coupon.expires_at IS 'Until when it is valid; null: for ever.';
+
+-- Internal: what a tick passes from step to step.
+CREATE TYPE retention.traveller AS (
+  enrollment_id bigint,
+  flow_id       integer,
+  node_id       integer,
+  is_holdout    boolean,
+  entered_at    timestamptz,
+  since         timestamptz,
+  due_at        timestamptz,
+  customer_id   text,
+  event         jsonb,
+  properties    jsonb,
+  outcome       text,
+  reason        text,
+  is_new        boolean,
+  is_changed    boolean,
+  is_waiting    boolean
+);
+COMMENT ON TYPE retention.traveller IS 'An enrollment on its way through a tick: its row, properties that were set, whether it has to be written, and whether it waits.';
+
+CREATE TYPE retention.queued_message AS (
+  enrollment_id bigint,
+  flow_id       integer,
+  node_id       integer,
+  customer_id   text,
+  due_at        timestamptz,
+  reason        text,
+  address       text,
+  context       jsonb
+);
+COMMENT ON TYPE retention.queued_message IS 'A message that a node has decided on in a tick, to be rendered and written at its end.';
+
+CREATE TYPE retention.claimed_message AS (
+  message_id      bigint,
+  idempotency_key text,
+  flow            text,
+  node            text,
+  customer_id     text,
+  channel         text,
+  address         text,
+  subject         text,
+  body            text,
+  text            text,
+  context         jsonb,
+  attempt         integer,
+  lease_until     timestamptz
+);
+COMMENT ON TYPE retention.claimed_message IS 'A message that a sender has claimed.';
+
+CREATE VIEW retention.flow_enrollment AS
+  SELECT f.flow, n.version, e.enrollment_id, e.customer_id, n.node, e.entered_at, e.since, e.due_at, e.is_holdout, e.event, e.outcome, e.reason, e.finished_at
+  FROM retention.enrollment e
+  JOIN retention.flow_node n USING (node_id)
+  JOIN retention.flow f ON f.flow_id = e.flow_id;
+COMMENT ON VIEW retention.flow_enrollment IS 'Customers in flows: where each one is, and how it ended.';
+COMMENT ON COLUMN retention.flow_enrollment.flow IS 'Name of the flow.';
+COMMENT ON COLUMN retention.flow_enrollment.version IS 'Version that the customer goes through.';
+COMMENT ON COLUMN retention.flow_enrollment.enrollment_id IS 'Number of the enrollment.';
+COMMENT ON COLUMN retention.flow_enrollment.customer_id IS 'The shop''s key of the customer; null after forget.';
+COMMENT ON COLUMN retention.flow_enrollment.node IS 'Id of the node at which the customer waits, or was last.';
+COMMENT ON COLUMN retention.flow_enrollment.entered_at IS 'Engine''s time at which the customer entered.';
+COMMENT ON COLUMN retention.flow_enrollment.since IS 'Since when the customer waits at this node.';
+COMMENT ON COLUMN retention.flow_enrollment.due_at IS 'When it goes on; null: ended.';
+COMMENT ON COLUMN retention.flow_enrollment.is_holdout IS 'Whether the customer passes through without messages.';
+COMMENT ON COLUMN retention.flow_enrollment.event IS 'What started it.';
+COMMENT ON COLUMN retention.flow_enrollment.outcome IS 'How it ended; null while it runs.';
+COMMENT ON COLUMN retention.flow_enrollment.reason IS 'Of an error: what went wrong.';
+COMMENT ON COLUMN retention.flow_enrollment.finished_at IS 'Engine''s time at which it ended.';
+
+SELECT pg_extension_config_dump('retention.contact', '');
+SELECT pg_extension_config_dump('retention.contact_source', '');
+SELECT pg_extension_config_dump('retention.suppression', '');
+SELECT pg_extension_config_dump('retention.flow', '');
+SELECT pg_extension_config_dump('retention.flow_flow_id_seq', '');
+SELECT pg_extension_config_dump('retention.flow_version', '');
+SELECT pg_extension_config_dump('retention.flow_node', '');
+SELECT pg_extension_config_dump('retention.flow_node_node_id_seq', '');
+SELECT pg_extension_config_dump('retention.message_status', '');
+SELECT pg_extension_config_dump('retention.flow_entry', '');
+SELECT pg_extension_config_dump('retention.flow_entry_number_seq', '');
+SELECT pg_extension_config_dump('retention.changed_customers', '');
+SELECT pg_extension_config_dump('retention.enrollment', '');
+SELECT pg_extension_config_dump('retention.enrollment_enrollment_id_seq', '');
+SELECT pg_extension_config_dump('retention.message', '');
+SELECT pg_extension_config_dump('retention.message_message_id_seq', '');
+SELECT pg_extension_config_dump('retention.last_message', '');
+SELECT pg_extension_config_dump('retention.coupon_pool', '');
+SELECT pg_extension_config_dump('retention.coupon', '');

@@ -1,0 +1,346 @@
+-- Entering: what starts a flow, and who may enter.
+
+CREATE OR REPLACE FUNCTION retention._stream(type text) RETURNS TABLE (relation regclass, id name, query text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- $2 is the trigger, $3 the metric.
+  SELECT v.relation, v.id, v.query
+  FROM (VALUES
+    ('segment', 'retention.segment_change'::regclass, 'change_id'::name, $q$
+      SELECT change_id AS position, customer_id, as_of AS at,
+             segment = $2 ->> 'segment' AND change = coalesce($2 ->> 'change', 'entered') AND cause NOT IN ('definition', 'drop') AS fits,
+             jsonb_build_object('segment', segment, 'change', change, 'cause', cause, 'as_of', as_of) AS event
+      FROM retention.segment_change$q$),
+    ('rfm_group', 'retention.rfm_change', 'change_id', $q$
+      SELECT change_id AS position, customer_id, changed_at AS at,
+             cause <> 'settings' AND coalesce($2 -> 'from' ? previous_rfm_group, NOT $2 ? 'from') AND coalesce($2 -> 'to' ? rfm_group, NOT $2 ? 'to') AS fits,
+             jsonb_build_object('from', previous_rfm_group, 'to', rfm_group, 'cause', cause, 'as_of', changed_at) AS event
+      FROM retention.rfm_change WHERE metric = $3$q$),
+    ('order', 'retention.order_event', 'event_id', $q$
+      SELECT event_id AS position, customer_id, occurred_at AS at, metric = $3 AND kind = $2 ->> 'type' AS fits,
+             jsonb_build_object('order_id', order_id, 'amount', amount, 'occurred_at', occurred_at) AS event
+      FROM retention.order_event$q$)) AS v (type, relation, id, query)
+  WHERE v.type = CASE _stream.type WHEN 'refund' THEN 'order' ELSE _stream.type END
+$$;
+COMMENT ON FUNCTION retention._stream(text) IS
+  'Where a trigger''s events come from: a table, its column of ascending numbers, and the query for its rows; no row for triggers of time, or by hand.';
+
+CREATE OR REPLACE FUNCTION retention._next_firing(trigger jsonb, after timestamptz, zone text) RETURNS timestamptz
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN trigger ->> 'type' IN ('date', 'schedule') THEN
+    retention._next_local(after + interval '1 microsecond', coalesce(trigger ->> 'at', '00:00')::time, retention._weekday_numbers(trigger -> 'weekdays'), zone) END
+$$;
+COMMENT ON FUNCTION retention._next_firing(jsonb, timestamptz, text) IS 'When a trigger of dates, or a schedule, fires next after a time; null for others.';
+
+CREATE OR REPLACE FUNCTION retention._start_trigger(flow_id integer) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  document jsonb := (SELECT v.document FROM retention.flow f JOIN retention.flow_version v USING (flow_id, version) WHERE f.flow_id = _start_trigger.flow_id);
+  stream record;
+  last_position bigint;
+BEGIN
+  SELECT * INTO stream FROM retention._stream(document #>> '{trigger,type}');
+  IF FOUND THEN
+    -- Numbers ascend in the order of commits only under the locks that writers hold: all that is not seen yet has a greater one.
+    EXECUTE format('SELECT coalesce(max(%I), 0) FROM %s', stream.id, stream.relation) INTO last_position;
+  END IF;
+  UPDATE retention.flow f
+    SET running_since = retention.now(), trigger_position = last_position, error = NULL, error_at = NULL,
+        fires_at = retention._next_firing(document -> 'trigger', retention.now(), retention._flow_zone(document))
+    WHERE f.flow_id = _start_trigger.flow_id;
+END
+$$;
+COMMENT ON FUNCTION retention._start_trigger(integer) IS 'Has a flow start with what happens from now on.';
+
+CREATE OR REPLACE FUNCTION retention._changed_traveller(changes jsonb) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('ROW (%s)::retention.traveller', string_agg(coalesce(changes ->> attname, format('(t).%I', attname)), ', ' ORDER BY attnum))
+  FROM pg_attribute WHERE attrelid = 'retention.traveller'::regclass AND attnum > 0
+$$;
+COMMENT ON FUNCTION retention._changed_traveller(jsonb) IS 'The expression for a traveller t with some fields changed.';
+
+CREATE OR REPLACE FUNCTION retention._run(
+    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    OUT moved retention.traveller[], OUT queued retention.queued_message[])
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE statement INTO moved, queued
+    USING travellers, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t), as_of, targets;
+END
+$$;
+COMMENT ON FUNCTION retention._run(text, retention.traveller[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
+
+CREATE OR REPLACE FUNCTION retention._try_run(
+    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT problem text)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  middle integer := cardinality(travellers) / 2;
+  code text;
+  reason text;
+  one record;
+  other record;
+BEGIN
+  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, as_of, targets) AS r;
+EXCEPTION
+  WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
+    RAISE;
+  WHEN assert_failure OR OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, reason = MESSAGE_TEXT;
+    IF left(code, 2) = '42' THEN
+      -- It fails for everybody: something that it names is gone.
+      problem := reason;
+    ELSIF middle = 0 THEN
+      travellers[1].outcome := 'error';
+      travellers[1].reason := reason;
+      travellers[1].is_changed := true;
+      moved := travellers;
+    ELSE
+      -- Some customer's own values: the others are done without.
+      one := retention._try_run(statement, travellers[:middle], as_of, targets);
+      other := retention._try_run(statement, travellers[middle + 1:], as_of, targets);
+      moved := one.moved || other.moved;
+      queued := one.queued || other.queued;
+      problem := coalesce(one.problem, other.problem);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], timestamptz, integer[]) IS
+  'Runs a statement over travellers. Those for whom it fails end with the outcome error; one that fails for all, for it names what is not there, is reported and moves nobody.';
+
+CREATE OR REPLACE FUNCTION retention._fitting(
+    metric text, condition text, travellers retention.traveller[], as_of timestamptz)
+  RETURNS retention.traveller[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  result record;
+BEGIN
+  IF condition IS NULL OR travellers IS NULL THEN
+    RETURN travellers;
+  END IF;
+  result := retention._try_run(
+    format(E'SELECT array_agg(person.traveller), NULL::retention.queued_message[] FROM %s WHERE (\n%s\n)',
+           retention._person_query(metric, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)), condition),
+    travellers, as_of, NULL);
+  PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
+  RETURN result.moved;
+END
+$$;
+COMMENT ON FUNCTION retention._fitting(text, text, retention.traveller[], timestamptz) IS
+  'Those who fit a condition; who fails it by an error is kept, with that outcome.';
+
+CREATE OR REPLACE FUNCTION retention._candidates(
+    flow_id integer, start integer, customer_ids text[], events jsonb[], as_of timestamptz)
+  RETURNS retention.traveller[]
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(ROW (NULL, flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, true, true, false)::retention.traveller ORDER BY c.number)
+  FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
+$$;
+COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, not yet numbered.';
+
+CREATE OR REPLACE FUNCTION retention._fire_date(flow_id integer, trigger jsonb, metric text, zone text, fired_on date) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  column_name name := trigger ->> 'column';
+BEGIN
+  -- The day alone: those whose date has passed already are not made up for.
+  EXECUTE format($query$
+    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
+    SELECT $1, p.customer_id, jsonb_build_object('column', $2, 'date', d.date)
+    FROM retention.profile p, LATERAL (SELECT %s AS date OFFSET 0) AS d
+    WHERE p.metric = $3 AND (d.date + $4)::date = $5 ORDER BY p.customer_id$query$,
+    format(CASE retention._column_type('retention.profile', 'column', column_name) WHEN 'date'::regtype THEN 'p.%I' ELSE '(p.%I AT TIME ZONE %L)::date' END, column_name, zone))
+    USING flow_id, column_name, metric, coalesce(trigger ->> 'offset', '0')::interval, fired_on;
+END
+$$;
+COMMENT ON FUNCTION retention._fire_date(integer, jsonb, text, text, date) IS 'Has those enter whose date it is.';
+
+CREATE OR REPLACE FUNCTION retention._fire_schedule(flow_id integer, trigger jsonb, metric text, fires_at timestamptz, as_of timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  customer_ids text[];
+BEGIN
+  FOR customer_ids IN
+    SELECT array_agg(c.customer_id)
+    FROM (SELECT customer_id, row_number() OVER (ORDER BY customer_id) / 10000 AS batch FROM retention.customer e WHERE e.metric = _fire_schedule.metric) AS c
+    GROUP BY c.batch ORDER BY c.batch
+  LOOP
+    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
+      SELECT t.flow_id, t.customer_id, jsonb_build_object('scheduled_for', fires_at)
+      FROM unnest(retention._fitting(metric, trigger ->> 'condition', retention._candidates(flow_id, NULL, customer_ids, NULL, as_of), as_of)) AS t
+      WHERE t.outcome IS NULL ORDER BY t.customer_id;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._fire_schedule(integer, jsonb, text, timestamptz, timestamptz) IS 'Has everybody enter who fits a schedule''s condition.';
+
+CREATE OR REPLACE FUNCTION retention._fire_when_due(flow retention.flow, document jsonb, as_of timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  trigger jsonb := document -> 'trigger';
+  zone text := retention._flow_zone(document);
+  metric text := coalesce(document ->> 'metric', 'orders');
+BEGIN
+  IF flow.fires_at IS NULL OR flow.fires_at > as_of THEN
+    RETURN false;
+  END IF;
+  -- What was missed by more than a day is left out.
+  IF flow.fires_at > as_of - interval '1 day' THEN
+    IF trigger ->> 'type' = 'date' THEN
+      PERFORM retention._fire_date(flow.flow_id, trigger, metric, zone, (flow.fires_at AT TIME ZONE zone)::date);
+    ELSE
+      PERFORM retention._fire_schedule(flow.flow_id, trigger, metric, flow.fires_at, as_of);
+    END IF;
+  END IF;
+  UPDATE retention.flow f SET fires_at = retention._next_firing(trigger, greatest(flow.fires_at, as_of - interval '1 day'), zone) WHERE f.flow_id = flow.flow_id;
+  RETURN true;
+END
+$$;
+COMMENT ON FUNCTION retention._fire_when_due(retention.flow, jsonb, timestamptz) IS 'Fires a trigger of dates, or a schedule, when its time has come.';
+
+CREATE OR REPLACE FUNCTION retention._read_stream(
+    flow retention.flow, document jsonb, batch integer, OUT customer_ids text[], OUT events jsonb[], OUT looked_at bigint)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  stream record;
+  last_position bigint;
+BEGIN
+  looked_at := 0;
+  SELECT * INTO stream FROM retention._stream(document #>> '{trigger,type}');
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  -- Looks at many changes, for most are other flows', and stops where the batch is full.
+  EXECUTE format($query$
+    WITH looked_at AS MATERIALIZED (SELECT * FROM (%s) AS s WHERE position > $1 ORDER BY position LIMIT 50000),
+    fitting AS (SELECT * FROM looked_at WHERE fits AND at >= $4 ORDER BY position LIMIT $5),
+    reach AS (SELECT CASE WHEN count(*) < $5 THEN (SELECT max(position) FROM looked_at) ELSE max(position) END AS position FROM fitting)
+    SELECT (SELECT array_agg(customer_id ORDER BY position) FROM fitting), (SELECT array_agg(event ORDER BY position) FROM fitting),
+           reach.position, (SELECT count(*) FROM looked_at WHERE position <= reach.position) FROM reach$query$, stream.query)
+    INTO customer_ids, events, last_position, looked_at
+    USING flow.trigger_position, document -> 'trigger', coalesce(document ->> 'metric', 'orders'), flow.running_since, batch;
+  IF looked_at > 0 THEN
+    UPDATE retention.flow f SET trigger_position = last_position WHERE f.flow_id = flow.flow_id;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._read_stream(retention.flow, jsonb, integer) IS 'The next events that start a flow, at most a batch; how many were looked at for them.';
+
+CREATE OR REPLACE FUNCTION retention._admit(flow retention.flow, document jsonb, candidates retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH rule AS (
+    SELECT coalesce(document ->> 'reentry', 'never') AS reentry, coalesce((document -> 'concurrent')::boolean, false) AS is_concurrent,
+           100 * coalesce((document ->> 'holdout')::numeric, 0) AS held_out),
+  candidate AS (
+    SELECT c.*, row_number() OVER (PARTITION BY c.customer_id ORDER BY c.number) AS turn
+    FROM unnest(candidates) WITH ORDINALITY AS c (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
+                                                  properties, outcome, reason, is_new, is_changed, is_waiting, number)),
+  admitted AS (
+    SELECT c.*, r.held_out FROM candidate c, rule r
+    WHERE (c.turn = 1 OR r.is_concurrent AND r.reentry = 'always')
+      AND NOT EXISTS (
+        SELECT FROM retention.enrollment e
+        WHERE e.customer_id = c.customer_id AND e.flow_id = (flow).flow_id
+          AND (NOT r.is_concurrent AND e.due_at IS NOT NULL
+               OR r.reentry = 'never'
+               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN r.reentry::interval END))
+    ORDER BY c.number)
+  SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
+    a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, true, true, false)::retention.traveller)
+  FROM admitted a
+$$;
+COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
+  'Those of the candidates whom the rules of reentry let in, numbered; and who of them is in the holdout.';
+
+CREATE OR REPLACE FUNCTION retention._enter(flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[], OUT looked_at bigint)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  document jsonb := (SELECT v.document FROM retention.flow_version v WHERE (v.flow_id, v.version) = (flow.flow_id, flow.version));
+  start integer := (SELECT n.node_id FROM retention.flow_node n WHERE (n.flow_id, n.version, n.node) = (flow.flow_id, flow.version, document #>> '{nodes,0,id}'));
+  has_fired boolean := retention._fire_when_due(flow, document, as_of);
+  stream record := retention._read_stream(flow, document, batch);
+  listed record;
+BEGIN
+  -- Whoever was put down by now, and nobody else.
+  WITH next AS (SELECT e.ctid FROM retention.flow_entry e WHERE e.flow_id = flow.flow_id ORDER BY e.number LIMIT batch - coalesce(cardinality(stream.customer_ids), 0)),
+  gone AS (DELETE FROM retention.flow_entry e USING next WHERE e.ctid = next.ctid RETURNING e.*)
+  SELECT array_agg(g.customer_id ORDER BY g.number) AS customer_ids, array_agg(g.event ORDER BY g.number) AS events INTO listed FROM gone g;
+  looked_at := stream.looked_at + coalesce(cardinality(listed.customer_ids), 0) + has_fired::integer;
+  entered := retention._candidates(flow.flow_id, start, stream.customer_ids || listed.customer_ids, stream.events || listed.events, as_of);
+  entered := retention._fitting(coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
+  entered := retention._admit(flow, document, entered, as_of);
+  IF flow.error IS NOT NULL THEN
+    UPDATE retention.flow f SET error = NULL, error_at = NULL WHERE f.flow_id = flow.flow_id;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._enter(retention.flow, timestamptz, integer) IS 'Those who enter a flow now, at most a batch; how many events were looked at for them.';
+
+CREATE OR REPLACE FUNCTION retention._try_enter(flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[], OUT looked_at bigint)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  failure text;
+BEGIN
+  SELECT e.* INTO entered, looked_at FROM retention._enter(flow, as_of, batch) AS e;
+EXCEPTION
+  WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
+    RAISE;
+  WHEN assert_failure OR OTHERS THEN
+    GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
+    RAISE WARNING 'nobody can enter flow "%": %', flow.flow, failure USING HINT = 'What started it meanwhile is kept, and tried again with every tick.';
+    UPDATE retention.flow f SET error = failure, error_at = as_of WHERE f.flow_id = flow.flow_id;
+    looked_at := 0;
+END
+$$;
+COMMENT ON FUNCTION retention._try_enter(retention.flow, timestamptz, integer) IS 'As _enter. A failure is reported, and is that flow''s alone.';
+
+CREATE OR REPLACE FUNCTION retention.enroll(flow text, customer_id text, event jsonb DEFAULT '{}') RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  target retention.flow;
+BEGIN
+  SELECT * INTO target FROM retention.flow f WHERE f.flow = enroll.flow;
+  PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')), 'create_flow makes it.', 'undefined_object');
+  PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
+    format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
+  PERFORM retention._reject_unless(customer_id IS NOT NULL, 'the customer to enroll must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._reject_unless(jsonb_typeof(event) = 'object', format('event must be an object, not %s', coalesce(event::text, 'null')));
+  INSERT INTO retention.flow_entry (flow_id, customer_id, event) VALUES (target.flow_id, customer_id, event);
+END
+$$;
+COMMENT ON FUNCTION retention.enroll(text, text, jsonb) IS 'Has a customer enter a flow with the next tick, as far as its entry filter and its rule of reentry allow.';
+
+CREATE OR REPLACE FUNCTION retention.backfill_flow(flow text) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  target retention.flow := retention._require_flow(flow);
+  trigger jsonb := (SELECT v.document -> 'trigger' FROM retention.flow_version v WHERE (v.flow_id, v.version) = (target.flow_id, target.version));
+  listed bigint;
+BEGIN
+  PERFORM retention._reject_unless(trigger ->> 'type' = 'segment' AND coalesce(trigger ->> 'change', 'entered') = 'entered',
+    format('flow "%s" is not started by entering a segment', flow), 'enroll has single customers enter.', 'object_not_in_prerequisite_state');
+  PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status), '', 'object_not_in_prerequisite_state');
+  INSERT INTO retention.flow_entry (flow_id, customer_id, event)
+    SELECT target.flow_id, m.customer_id, jsonb_build_object('segment', m.segment, 'change', 'entered', 'cause', 'backfill', 'as_of', m.entered_at)
+    FROM retention.segment_member m WHERE m.segment = trigger ->> 'segment' ORDER BY m.customer_id;
+  GET DIAGNOSTICS listed = ROW_COUNT;
+  RETURN listed;
+END
+$$;
+COMMENT ON FUNCTION retention.backfill_flow(text) IS 'Has those enter a flow with the next tick who are in its segment already. Returns their number.';

@@ -1,0 +1,38 @@
+/* expression.c: whether a text is one SQL expression, so that it can be put into a query between parentheses. */
+#include "pg_compat.h"
+
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+
+/* Whether a query as PL/pgSQL reads it, SELECT in front of the text, selects one value and has no other clause. */
+static bool
+is_single_value(const SelectStmt *query)
+{
+	return query->op == SETOP_NONE && list_length(query->targetList) == 1 && query->distinctClause == NIL &&
+		query->intoClause == NULL && query->fromClause == NIL && query->whereClause == NULL &&
+		query->groupClause == NIL && query->havingClause == NULL && query->windowClause == NIL &&
+		query->valuesLists == NIL && query->sortClause == NIL && query->limitOffset == NULL &&
+		query->limitCount == NULL && query->lockingClause == NIL && query->withClause == NULL &&
+		((ResTarget *) linitial(query->targetList))->name == NULL;
+}
+
+PG_FUNCTION_INFO_V1(retention_check_expression);
+
+/*
+ * _check_expression(expression text) -> void: an error (42601) unless the text
+ * is exactly one SQL expression: no second statement, no further clause, no name.
+ */
+Datum
+retention_check_expression(PG_FUNCTION_ARGS)
+{
+	List	   *statements = raw_parser(text_to_cstring(PG_GETARG_TEXT_PP(0)), RAW_PARSE_PLPGSQL_EXPR);
+	Node	   *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
+
+	if (statement == NULL || !IsA(statement, SelectStmt) || !is_single_value((SelectStmt *) statement))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("it is not a single SQL expression"),
+				 errhint("Put a query between parentheses.")));
+	PG_RETURN_VOID();
+}
