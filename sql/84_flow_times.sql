@@ -22,14 +22,6 @@ CREATE OR REPLACE FUNCTION retention._next_local(at timestamptz, local_time time
 COMMENT ON FUNCTION retention._next_local(timestamptz, time, integer[], text) IS
   'The first moment from a time on that has this local time, on one of these weekdays (1 is Monday); null: any.';
 
-CREATE OR REPLACE FUNCTION retention._delay_until(
-    at timestamptz, span interval, until timestamptz, local_time time, weekdays integer[], zone text)
-  RETURNS timestamptz
-  LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN retention._next_local(greatest(at, retention._add_local(at, span, zone), until), local_time, weekdays, zone);
-COMMENT ON FUNCTION retention._delay_until(timestamptz, interval, timestamptz, time, integer[], text) IS
-  'When a delay ends that began at a time: after a span, not before a moment, then on to a local time and weekday; each may be null.';
-
 CREATE OR REPLACE FUNCTION retention._local_moment(moment date, zone text) RETURNS timestamptz
   LANGUAGE sql STABLE PARALLEL SAFE
   RETURN moment::timestamp AT TIME ZONE zone;
@@ -47,9 +39,8 @@ COMMENT ON FUNCTION retention._local_moment(timestamptz, text) IS 'A time, as it
 
 CREATE OR REPLACE FUNCTION retention._quiet_until(at timestamptz, starts time, ends time, zone text) RETURNS timestamptz
   LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN (
-    SELECT CASE WHEN is_quiet THEN (local::date + CASE WHEN local::time >= ends THEN 1 ELSE 0 END + ends) AT TIME ZONE zone END
-    FROM (SELECT local, CASE WHEN starts <= ends THEN local::time >= starts AND local::time < ends
-                             ELSE local::time >= starts OR local::time < ends END AS is_quiet
-          FROM (SELECT at AT TIME ZONE zone AS local) AS clock) AS clock);
+  -- Without a subquery, so that it becomes part of the statement that calls it.
+  RETURN CASE WHEN CASE WHEN starts <= ends THEN (at AT TIME ZONE zone)::time >= starts AND (at AT TIME ZONE zone)::time < ends
+                        ELSE (at AT TIME ZONE zone)::time >= starts OR (at AT TIME ZONE zone)::time < ends END
+              THEN ((at AT TIME ZONE zone)::date + CASE WHEN (at AT TIME ZONE zone)::time >= ends THEN 1 ELSE 0 END + ends) AT TIME ZONE zone END;
 COMMENT ON FUNCTION retention._quiet_until(timestamptz, time, time, text) IS 'When the quiet hours end in which a time lies; null: it lies in none.';

@@ -201,7 +201,7 @@ AS $$
   UNION ALL
   SELECT concat_ws('.', nullif(o.path, ''), given.key),
          CASE WHEN a.key IS NULL THEN 'is not a key here' ELSE retention._value_problem(a.kind, given.value, document) END
-  FROM object o, LATERAL jsonb_each(CASE WHEN o.is_object THEN o.value ELSE '{}' END) AS given
+  FROM object o CROSS JOIN LATERAL jsonb_each(CASE WHEN o.is_object THEN o.value ELSE '{}' END) AS given
   LEFT JOIN allowed a ON a.object = o.object AND a.key = given.key
   WHERE o.is_known AND (a.key IS NULL OR a.kind <> 'any' AND retention._value_problem(a.kind, given.value, document) IS NOT NULL)
 $$;

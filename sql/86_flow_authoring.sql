@@ -87,10 +87,12 @@ CREATE OR REPLACE FUNCTION retention._compile_delay(node jsonb, zone text, OUT b
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '1',
-    format('CASE WHEN (person.traveller).since IS NULL THEN retention._delay_until($3, %s, %s, %s, %s, %s) END',
-      retention._literal(node ->> 'for', 'interval'), coalesce(moment, 'NULL'), retention._literal(node ->> 'at', 'time'),
-      retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone),
-    format('CASE WHEN (person.traveller).since IS NULL AND %s IS NULL THEN ''{"error": "the time to wait for is null"}''::jsonb END', moment)
+    format('CASE WHEN (person.traveller).since IS NULL THEN %s END',
+      format(CASE WHEN node ?| '{at,weekdays}' THEN 'retention._next_local(%s, %s, %s, %s)' ELSE '%s' END,
+        format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
+        retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
+    CASE WHEN moment IS NOT NULL THEN
+      format('CASE WHEN (person.traveller).since IS NULL AND %s IS NULL THEN ''{"error": "the time to wait for is null"}''::jsonb END', moment) END
   FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone) END AS moment) AS given
 $$;
 COMMENT ON FUNCTION retention._compile_delay(jsonb, text) IS 'Compiles a delay.';
@@ -235,19 +237,19 @@ AS $$
 DECLARE
   published retention.flow := retention._require_flow(flow);
   current jsonb := (SELECT document FROM retention.flow_version v WHERE v.flow_id = published.flow_id AND v.version = published.version);
-  next integer := coalesce(published.version, 0) + 1;
+  number integer := coalesce(published.version, 0) + 1;
 BEGIN
   IF current = published.draft THEN
     RETURN published.version;
   END IF;
   PERFORM retention._require_valid(published.draft);
-  INSERT INTO retention.flow_version VALUES (published.flow_id, next, published.draft, retention.now());
-  PERFORM retention._write_nodes(published.flow_id, next, published.draft);
-  UPDATE retention.flow f SET version = next WHERE f.flow_id = published.flow_id;
+  INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
+  PERFORM retention._write_nodes(published.flow_id, number, published.draft);
+  UPDATE retention.flow f SET version = number WHERE f.flow_id = published.flow_id;
   IF published.status IN ('live', 'manual') AND (current -> 'trigger', retention._flow_zone(current)) IS DISTINCT FROM (published.draft -> 'trigger', retention._flow_zone(published.draft)) THEN
     PERFORM retention._start_trigger(published.flow_id);
   END IF;
-  RETURN next;
+  RETURN number;
 END
 $$;
 COMMENT ON FUNCTION retention.publish(text) IS

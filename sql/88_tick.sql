@@ -138,7 +138,7 @@ AS $$
       "outcome": "CASE WHEN NOT waits THEN ends END", "reason": "CASE WHEN NOT waits THEN payload ->> ''error'' END",
       "is_changed": "(t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at", "is_waiting": "waits"}'),
     CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
-        payload ->> 'reason', payload ->> 'address', payload -> 'context')::retention.queued_message) FILTER (WHERE NOT waits)$sql$
+        payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
       ELSE 'NULL::retention.queued_message[]' END,
     node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric, customer_ids), coalesce(node.payload, 'NULL'))
 $$;

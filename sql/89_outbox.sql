@@ -8,8 +8,13 @@ $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  -- Planned for so many messages as there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
+#variable_conflict use_column
+DECLARE
+  channels text[];
+BEGIN
   WITH node AS MATERIALIZED (
     SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject, n.config ->> 'body' AS body,
            n.config ->> 'text' AS text, n.config ->> 'url' AS url,
@@ -30,22 +35,20 @@ AS $$
     LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
     LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL AND n.url IS NOT NULL),
   -- Of several messages to one customer on one channel one counts: one that goes in any case, else the first.
-  counted AS (
-    SELECT DISTINCT ON (w.customer_id, w.channel) w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart
-    FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional
-    ORDER BY w.customer_id, w.channel, w.apart IS NOT NULL, w.node_id, w.enrollment_id),
+  ranked AS MATERIALIZED (
+    SELECT w.*, row_number() OVER (PARTITION BY w.customer_id, w.channel, w.is_counted ORDER BY w.apart IS NOT NULL, w.node_id, w.enrollment_id) AS turn
+    FROM (SELECT *, reason IS NULL AND error IS NULL AND NOT is_transactional AS is_counted FROM written) AS w),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
-    SELECT c.customer_id, c.channel, as_of, coalesce(c.apart, '0') FROM counted c ORDER BY c.customer_id, c.channel
+    SELECT r.customer_id, r.channel, as_of, coalesce(r.apart, '0') FROM ranked r WHERE r.is_counted AND r.turn = 1 ORDER BY r.customer_id, r.channel
     ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart
       WHERE l.queued_at <= excluded.queued_at - excluded.apart
     RETURNING customer_id, channel),
   decided AS (
-    SELECT w.*, CASE WHEN w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional AND w.apart IS NOT NULL AND g.customer_id IS NULL THEN 'smart sending' ELSE w.reason END AS skipped
-    FROM written w
-    LEFT JOIN (counted c JOIN granted USING (customer_id, channel)) AS g (customer_id, channel, enrollment_id, node_id, apart)
-      ON (g.enrollment_id, g.node_id) = (w.enrollment_id, w.node_id)),
+    SELECT r.*, CASE WHEN r.is_counted AND r.apart IS NOT NULL AND NOT (r.turn = 1 AND (r.customer_id, r.channel) IN (SELECT g.customer_id, g.channel FROM granted g))
+                     THEN 'smart sending' ELSE r.reason END AS skipped
+    FROM ranked r),
   inserted AS (
     INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel, state, reason, customer_id, address,
                                    subject, body, text, context)
@@ -59,7 +62,9 @@ AS $$
     ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
     RETURNING channel, state)
-  SELECT pg_notify('retention_message', i.channel) FROM (SELECT DISTINCT channel FROM inserted WHERE state = 'ready') AS i
+  SELECT array_agg(DISTINCT i.channel) INTO channels FROM inserted i WHERE i.state = 'ready';
+  PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
+END
 $$;
 COMMENT ON FUNCTION retention._write_messages(retention.queued_message[], timestamptz) IS
   'Renders messages and writes them to the outbox, ready, held or not to be sent, with the reason; and tells who listens.';
