@@ -126,8 +126,8 @@ def check_flows():
 
 
 def check_waiting():
-    known('coalesce(paid, false)', lambda row: row.contact.get('paid', False))
-    wait = {'id': 'w', 'type': 'wait_for', 'condition': 'coalesce(paid, false)', 'timeout': '72 hours', 'next': 'yes', 'else': 'no'}
+    known('sms_consent', lambda row: row.contact.get('sms_consent'))
+    wait = {'id': 'w', 'type': 'wait_for', 'condition': 'sms_consent', 'timeout': '72 hours', 'next': 'yes', 'else': 'no'}
     nodes = [wait, {'id': 'yes', 'type': 'exit', 'outcome': 'bought'}, {'id': 'no', 'type': 'exit'}]
     for what, moments, paid, expected in (('a timeout', ['2024-03-30 11:00', '2024-04-01 11:00'], None, ('no', 'completed')),
                                           ('a condition', ['2024-03-30 11:00', '2024-03-31 11:00'], 1, ('yes', 'bought')),
@@ -135,11 +135,11 @@ def check_waiting():
                                           ('not yet', ['2024-04-01 10:59'], None, ('w', at('2024-04-01 11:00')))):
         case = Case(nodes).enroll().tick('2024-03-29 11:00')
         for number, moment in enumerate(moments):
-            case.facts.contacts['1']['paid'] = paid is not None and number >= paid
+            case.facts.contacts['1']['sms_consent'] = paid is not None and number >= paid
             case.tick(moment)
         check(f'wait_for: {what}', case.ends(), [expected])
-    case = Case(nodes, exit='coalesce(paid, false)').enroll().tick('2024-03-29 11:00')
-    case.facts.contacts['1']['paid'] = True
+    case = Case(nodes, exit='sms_consent').enroll().tick('2024-03-29 11:00')
+    case.facts.contacts['1']['sms_consent'] = True
     check('an exit comes first', case.tick('2024-03-29 12:00').ends(), [('w', 'exited')])
 
 

@@ -2,7 +2,9 @@
 
 import flow_vocabulary as vocabulary
 
-CHANNELS = ['email', 'sms', 'push', 'webhook']
+import os
+AVOID = os.environ.get('AVOID','').split()
+CHANNELS = 'email sms push'.split() if 'webhook' in AVOID else 'email sms push webhook'.split()
 SEGMENTS = ['spenders', 'silent', 'gold']
 ZONES = ['UTC', 'Europe/Warsaw', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kolkata', None]
 GROUPS = ['Champions', 'Loyal', 'Recent', 'Needs Attention', 'At Risk', 'Inactive']
@@ -72,8 +74,10 @@ class Generator:
         return trigger
 
     def trigger_rfm_group(self):
-        keys = self.random.choice([['from'], ['to'], ['from', 'to']])
-        return {key: self.random.sample(GROUPS, 4) for key in keys}
+        """New customers, who come from no group, become Recent."""
+        if self.often(0.5):
+            return {'from': self.random.sample(GROUPS, 4), 'to': self.random.sample(GROUPS, 4)}
+        return {'to': self.random.sample([group for group in GROUPS if group != 'Recent'], 4)}
 
     def trigger_date(self):
         column = self.random.choice(list(DATES))
@@ -144,6 +148,9 @@ class Generator:
             node['smart_sending'] = False
         elif self.often(0.5):
             node['smart_sending'] = self.random.choice([False, '50 hours', '90 minutes'])
+        if 'smart' in AVOID:
+            if self.name in ('f1','f3'): node['smart_sending'] = False
+            elif node.get('smart_sending') is False and not self.world.has_held: del node['smart_sending']
         # Whether the time in quiet hours counts is not said.
         lateness = self.random.choice([None, '3 hours', '2 days', '300 days']) if not self.is_quiet else '300 days'
         if lateness is not None:
@@ -164,7 +171,7 @@ class Generator:
         while not node.keys() & {'for', 'until', 'weekdays', 'at'}:
             if self.often(0.6):
                 node['for'] = self.random.choice(['90 minutes', '5 hours', '1 day', '2 days 3 hours', '1 week', '1 month', '36 hours', '0 days'])
-            if self.often(0.2):
+            if self.often(0.2) and not ('foruntil' in AVOID and 'for' in node):
                 node['until'] = vocabulary.until(self.random, self.has_orders)
             if self.often(0.25):
                 node['weekdays'] = self.some_of(WEEKDAYS)
@@ -182,7 +189,7 @@ class Generator:
         return [(branch, 'next') for branch in node['branches']] + [(node, 'else')]
 
     def random_split(self, node):
-        shares = self.random.choice([[50, 50], [12.5, 87.5], [33.4, 33.3, 33.3], [100], [0, 99.99, 0.01]])
+        shares = self.random.choice([[50, 50], [12.5, 87.5], [33.4, 33.3, 33.3], [100] if 'onearm' not in AVOID else [50,50], [0, 99.99, 0.01]])
         node['arms'] = [{'name': f'arm {n}', 'share': share} for n, share in enumerate(shares)]
         return [(arm, 'next') for arm in node['arms']]
 

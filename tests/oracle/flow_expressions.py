@@ -30,12 +30,12 @@ def make_expressions(random):
     return sorted(flow_vocabulary.FUNCTIONS)
 
 
-def rows_of_expression(world, query, values):
+def rows_of_expression(world, query, values, customers):
     """As SQL has it: {customer_id: value or "fails"}. All at once, unless it fails for one of them."""
     try:
         return {row['customer_id']: row['value'] for row in world.rows(query, **values)}
     except psycopg2.Error:
-        return {customer_id: value_of_one(world, query, values, customer_id) for customer_id in world.customers}
+        return {customer_id: value_of_one(world, query, values, customer_id) for customer_id in customers}
 
 
 def value_of_one(world, query, values, customer_id):
@@ -53,7 +53,7 @@ def value_here(sql, row):
         return 'fails'
 
 
-def differing(world, random):
+def differing(world, customers, random):
     facts = world.read_facts()
     names = world.columns('retention.profile'), world.columns('retention.contact')
     profile, contact = (', '.join(f'{letter}.{name}' for name in columns if name != 'customer_id') for letter, columns in zip('pc', names))
@@ -62,7 +62,7 @@ def differing(world, random):
         event, entered_at = random.choice(EVENTS), world.now - timedelta(hours=random.randrange(60))
         values = {'event': json.dumps(event), 'entered': entered_at, 'since': world.now}
         query = ROWS.format(sql=sql.replace('%', '%%'), profile=profile, contact=contact)
-        for customer_id, value in rows_of_expression(world, query, values).items():
+        for customer_id, value in rows_of_expression(world, query, values, customers).items():
             here = value_here(sql, SimpleNamespace(customer_id=customer_id, profile=facts.profiles.get(customer_id, {}), contact=facts.contacts.get(customer_id, {}),
                                                    event=event, entered_at=entered_at, since=world.now, now=world.now))
             if here != value or isinstance(here, bool) != isinstance(value, bool):

@@ -9,7 +9,7 @@ ambiguity is in `decided`; then the reading chosen here counts."""
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -21,8 +21,8 @@ ADDRESS = {'email': 'email', 'sms': 'phone', 'push': 'push_token'}
 CONSENT = {'email': 'email_consent', 'sms': 'sms_consent', 'push': 'push_consent'}
 SMART_SENDING = {'email': '16 hours', 'sms': '24 hours', 'push': '24 hours', 'webhook': False}
 RUNNING = ('live', 'manual')
-# A message in one of these states has gone out, or will.
-WENT = ('ready',)
+# A message in one of these states has gone out, or will. Of those that wait for approval nothing is said.
+WENT = ('ready', 'held')
 
 
 class Ambiguous(Exception):
@@ -136,15 +136,20 @@ class Interpreter:
         flow.status = status
         flow.looked_at = now
         if status == 'archived':
-            self.archive(flow)
+            self.change_messages(flow, ('ready', None), ('suppressed', 'archived'))
+            self.change_messages(flow, ('held', None), ('suppressed', 'archived'))
+            for enrollment in self.active():
+                if enrollment.flow is flow:
+                    self.finish(enrollment, 'archived')
+        elif status == 'paused':
+            self.change_messages(flow, ('ready', None), ('held', 'pause'))
+        else:
+            self.change_messages(flow, ('held', 'pause'), ('ready', None))
 
-    def archive(self, flow):
-        for enrollment in self.active():
-            if enrollment.flow is flow:
-                self.finish(enrollment, 'archived')
+    def change_messages(self, flow, before, after):
         for message in self.messages:
-            if message.enrollment.flow is flow and message.state in ('ready', 'held'):
-                message.state, message.reason = 'suppressed', 'archived'
+            if message.enrollment.flow is flow and message.state == before[0] and before[1] in (None, message.reason):
+                message.state, message.reason = after
 
     def enroll(self, name, customer_id, event):
         if self.flows[name].status not in RUNNING:
@@ -232,12 +237,16 @@ class Interpreter:
             if value is None:
                 continue
             moment = self.moment_of_date(flow, trigger, value)
-            if flow.looked_at < moment <= self.now:
+            if self.starts_after(flow) < moment <= self.now:
                 day = self.day_of(flow, value)
                 starts.append((customer_id, {'column': trigger['column'], 'date': day}, moment))
-            elif moment <= flow.looked_at:
+            elif flow.looked_at >= moment > self.now - timedelta(days=1):
                 self.check_date(flow, trigger, customer_id, moment, facts)
         return starts
+
+    def starts_after(self, flow):
+        """Not what was due a day ago or earlier: after an outage that would be too late."""
+        return max(flow.looked_at, self.now - timedelta(days=1))
 
     def check_date(self, flow, trigger, customer_id, moment, facts):
         """A date that was not there at the last tick and is already past: is it late, or has it passed?"""
@@ -254,7 +263,7 @@ class Interpreter:
         return flow_time.instant(datetime.combine(day, parse_time(trigger.get('at', '00:00'))), self.flow_zone(flow.document))
 
     def triggered_by_schedule(self, flow, trigger, facts):
-        moments = flow_time.moments_between(flow.looked_at, self.now, trigger.get('weekdays'), parse_time(trigger['at']), self.flow_zone(flow.document))
+        moments = flow_time.moments_between(self.starts_after(flow), self.now, trigger.get('weekdays'), parse_time(trigger['at']), self.flow_zone(flow.document))
         return [(customer_id, {'scheduled_for': moment}, moment)
                 for moment in moments for customer_id in sorted(self.profiles) if self.fits_schedule(trigger, customer_id)]
 
@@ -413,7 +422,8 @@ class Interpreter:
             if value is None:
                 raise Failed('until is null')
             moments.append(as_moment(value, zone))
-        base = max(moments, default=self.now)
+        # What has passed does not wait, but has to come on one of the days all the same.
+        base = max(moments + [self.now])
         if 'weekdays' in node or 'at' in node:
             base = flow_time.first_moment(base, node.get('weekdays'), parse_time(node['at']) if 'at' in node else None, zone)
         return base
@@ -435,6 +445,8 @@ class Interpreter:
 
     def step_coupon(self, e, node):
         """Who gets a pool's last codes is not said, so the interpreter is told; the driver checks that the pool was used up."""
+        if e.is_holdout:
+            return 'go', node.get('next')
         code = self.coupon_taken(e.key, node['id'])
         if code is not None:
             e.coupon = {'code': code}
@@ -443,7 +455,7 @@ class Interpreter:
         return ('go', node['else']) if 'else' in node else ('end', 'exhausted')
 
     def step_enter_flow(self, e, node):
-        if self.flows[node['flow']].status in RUNNING:
+        if self.flows[node['flow']].status in RUNNING and not e.is_holdout:
             self.requests.append((node['flow'], e.customer_id, e.event))
         return 'go', node.get('next')
 
@@ -469,11 +481,12 @@ class Interpreter:
             start, end = (parse_time(e.document['quiet_hours'][key]) for key in ('from', 'until'))
             if flow_time.is_quiet(self.now, start, end, self.zone(e)):
                 return flow_time.end_of_quiet(self.now, end, self.zone(e))
+        self.render_message(e, node, message)
+        if message.state == 'error':
+            return None
         if not message.transactional and self.is_too_soon(e, node):
             message.state, message.reason = 'suppressed', 'smart sending'
-            return None
-        self.render_message(e, node, message)
-        if message.state == 'ready' and 'manual' in (status, e.flow.status):
+        elif 'manual' in (status, e.flow.status):
             message.state, message.reason = 'held', 'approval'
         return None
 
@@ -503,7 +516,7 @@ class Interpreter:
         others = [m for m in self.messages if m.channel == node['channel'] and not m.transactional
                   and m.enrollment.customer_id == e.customer_id and m.state in ('ready', 'held')]
         recent = [m for m in others if smart and add_exactly(m.queued_at, parse_interval(smart)) > self.now]
-        if any(m.state == 'held' for m in recent):
+        if any(m.state == 'held' and m.reason == 'approval' for m in recent):
             self.doubt('whether a held message counts', f'{e.customer_id}')
         certain = [m for m in recent if m.queued_at < self.now or m.enrollment is e]
         if not certain:

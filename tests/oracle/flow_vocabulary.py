@@ -232,7 +232,7 @@ def own_condition(random, key):
 def own_value(random, key):
     """An expression of the key's type, or null."""
     if random.random() < 0.15:
-        return known('NULL', lambda row: None)
+        return known('NULL::text', lambda row: None)
     if key.endswith('_n'):
         return random.choice([
             known('historic_number_of_orders', lambda row: profile(row, 'historic_number_of_orders')),
@@ -243,7 +243,7 @@ def own_value(random, key):
         return random.choice([known('historic_clv > 100', lambda row: more(profile(row, 'historic_clv'), 100)),
                               known('email_consent', lambda row: contact(row, 'email_consent')),
                               known('100 / historic_number_of_orders > 40', lambda row: more(divided(100, profile(row, 'historic_number_of_orders')), 40))])
-    return random.choice([known("'yes'", lambda row: 'yes'), known('rfm_group', lambda row: profile(row, 'rfm_group')),
+    return random.choice([known("'yes'::text", lambda row: 'yes'), known('rfm_group', lambda row: profile(row, 'rfm_group')),
                           known("event->>'order_id'", lambda row: as_text(row.event.get('order_id')))])
 
 
