@@ -29,6 +29,13 @@ RETURN (
        + (server[14]::bigint + server[15]::bigint) / 100.0
   FROM bench.process_fields('self') AS own, bench.process_fields(own[2]) AS server);
 
+CREATE FUNCTION bench.own_cpu() RETURNS double precision LANGUAGE sql VOLATILE
+RETURN split_part(pg_read_file('/proc/self/schedstat', 0, 100, true), ' ', 1)::bigint / 1e9;
+COMMENT ON FUNCTION bench.own_cpu() IS 'Seconds of processor time of the backend alone, where others run beside it.';
+
+CREATE TABLE bench.worker (side text, run integer, seconds double precision, cpu double precision, wal_mb double precision);
+COMMENT ON TABLE bench.worker IS 'What each of several workers used.';
+
 CREATE FUNCTION bench.start() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_sleep(0.2); -- the previous session may still be ending
@@ -71,20 +78,24 @@ CREATE VIEW bench.ratio AS
                                  WHEN 'profile' THEN 'customer_facts'
                                  WHEN 'segments' THEN 'twenty counts'
                                  WHEN 'rewrite' THEN 'new table'
+                                 WHEN 'render' THEN 'message_replace'
+                                 WHEN 'flows' THEN 'few live, 1 at work'
+                                 WHEN 'claims' THEN 'few live'
                                  WHEN 'changes' THEN 'process 1,000 of a tenth'
                                  ELSE replace(comparison, 'capture', 'untracked') END;
 
 CREATE TABLE bench.size (comparison text, rows double precision);
 COMMENT ON TABLE bench.size IS 'How many customers a comparison''s sides compute.';
 
--- What a prediction costs: what the side takes more than the same query without it.
+-- What a prediction or message costs: what the side takes more than the same query without it.
 CREATE VIEW bench.cost AS
   SELECT m.*, (m.seconds - without.seconds) / size.rows * 1e6 AS microseconds, (m.cpu - without.cpu) / size.rows * 1e6 AS cpu_microseconds
   FROM bench.median m
   JOIN bench.median without USING (comparison, workers, work_mem)
   JOIN bench.size USING (comparison)
-  WHERE m.side NOT LIKE 'no prediction%' AND m.side NOT LIKE '%_facts'
+  WHERE m.side !~ '^no (prediction|message)' AND m.side NOT LIKE '%_facts'
     AND without.side = CASE WHEN comparison = 'profile' THEN 'profile_facts'
+                            WHEN comparison = 'render' THEN 'no message'
                             WHEN m.side ~ 'spend|clv' THEN 'no prediction, m read'
                             ELSE 'no prediction' END;
 
@@ -135,4 +146,12 @@ INSERT INTO bench.goal (goal, comparison, side, unit, at_most) VALUES
   ('from commit to queue, one customer, 20 segments', 'changes', 'process one', 'seconds', 1),
   ('tracked inserts of single rows', 'capture 1', 'tracked 1', 'cpu ratio', 1.15),
   ('tracked inserts of 100 rows a statement', 'capture 100', 'tracked 100', 'cpu ratio', 1.2),
-  ('tracked inserts of 10,000 rows a statement', 'capture 10000', 'tracked 10000', 'cpu ratio', 1.2);
+  ('tracked inserts of 10,000 rows a statement', 'capture 10000', 'tracked 10000', 'cpu ratio', 1.2),
+  ('message of 2 kB rendered, its errors raised', 'render', 'message_render', 'us each', 10),
+  ('message of 2 kB rendered, its errors returned', 'render', 'message_try_render', 'us each', 10),
+  ('message and delay, 20,000 customers a second of one processor', 'flows', 'few live, 1 at work', 's a million', 50),
+  ('the same of two workers', 'flows', 'few live, 2 at work', 's a million', 50),
+  ('the same where a hundred times as many wait', 'flows', 'many live, 1 at work', 's a million', 50),
+  ('the same where a hundred times as many wait against few', 'flows', 'many live, 1 at work', 'cpu ratio', 1.2),
+  ('messages claimed and acknowledged, 20,000 a second', 'claims', 'few live', 's a million', 50),
+  ('the same where a hundred times as many wait', 'claims', 'many live', 's a million', 50);

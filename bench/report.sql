@@ -46,6 +46,13 @@ FROM bench.cost WHERE comparison = 'prediction'
 GROUP BY prediction ORDER BY min(measured);
 \endif
 
+SELECT EXISTS (SELECT FROM bench.measurement WHERE comparison = 'flows') AS flowed \gset
+\if :flowed
+\echo 'Flows: customers through message and delay, and messages claimed and acknowledged'
+SELECT m.comparison, m.side, round(s.rows / m.seconds) AS a_second, round(s.rows / m.cpu) AS a_cpu_second, round(m.wal_mb * 1048576 / s.rows) AS wal_bytes_each
+FROM bench.median m JOIN bench.size s USING (comparison) WHERE m.comparison IN ('flows', 'claims') ORDER BY m.measured;
+\endif
+
 \echo 'Goals: ratios by time; costs (s a million, us each) by processor time'
 SELECT g.goal, r.workers, r.work_mem, round(r.result::numeric, 3) AS result, round(r.by_cpu::numeric, 3) AS by_cpu,
        g.at_most, g.unit, CASE WHEN r.result <= g.at_most THEN 'reached' ELSE 'NOT reached' END AS verdict

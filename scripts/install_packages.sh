@@ -24,8 +24,7 @@ has_cron() {
     [ -f "$("$(find_pg_config)" --sharedir)/extension/pg_cron.control" ] ||
         { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-cron"; }
 }
-# The system's Python, whose modules are packages, need not be the first one.
-has_psycopg2() { python3 -c 'import psycopg2' || /usr/bin/python3 -c 'import psycopg2'; }
+has_python() { /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }; }
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
 # The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
@@ -55,11 +54,12 @@ find_missing() {
         check)
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
-            need python3-psycopg2 has_psycopg2
-            # A second compiler and pg_cron are welcome, but not worth asking an administrator for.
+            # A second compiler, pg_cron and what the sender is tested with are welcome, but not worth asking an administrator for.
             if [ "$(id -u)" = 0 ]; then
                 need clang command -v clang
                 need "postgresql-$major-cron" has_cron
+                need python3-psycopg2 has_python psycopg2
+                need python3-aiosmtpd has_python aiosmtpd
             fi ;;
         fuzz)
             need clang command -v clang

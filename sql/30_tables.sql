@@ -240,7 +240,7 @@ COMMENT ON COLUMN retention.refresh_log.read_duration IS 'Time to read the sourc
 COMMENT ON COLUMN retention.refresh_log.write_duration IS 'Time to write the customers and their moves.';
 COMMENT ON COLUMN retention.refresh_log.path IS 'rebuild: the sources were read; clock: nothing had changed but the time.';
 COMMENT ON COLUMN retention.refresh_log.rows_read IS 'Rows of all sources.';
-COMMENT ON COLUMN retention.refresh_log.without_customer IS 'Rows skipped because the customer is null.';
+COMMENT ON COLUMN retention.refresh_log.without_customer IS 'Rows skipped because the customer is null, or the key longer than 2,000 bytes.';
 COMMENT ON COLUMN retention.refresh_log.without_time IS 'Rows skipped because the time is null.';
 COMMENT ON COLUMN retention.refresh_log.without_amount IS 'Rows skipped because the amount is null.';
 COMMENT ON COLUMN retention.refresh_log.after_as_of IS 'Rows skipped because they are dated after the refresh''s clock.';

@@ -16,6 +16,18 @@ END
 $$;
 COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text) IS 'Raises an error unless the condition holds.';
 
+CREATE OR REPLACE FUNCTION retention._tell(message text) RETURNS void
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- INFO cannot be turned off: simulations, which do this many times, do it so.
+  IF coalesce(current_setting('retention_engine.quiet', true), '') <> 'on' THEN
+    RAISE INFO '%', message;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done.';
+
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)
   RETURNS void
@@ -372,11 +384,12 @@ BEGIN
   INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
     VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
+  PERFORM retention._track_source(relation, customer_id);
   RETURN new_id;
 END
 $$;
 COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text, boolean) IS
-  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event.';
+  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event. A table that is tracked already is tracked by this column too, which needs to own it.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -93,6 +93,19 @@ $$;
 COMMENT ON FUNCTION retention._keys_condition(regclass, name, text[]) IS
   'The condition that finds the rows of some customers in a relation, by index where the column has one.';
 
+CREATE OR REPLACE FUNCTION retention._is_by_index(node jsonb) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- By a later column of an index, all of the index is read. Of an expression only the plan knows how it is written.
+  SELECT coalesce(bool_or(i.indkey[0] = 0 OR strpos(found.condition, format('.%I ', a.attname)) > 0 OR strpos(found.condition, format('.%I)', a.attname)) > 0), false)
+  FROM (SELECT jsonb_path_query_first(node, '$.**."Index Name"') #>> '{}' AS index,
+               coalesce(node->>'Index Cond', node->>'Recheck Cond') AS condition) AS found
+  JOIN pg_index i ON i.indexrelid = to_regclass(format('%I.%I', node->>'Schema', found.index))
+  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+  WHERE found.condition IS NOT NULL
+$$;
+COMMENT ON FUNCTION retention._is_by_index(jsonb) IS 'Whether a node of a plan finds its rows by the first column of an index.';
+
 CREATE OR REPLACE FUNCTION retention._scans_a_table(query text) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
@@ -102,8 +115,9 @@ BEGIN
   EXECUTE 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query INTO plan;
   -- A few pages are read as fast in full.
   RETURN EXISTS (
-    SELECT FROM jsonb_path_query(plan, 'strict $.** ? (@."Node Type" == "Seq Scan")') AS node
-    WHERE pg_relation_size(to_regclass(format('%I.%I', node->>'Schema', node->>'Relation Name'))) > 128 * 8192);
+    SELECT FROM jsonb_path_query(plan, 'strict $.** ? (@."Node Type" like_regex "^(Seq|Index|Index Only|Bitmap Heap) Scan$")') AS node
+    WHERE pg_relation_size(to_regclass(format('%I.%I', node->>'Schema', node->>'Relation Name'))) > 128 * 8192
+      AND NOT retention._is_by_index(node));
 END
 $$;
-COMMENT ON FUNCTION retention._scans_a_table(text) IS 'Whether a query cannot do without reading a table of more than a megabyte in full.';
+COMMENT ON FUNCTION retention._scans_a_table(text) IS 'Whether a query cannot do without reading a table of more than a megabyte in full, or an index of it.';

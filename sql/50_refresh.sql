@@ -92,6 +92,7 @@ COMMENT ON FUNCTION retention._groups(retention.metric) IS 'The groups of a metr
 CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS text
   -- Settings are hashed as text, which must not depend on the session.
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres SET extra_float_digits = 1
+  SET quote_all_identifiers = off
 AS $$
   SELECT md5(concat_ws('|',
     -- Without the settings of predictions, which no score depends on.
@@ -398,7 +399,7 @@ BEGIN
   IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN
     path := 'clock';
     report := retention._unchanged_report(last);
-    RAISE INFO 'metric "%": the sources are unchanged since %', metric, last.as_of;
+    PERFORM retention._tell(format('metric "%s": the sources are unchanged since %s', metric, last.as_of));
     read_at := clock_timestamp();
     written := retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM retention._clock_changes($1, $2, $3)');
     report.group_sizes := retention._add_sizes(report.group_sizes, coalesce(written.group_deltas, '{}'));
@@ -409,12 +410,11 @@ BEGIN
     UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation), is_indexed = nullif(s.is_indexed, true)
       WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
-    RAISE INFO 'metric "%": % rows read, % orders of % customers', metric, report.rows_read, report.orders, report.customers;
+    PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
     read_at := clock_timestamp();
     written := retention._write_collected(settings, last, as_of, 'retention.customer');
   END IF;
-  RAISE INFO 'metric "%": % customers added, % changed, % removed; % moved between groups', metric,
-    written.inserted, written.updated, written.deleted, written.transitions;
+  PERFORM retention._tell(format('metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric, written.inserted, written.updated, written.deleted, written.transitions));
   PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);

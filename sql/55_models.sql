@@ -158,7 +158,7 @@ BEGIN
   INSERT INTO retention.fitted_model (metric, as_of, purpose, model, duration, chosen)
     VALUES (settings.metric, as_of, 'spend', spend, clock_timestamp() - started_at, true);
   INSERT INTO retention.published_model VALUES (settings.metric, as_of, fingerprint, purchase, spend, 'low');
-  RAISE INFO 'metric "%": model % fitted to % customers, % to % of them', settings.metric, purchase.kind, purchase.n, spend.kind, spend.n;
+  PERFORM retention._tell(format('metric "%s": model %s fitted to %s customers, %s to %s of them', settings.metric, purchase.kind, purchase.n, spend.kind, spend.n));
 END
 $$;
 COMMENT ON FUNCTION retention._fit_models(retention.metric, timestamptz, text) IS

@@ -4,12 +4,14 @@
 CREATE TABLE retention.change_log (
   relation     regclass,
   customer_ids text[],
-  changed_at   timestamptz NOT NULL
+  changed_at   timestamptz NOT NULL,
+  due_at       timestamptz
 ) WITH (toast_tuple_target = 8160);
 COMMENT ON TABLE retention.change_log IS 'Customers whose rows in tracked tables have changed since the last process_changes. Written by the triggers of track.';
-COMMENT ON COLUMN retention.change_log.relation IS 'Table that changed; null where process_changes has put changes back that it could not process.';
+COMMENT ON COLUMN retention.change_log.relation IS 'Table that changed; null where process_changes has put customers back whom it could not process, or not yet.';
 COMMENT ON COLUMN retention.change_log.customer_ids IS 'Keys of the customers, each once; null: anything may have changed.';
 COMMENT ON COLUMN retention.change_log.changed_at IS 'Time of the transaction that changed them.';
+COMMENT ON COLUMN retention.change_log.due_at IS 'Engine''s time from which on they are to be processed, that of an order dated ahead of the clock; null: at once.';
 ALTER TABLE retention.change_log ALTER customer_ids SET STORAGE MAIN;
 
 SELECT pg_extension_config_dump('retention.change_log', '');
@@ -143,6 +145,22 @@ END
 $$;
 COMMENT ON FUNCTION retention.track(regclass, name) IS
   'Captures the changes of a table from now on, for process_changes: whose rows are inserted, updated or deleted. The column of the customer''s key is needed where the table is not a source itself. Call it again after adding partitions that are written directly. Needs to own the table.';
+
+CREATE OR REPLACE FUNCTION retention._track_source(relation regclass, customer_id name) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM retention.tracked t WHERE t.relation = _track_source.relation AND customer_id <> ALL (t.customer_id_columns)) THEN
+    RETURN;
+  ELSIF pg_has_role((SELECT relowner FROM pg_class WHERE oid = relation), 'USAGE') THEN
+    PERFORM retention.track(relation);
+  ELSE
+    RAISE WARNING '% is tracked, but not by column "%"', relation, customer_id
+      USING HINT = format('Its owner has to track it again: SELECT retention.track(%L);', relation);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._track_source(regclass, name) IS 'Of a table that is tracked already, has the keys of a new source captured too, or warns that they are not.';
 
 CREATE OR REPLACE FUNCTION retention.untrack(relation regclass) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

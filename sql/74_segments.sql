@@ -7,6 +7,7 @@ CREATE TABLE retention.segment (
   relation_name  text NOT NULL,
   enabled        boolean NOT NULL DEFAULT true,
   definition     text NOT NULL,
+  pending        text CHECK (pending IN ('definition', 'refresh')),
   added_at       timestamptz NOT NULL,
   evaluated_at   timestamptz,
   members        bigint NOT NULL DEFAULT 0,
@@ -20,14 +21,15 @@ COMMENT ON TABLE retention.segment IS 'Relations whose customers are kept as mem
 COMMENT ON COLUMN retention.segment.segment IS 'Name of the segment.';
 COMMENT ON COLUMN retention.segment.number IS 'Segments are evaluated in this order.';
 COMMENT ON COLUMN retention.segment.relation IS 'View or table whose column customer_id says who is in.';
-COMMENT ON COLUMN retention.segment.relation_name IS 'Its name, to find it again when it was dropped and created anew.';
+COMMENT ON COLUMN retention.segment.relation_name IS 'Its name, by which it is found again when it was dropped and created anew, or another one has taken its place; where nothing has that name any more, what was renamed is followed.';
 COMMENT ON COLUMN retention.segment.enabled IS 'Whether the segment is kept current; a disabled one stays as it was.';
 COMMENT ON COLUMN retention.segment.definition IS 'Fingerprint of the view and of the views below it, as last evaluated.';
+COMMENT ON COLUMN retention.segment.pending IS 'Cause of the changes that its next evaluation, in full, will find, where a segment that its view reads has changed other than by single customers; else null.';
 COMMENT ON COLUMN retention.segment.added_at IS 'Engine''s time at which it was added.';
 COMMENT ON COLUMN retention.segment.evaluated_at IS 'Engine''s time of the last evaluation in full.';
 COMMENT ON COLUMN retention.segment.members IS 'Number of members.';
 COMMENT ON COLUMN retention.segment.duplicate_rows IS 'Rows of the last evaluation in full that repeated a customer.';
-COMMENT ON COLUMN retention.segment.null_rows IS 'Rows of the last evaluation in full without a customer.';
+COMMENT ON COLUMN retention.segment.null_rows IS 'Rows of the last evaluation in full without a customer, or with a key of more than 2,000 bytes.';
 COMMENT ON COLUMN retention.segment.error IS 'Why the last evaluation failed; null when it did not.';
 COMMENT ON COLUMN retention.segment.error_at IS 'Engine''s time of that failure.';
 COMMENT ON COLUMN retention.segment.failures IS 'How often evaluation has failed in a row; process_changes waits so many minutes, at most 60, before it tries again.';
@@ -38,7 +40,7 @@ CREATE TABLE retention.segment_member (
   entered_at  timestamptz NOT NULL,
   PRIMARY KEY (segment, customer_id)
 );
-COMMENT ON TABLE retention.segment_member IS 'Who is in which segment. Its triggers write segment_change.';
+COMMENT ON TABLE retention.segment_member IS 'Who is in which segment. Its triggers write segment_change: of members that leave or are deleted, and of those whom the engine enters. Rows inserted by hand are not told to the queue, as a restored dump''s must not be; they stay until the segment''s next evaluation.';
 COMMENT ON COLUMN retention.segment_member.segment IS 'Name of the segment.';
 COMMENT ON COLUMN retention.segment_member.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.segment_member.entered_at IS 'Engine''s time at which the customer entered.';
@@ -124,6 +126,30 @@ $$;
 COMMENT ON FUNCTION retention._lock_all() IS
   'Takes the locks of all metrics that have a source, which it returns, and then the queue''s: in this order, as a refresh does, so that nobody waits in a circle.';
 
+CREATE OR REPLACE FUNCTION retention._views_above(relation regclass) RETURNS SETOF regclass
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE reader AS (
+    SELECT relation::oid AS oid
+    UNION
+    SELECT r.ev_class
+    FROM reader JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = reader.oid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid)
+  SELECT oid::regclass FROM reader
+$$;
+COMMENT ON FUNCTION retention._views_above(regclass) IS 'A relation, and all views that read it, directly or through other views.';
+
+CREATE OR REPLACE FUNCTION retention._mark_readers(segments text[], cause text) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- Only later ones, so that no two can mark each other forever. What starts no flow here starts none there.
+  UPDATE retention.segment s SET pending = least(s.pending, CASE cause WHEN 'refresh' THEN 'refresh' ELSE 'definition' END)
+    WHERE s.number > (SELECT min(c.number) FROM retention.segment c WHERE c.segment = ANY (segments))
+      AND s.relation IN (SELECT retention._views_above('retention.segment_member'))
+$$;
+COMMENT ON FUNCTION retention._mark_readers(text[], text) IS
+  'Has the segments that read members, and were added later, evaluated in full: anybody may have entered or left these ones.';
+
 CREATE OR REPLACE FUNCTION retention._queue_changes() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -132,14 +158,14 @@ DECLARE
   cause text := nullif(current_setting('retention_engine.cause', true), '');
   at timestamptz;
   zone text;
+  segments text[] := ARRAY(SELECT DISTINCT c.segment FROM changed c);
 BEGIN
   -- A restored dump brings the members, and the queue by itself.
-  IF entered AND cause IS NULL OR NOT EXISTS (SELECT FROM changed) THEN
+  IF entered AND cause IS NULL OR segments = '{}' THEN
     RETURN NULL;
   END IF;
   at := coalesce(nullif(current_setting('retention_engine.as_of', true), '')::timestamptz, retention.now());
   zone := coalesce((SELECT time_zone FROM retention.metric WHERE metric = 'orders'), 'UTC');
-  PERFORM retention._lock_queue();
   INSERT INTO retention.segment_change (segment, customer_id, change, cause, as_of)
     SELECT c.segment, c.customer_id, CASE WHEN entered THEN 'entered' ELSE 'left' END, coalesce(cause, 'manual'), at
     FROM changed c ORDER BY c.segment, c.customer_id;
@@ -147,14 +173,34 @@ BEGIN
     SELECT c.segment, (at AT TIME ZONE zone)::date, count(*) FILTER (WHERE entered), count(*) FILTER (WHERE NOT entered)
     FROM changed c GROUP BY c.segment
     ON CONFLICT (segment, day) DO UPDATE SET joined = d.joined + excluded.joined, departed = d.departed + excluded.departed;
-  PERFORM pg_notify('retention_segment', s.segment) FROM (SELECT DISTINCT c.segment FROM changed c) AS s;
+  UPDATE retention.segment s SET members = s.members + CASE WHEN entered THEN c.count ELSE -c.count END
+    FROM (SELECT changed.segment, count(*) FROM changed GROUP BY 1) AS c WHERE s.segment = c.segment;
+  -- Whose orders or data changed is evaluated in all segments.
+  IF cause IN ('order', 'refund', 'data') IS NOT TRUE THEN
+    PERFORM retention._mark_readers(segments, cause);
+  END IF;
+  PERFORM pg_notify('retention_segment', s) FROM unnest(segments) AS s;
   IF retention._flows_run() THEN
     PERFORM retention._note_changed(ARRAY(SELECT DISTINCT c.customer_id FROM changed c));
   END IF;
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention._queue_changes() IS 'Trigger: writes the members that were inserted or deleted to the queue, and tells who listens.';
+COMMENT ON FUNCTION retention._queue_changes() IS 'Trigger: writes the members that were inserted or deleted to the queue, counts them, and tells who listens, and the segments that read these.';
+
+CREATE OR REPLACE FUNCTION retention._take_turns() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._lock_queue();
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._take_turns() IS 'Trigger: locks the queue before any row, so that nobody who has the one waits for the other.';
+
+CREATE TRIGGER take_turns BEFORE INSERT OR DELETE ON retention.segment_member
+  FOR EACH STATEMENT EXECUTE FUNCTION retention._take_turns();
+COMMENT ON TRIGGER take_turns ON retention.segment_member IS 'Makes whoever changes members by hand wait for process_changes, and the other way round.';
 
 CREATE TRIGGER queue_entered AFTER INSERT ON retention.segment_member
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION retention._queue_changes();
@@ -229,6 +275,9 @@ COMMENT ON FUNCTION retention.read_segment_changes(text, integer) IS
 
 CREATE OR REPLACE FUNCTION retention._definition(relation regclass) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  -- Views are hashed as text, which must not depend on the session.
+  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
+  SET lc_monetary = 'C' SET quote_all_identifiers = off SET standard_conforming_strings = on
 AS $$
   SELECT md5(string_agg(concat(below, ' ', CASE WHEN kind IN ('v', 'm') THEN pg_get_viewdef(below) END), E'\n' ORDER BY below::text))
   FROM retention._tables_below(relation)
@@ -274,15 +323,12 @@ BEGIN
   PERFORM set_config('retention_engine.cause', '', true);
   IF customer_ids IS NULL THEN
     UPDATE retention.segment s SET members = report.members, duplicate_rows = report.duplicate_rows, null_rows = report.null_rows,
-        definition = evaluated.definition,
+        definition = evaluated.definition, pending = NULL,
         evaluated_at = as_of, error = NULL, error_at = NULL, failures = 0
       WHERE s.segment = evaluated.segment;
     IF report.entered + report.gone > 0 THEN
-      RAISE INFO 'segment "%": % entered, % left, % members', evaluated.segment, report.entered, report.gone, report.members;
+      PERFORM retention._tell(format('segment "%s": %s entered, %s left, %s members', evaluated.segment, report.entered, report.gone, report.members));
     END IF;
-  ELSE
-    UPDATE retention.segment s SET members = s.members + report.entered - report.gone
-      WHERE s.segment = evaluated.segment AND report.entered <> report.gone;
   END IF;
   RETURN report.entered + report.gone;
 END
@@ -290,66 +336,106 @@ $$;
 COMMENT ON FUNCTION retention._update_members(retention.segment, text, timestamptz, text[]) IS
   'Makes a segment''s members those of its relation: all, or of some customers only. Returns how many entered and left.';
 
-CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) RETURNS retention.segment
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._relation_now(stored retention.segment) RETURNS regclass
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(to_regclass((stored).relation_name), (SELECT oid::regclass FROM pg_class WHERE oid = (stored).relation))
+$$;
+COMMENT ON FUNCTION retention._relation_now(retention.segment) IS
+  'What a segment reads: the relation of its name, or, where there is none, the one that had it, under its new name; null when that is gone too.';
+
+CREATE OR REPLACE FUNCTION retention._check_relation() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_class WHERE oid = stored.relation) THEN
-    -- Dropped; perhaps created again.
-    stored.relation := to_regclass(stored.relation_name);
-    PERFORM retention._reject_unless(stored.relation IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
-      'Create it again, or drop_segment.', 'undefined_table');
+  IF TG_OP = 'INSERT' THEN
+    -- A dump has the number of a relation that was gone, which here may be another one's.
+    NEW.relation := coalesce(to_regclass(NEW.relation_name), 0);
+  ELSE
+    PERFORM retention._reject_unless(NEW.relation = retention._relation_now(OLD) AND NEW.relation_name = NEW.relation::text,
+      format('segment "%s" cannot be made to read %s', OLD.segment, coalesce(to_regclass(NEW.relation_name), NEW.relation)),
+      'Jobs would read it with their own rights. It follows its view by name; drop_segment it, and add_segment the other one.', 'insufficient_privilege');
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._check_relation() IS
+  'Trigger: whoever runs the jobs may have a segment follow its relation, and not have it read another one.';
+
+CREATE TRIGGER check_relation BEFORE INSERT OR UPDATE OF relation, relation_name ON retention.segment
+  FOR EACH ROW EXECUTE FUNCTION retention._check_relation();
+COMMENT ON TRIGGER check_relation ON retention.segment IS 'Rejects another relation than the one that the segment''s name leads to.';
+
+CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) RETURNS retention.segment
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found regclass := retention._relation_now(stored);
+BEGIN
+  PERFORM retention._reject_unless(found IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
+    'Create it again, or drop_segment.', 'undefined_table');
+  IF found <> stored.relation OR to_regclass(stored.relation_name) IS NULL THEN
+    stored.relation := found;
+    stored.relation_name := found;
+    UPDATE retention.segment s SET relation = stored.relation, relation_name = stored.relation_name WHERE s.segment = stored.segment;
   END IF;
   stored.definition := retention._definition(stored.relation);
   RETURN stored;
 END
 $$;
-COMMENT ON FUNCTION retention._current_segment(retention.segment) IS 'A segment with the relation that now has its name, and that relation''s fingerprint.';
+COMMENT ON FUNCTION retention._current_segment(retention.segment) IS
+  'A segment with the relation that it now reads, which is kept, and that relation''s fingerprint.';
 
-CREATE OR REPLACE FUNCTION retention._evaluate_segment(stored retention.segment, cause text, as_of timestamptz, customer_ids text[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._evaluate_segment(segment text, cause text, as_of timestamptz, customer_ids text[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  stored retention.segment;
   evaluated retention.segment;
+  cause_in_full text;
   reason text;
 BEGIN
+  SELECT * INTO stored FROM retention.segment s WHERE s.segment = _evaluate_segment.segment;
   evaluated := retention._current_segment(stored);
-  IF evaluated.definition <> stored.definition THEN
-    PERFORM retention._update_members(evaluated, 'definition', as_of);
-  ELSIF stored.error IS NOT NULL OR customer_ids IS NULL THEN
-    PERFORM retention._update_members(evaluated, CASE WHEN customer_ids IS NULL THEN cause ELSE 'refresh' END, as_of);
+  cause_in_full := CASE
+    WHEN evaluated.definition <> stored.definition THEN 'definition'
+    WHEN stored.pending IS NOT NULL THEN stored.pending
+    WHEN customer_ids IS NULL THEN cause
+    WHEN stored.error IS NOT NULL THEN 'refresh' END;
+  IF cause_in_full IS NOT NULL THEN
+    PERFORM retention._update_members(evaluated, cause_in_full, as_of);
   ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
   END IF;
 EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;
-  WHEN OTHERS THEN
+  WHEN assert_failure OR OTHERS THEN
     GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
-    RAISE WARNING 'segment "%" could not be evaluated: %', stored.segment, reason
+    RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason
       USING HINT = 'Its members stay as they are. It is tried again by process_changes and refresh.';
-    UPDATE retention.segment s SET error = reason, error_at = as_of, failures = s.failures + 1 WHERE s.segment = stored.segment;
+    UPDATE retention.segment s SET error = reason, error_at = as_of, failures = s.failures + 1 WHERE s.segment = _evaluate_segment.segment;
 END
 $$;
-COMMENT ON FUNCTION retention._evaluate_segment(retention.segment, text, timestamptz, text[]) IS
-  'Brings a segment''s members up to date: of all, where that is asked for, or its definition has changed, or it had failed; else of some customers. A failure is reported, and is that segment''s alone.';
+COMMENT ON FUNCTION retention._evaluate_segment(text, text, timestamptz, text[]) IS
+  'Brings a segment''s members up to date: of all, where that is asked for, or its definition has changed, or a segment below it, or it had failed; else of some customers. A failure is reported, and is that segment''s alone.';
 
 CREATE OR REPLACE FUNCTION retention._evaluate_segments(cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
   clock text := current_setting('retention.as_of');
-  stored retention.segment;
+  segment text;
 BEGIN
   PERFORM retention._lock_queue();
   -- Views tell the time by the same clock.
   PERFORM set_config('retention.as_of', as_of::text, true);
-  FOR stored IN
-    SELECT * FROM retention.segment s
+  FOR segment IN
+    SELECT s.segment FROM retention.segment s
     WHERE s.enabled AND (s.error IS NULL OR customer_ids IS NULL OR as_of >= s.error_at + least(s.failures, 60) * interval '1 minute')
     ORDER BY s.number
   LOOP
-    PERFORM retention._evaluate_segment(stored, cause, as_of, customer_ids);
+    PERFORM retention._evaluate_segment(segment, cause, as_of, customer_ids);
   END LOOP;
   PERFORM set_config('retention.as_of', clock, true);
 END

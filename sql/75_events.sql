@@ -46,10 +46,11 @@ DECLARE
     SELECT FROM retention.order_event e
     WHERE e.customer_id = n.customer_id AND e.order_id = n.order_id AND e.source_id = ($1).source_id
       AND (e.kind = 'order' OR e.occurred_at = n.at))$condition$;
+  -- The keys of both have to fit an entry of the index.
   lines text := format($query$
     SELECT customer_id::text COLLATE "C" AS customer_id, order_id::text COLLATE "C" AS order_id, at, amount
     FROM (%s) AS s (customer_id, at, amount, order_id)
-    WHERE customer_id IS NOT NULL AND order_id IS NOT NULL AND amount IS NOT NULL$query$, retention._keyed_source_query(source, time_zone, customer_ids));
+    WHERE octet_length(customer_id::text) <= 2000 AND octet_length(order_id::text) <= 500 AND amount IS NOT NULL$query$, retention._keyed_source_query(source, time_zone, customer_ids));
 BEGIN
   IF customer_ids IS NULL THEN
     -- Numbers are drawn under this lock, so that their order is that of the commits.

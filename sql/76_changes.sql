@@ -15,18 +15,47 @@ END
 $$;
 COMMENT ON FUNCTION retention._warn_without_index(retention.source, text, text[]) IS 'Warns, once, of a source whose customers can only be found by reading all of it.';
 
+CREATE OR REPLACE FUNCTION retention._note_orders_ahead(
+    settings retention.metric, as_of timestamptz, next_order_at timestamptz, customer_ids text[])
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- As in _read_metric.
+  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
+AS $$
+DECLARE
+  furthest timestamptz := as_of + interval '1 day';
+  source retention.source;
+BEGIN
+  IF next_order_at <= furthest THEN
+    FOR source IN SELECT * FROM retention.source s WHERE s.metric = settings.metric LOOP
+      EXECUTE format($query$
+        INSERT INTO retention.change_log (customer_ids, due_at, changed_at)
+        SELECT ahead.*, clock_timestamp()
+        FROM (SELECT ARRAY[customer_id::text], min(at) FROM (%s) AS s (customer_id, at)
+              WHERE at > $1 AND at <= $2 AND octet_length(customer_id::text) <= 2000 GROUP BY 1
+              EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead
+      $query$, retention._keyed_source_query(source, settings.time_zone, customer_ids)) USING as_of, furthest;
+    END LOOP;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._note_orders_ahead(retention.metric, timestamptz, timestamptz, text[]) IS
+  'Has customers processed again when their orders are due that are dated ahead of the clock, by a day at most: not every clock in a shop is right. next_order_at: the first one that was met; null customers: all.';
+
 CREATE OR REPLACE FUNCTION retention._process_metric(settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[])
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   changes retention.customer_change[];
+  report retention.collection_report;
 BEGIN
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
-  PERFORM retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
   changes := ARRAY(SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
   IF cardinality(changes) > 0 THEN
     PERFORM retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM unnest($6)', changes);
@@ -69,7 +98,7 @@ BEGIN
 EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;
-  WHEN OTHERS THEN
+  WHEN assert_failure OR OTHERS THEN
     GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
     RAISE WARNING 'changes of metric "%" could not be processed: %', metric, reason USING HINT = 'They stay in retention.change_log.';
     INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (customer_ids, oldest);
@@ -114,11 +143,12 @@ BEGIN
   -- A composite value IS NOT NULL only if none of its columns is null.
   IF NOT last IS NULL THEN
     PERFORM retention._refresh_customers(metric, true, greatest(as_of, last.as_of));
+    PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(_try_refresh.metric) AS p;
   END IF;
 EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;
-  WHEN OTHERS THEN
+  WHEN assert_failure OR OTHERS THEN
     GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
     RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason USING HINT = 'Its next refresh reads everything.';
     PERFORM retention._leave_to_refresh(last);
@@ -136,25 +166,55 @@ END
 $$;
 COMMENT ON FUNCTION retention._process_everything(text[], timestamptz) IS 'What process_changes does when so much may have changed that reading all is less work.';
 
+CREATE OR REPLACE FUNCTION retention._is_below_source(relation regclass) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = relation)
+      OR EXISTS (SELECT FROM retention.source s, retention._tables_below(s.relation) AS t, retention._parts(t.below) AS part WHERE part = _is_below_source.relation)
+$$;
+COMMENT ON FUNCTION retention._is_below_source(regclass) IS
+  'Whether a metric reads a table, by itself or through views and as a partition; one that is gone may have been such a partition.';
+
 CREATE OR REPLACE FUNCTION retention._take_changes(
-    most bigint, OUT everything boolean, OUT customer_ids text[], OUT oldest timestamptz)
+    most bigint, as_of timestamptz, OUT everything boolean, OUT relations regclass[], OUT customer_ids text[], OUT oldest timestamptz)
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF (SELECT sum(cardinality(l.customer_ids)) FROM retention.change_log l) > most THEN
-    DELETE FROM retention.change_log;
+  IF (SELECT sum(cardinality(l.customer_ids)) FROM retention.change_log l) > most
+     AND (SELECT count(DISTINCT k COLLATE "C") FROM retention.change_log l, unnest(l.customer_ids) AS k) > most THEN
+    DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true);
     everything := true;
     RETURN;
   END IF;
   -- Whatever has been committed by now, and nothing else, is taken: what is committed later stays for the next time.
-  WITH gone AS (DELETE FROM retention.change_log RETURNING *)
-  SELECT bool_or(g.customer_ids IS NULL), array_agg(DISTINCT k COLLATE "C") FILTER (WHERE k IS NOT NULL), min(g.changed_at)
-    INTO everything, customer_ids, oldest
+  WITH gone AS (DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true) RETURNING *)
+  SELECT array_agg(DISTINCT g.relation) FILTER (WHERE g.customer_ids IS NULL), array_agg(DISTINCT k COLLATE "C") FILTER (WHERE k IS NOT NULL), min(g.changed_at)
+    INTO relations, customer_ids, oldest
     FROM gone g LEFT JOIN LATERAL unnest(g.customer_ids) AS k ON true;
+  everything := (SELECT bool_or(retention._is_below_source(r)) FROM unnest(relations) AS r);
 END
 $$;
-COMMENT ON FUNCTION retention._take_changes(bigint) IS
-  'Empties the log, and returns whose changes it had; or that anything may have changed, or too much to go through it.';
+COMMENT ON FUNCTION retention._take_changes(bigint, timestamptz) IS
+  'Empties the log, but for what is not due yet, and returns whose changes it had, and the tables of which anything may have changed; or that everything may have, or too much to go through it.';
+
+CREATE OR REPLACE FUNCTION retention._warn_of_gone_columns(relations regclass[]) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  gone record;
+BEGIN
+  FOR gone IN
+    SELECT t.relation, c AS customer_id FROM retention.tracked t, unnest(t.customer_id_columns) AS c
+    WHERE t.relation = ANY (relations)
+      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.relation AND a.attname = c AND NOT a.attisdropped)
+    ORDER BY t.relation::text, c
+  LOOP
+    RAISE WARNING 'whose rows of % change is not known: it has no column "%" any more, and all is read anew each time', gone.relation, gone.customer_id
+      USING HINT = format('Name the column that the customer''s key is in now: SELECT retention.track(%L, ''...'');', gone.relation);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._warn_of_gone_columns(regclass[]) IS 'Warns of tables whose column of the customer''s key was dropped or renamed since they are tracked.';
 
 CREATE OR REPLACE PROCEDURE retention.process_changes(as_of timestamptz DEFAULT retention.now())
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -167,20 +227,25 @@ BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
   metrics := retention._lock_all();
   -- From some share of all customers on, one read of everything is less work than finding each by index.
-  taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)));
+  taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)), as_of);
+  PERFORM retention._warn_of_gone_columns(taken.relations) WHERE taken.relations IS NOT NULL;
   IF as_of = pg_catalog.now() THEN
     -- Whatever was taken has been committed by now, and must not be in the future.
     as_of := clock_timestamp();
   END IF;
   IF taken.everything THEN
     PERFORM retention._process_everything(metrics, as_of);
-  ELSIF taken.customer_ids IS NULL THEN
+  ELSIF taken.customer_ids IS NULL AND taken.relations IS NULL THEN
     -- Segments may have been redefined, or wait for another try.
     PERFORM retention._evaluate_segments('data', as_of, '{}');
   END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
     PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);
   END LOOP;
+  IF NOT taken.everything THEN
+    -- Tables that only segments read, such as consent, may have changed for anybody.
+    PERFORM retention._evaluate_segments('refresh', as_of);
+  END IF;
 END
 $$;
 COMMENT ON PROCEDURE retention.process_changes(timestamptz) IS

@@ -15,7 +15,7 @@ BEGIN
   FOREACH metric IN ARRAY metrics LOOP
     BEGIN
       CALL retention.refresh(metric);
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN assert_failure OR OTHERS THEN
       failures := pg_catalog.array_append(failures, pg_catalog.format('metric "%s": %s', metric, SQLERRM));
     END;
     COMMIT;
@@ -29,15 +29,16 @@ $$;
 COMMENT ON PROCEDURE retention.refresh_all() IS
   'Refreshes every metric that has a source of orders, each in a transaction of its own, so not inside one. Those that fail are named in one error at the end.';
 
-CREATE OR REPLACE FUNCTION retention._jobs(refresh text, process_changes text, prune text)
+CREATE OR REPLACE FUNCTION retention._jobs(refresh text, process_changes text, prune text, run_flows text)
   RETURNS TABLE (job text, schedule text, command text)
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   VALUES ('retention refresh', refresh, 'CALL retention.refresh_all()'),
          ('retention process_changes', process_changes, 'CALL retention.process_changes()'),
-         ('retention prune', prune, 'SELECT retention.prune()')
+         ('retention prune', prune, 'SELECT retention.prune()'),
+         ('retention run_flows', run_flows, 'CALL retention.run_flows()')
 $$;
-COMMENT ON FUNCTION retention._jobs(text, text, text) IS 'The jobs that schedule makes, with their schedules.';
+COMMENT ON FUNCTION retention._jobs(text, text, text, text) IS 'The jobs that schedule makes, with their schedules.';
 
 CREATE OR REPLACE FUNCTION retention._require_cron() RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -62,27 +63,28 @@ $$;
 COMMENT ON FUNCTION retention._unschedule(text[]) IS 'Removes those of the caller''s jobs in this database that have one of these names.';
 
 CREATE OR REPLACE FUNCTION retention.schedule(
-    refresh text DEFAULT '15 3 * * *', process_changes text DEFAULT '* * * * *', prune text DEFAULT '45 4 * * *')
+    refresh text DEFAULT '15 3 * * *', process_changes text DEFAULT '* * * * *', prune text DEFAULT '45 4 * * *',
+    run_flows text DEFAULT '* * * * *')
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_cron();
-  PERFORM retention._unschedule(array_agg(j.job)) FROM retention._jobs(refresh, process_changes, prune) j WHERE j.schedule IS NULL;
+  PERFORM retention._unschedule(array_agg(j.job)) FROM retention._jobs(refresh, process_changes, prune, run_flows) j WHERE j.schedule IS NULL;
   -- By name, so that a job that is there already keeps its number and its log.
   PERFORM cron.schedule(j.job, j.schedule, j.command)
-    FROM retention._jobs(refresh, process_changes, prune) j WHERE j.schedule IS NOT NULL;
+    FROM retention._jobs(refresh, process_changes, prune, run_flows) j WHERE j.schedule IS NOT NULL;
 END
 $$;
-COMMENT ON FUNCTION retention.schedule(text, text, text) IS
-  'Has pg_cron run refresh_all, process_changes and prune, as the caller, at these times; null: not at all. Again: replaces the times. pg_cron reads times in GMT.';
+COMMENT ON FUNCTION retention.schedule(text, text, text, text) IS
+  'Has pg_cron run refresh_all, process_changes, prune and run_flows, as the caller, at these times; null: not at all. Again: replaces the times. pg_cron reads times in GMT.';
 
 CREATE OR REPLACE FUNCTION retention.unschedule() RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_cron();
-  PERFORM retention._unschedule(array_agg(j.job)) FROM retention._jobs(NULL, NULL, NULL) j;
+  PERFORM retention._unschedule(array_agg(j.job)) FROM retention._jobs(NULL, NULL, NULL, NULL) j;
 END
 $$;
 COMMENT ON FUNCTION retention.unschedule() IS 'Removes the jobs that the caller made by schedule.';

@@ -36,11 +36,12 @@ BEGIN
           retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression, retention.flow_entry, retention.changed_customers,
           retention.enrollment, retention.message, retention.last_message, retention.coupon TO %s'),
+      (2, 'GRANT USAGE ON SEQUENCE retention.enrollment_enrollment_id_seq TO %s'),
       (2, 'GRANT UPDATE (trigger_position, fires_at, error, error_at) ON retention.flow TO %s'),
       (2, 'GRANT UPDATE (error, error_at) ON retention.flow_node TO %s'),
       (2, 'GRANT UPDATE (fingerprint, is_indexed) ON retention.source TO %s'),
-      -- Not what a segment reads: jobs read it with their own rights.
-      (2, 'GRANT UPDATE (definition, members, duplicate_rows, null_rows, evaluated_at, error, error_at, failures) ON retention.segment TO %s'),
+      -- What a segment reads they may have it follow, and not change: its trigger sees to that.
+      (2, 'GRANT UPDATE (relation, relation_name, definition, pending, members, duplicate_rows, null_rows, evaluated_at, error, error_at, failures) ON retention.segment TO %s'),
       (2, 'GRANT UPDATE (position, read_at) ON retention.segment_consumer TO %s'),
       (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.source, retention.rfm_cell,
           retention.segment, retention.segment_consumer, retention.contact_source, retention.flow, retention.flow_version,

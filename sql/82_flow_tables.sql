@@ -25,11 +25,11 @@ COMMENT ON COLUMN retention.contact.push_consent IS 'Whether the customer agreed
 COMMENT ON COLUMN retention.contact.properties IS 'Whatever else is known, for templates and conditions.';
 
 CREATE TABLE retention.contact_source (
-  relation regclass NOT NULL
+  relation_name text NOT NULL
 );
 CREATE UNIQUE INDEX contact_source_one ON retention.contact_source ((true));
 COMMENT ON TABLE retention.contact_source IS 'The relation of the shop''s own that has the contacts; no row: retention.contact. Written by use_contacts.';
-COMMENT ON COLUMN retention.contact_source.relation IS 'View or table with customer_id and any of the columns of retention.contact.';
+COMMENT ON COLUMN retention.contact_source.relation_name IS 'Name of a view or table with customer_id and any of the columns of retention.contact.';
 
 CREATE TABLE retention.suppression (
   channel       text COLLATE "C" NOT NULL,
@@ -195,7 +195,7 @@ CREATE TABLE retention.message (
   last_error      text,
   UNIQUE (enrollment_id, node)
 ) WITH (fillfactor = 70);
-CREATE INDEX message_claim ON retention.message (channel, ready_at) WHERE state IN ('ready', 'leased');
+CREATE INDEX message_claim ON retention.message (channel, ready_at, message_id) WHERE state IN ('ready', 'leased');
 CREATE INDEX message_customer ON retention.message (customer_id, queued_at);
 COMMENT ON TABLE retention.message IS 'The outbox: one row for each enrollment and message, also for those that were not sent, with the reason.';
 COMMENT ON COLUMN retention.message.message_id IS 'Number of the message.';
@@ -313,7 +313,20 @@ CREATE TYPE retention.claimed_message AS (
   attempt         integer,
   lease_until     timestamptz
 );
-COMMENT ON TYPE retention.claimed_message IS 'A message that a sender has claimed.';
+COMMENT ON TYPE retention.claimed_message IS 'A message that a sender has claimed: the result of claim_messages.';
+COMMENT ON COLUMN retention.claimed_message.message_id IS 'Number of the message, for ack and fail.';
+COMMENT ON COLUMN retention.claimed_message.idempotency_key IS 'enrollment:node, by which a receiver can tell a repeated message.';
+COMMENT ON COLUMN retention.claimed_message.flow IS 'Name of the flow.';
+COMMENT ON COLUMN retention.claimed_message.node IS 'Id of the message''s node.';
+COMMENT ON COLUMN retention.claimed_message.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.claimed_message.channel IS 'email, sms, push or webhook.';
+COMMENT ON COLUMN retention.claimed_message.address IS 'Where it goes, as the contact has it now.';
+COMMENT ON COLUMN retention.claimed_message.subject IS 'Rendered subject.';
+COMMENT ON COLUMN retention.claimed_message.body IS 'Rendered body: of an email HTML.';
+COMMENT ON COLUMN retention.claimed_message.text IS 'Rendered plain text of an email, where the node has one.';
+COMMENT ON COLUMN retention.claimed_message.context IS 'What the templates were rendered with.';
+COMMENT ON COLUMN retention.claimed_message.attempt IS 'Which attempt to send it this is.';
+COMMENT ON COLUMN retention.claimed_message.lease_until IS 'Until when others leave it alone.';
 
 CREATE VIEW retention.flow_enrollment AS
   SELECT f.flow, n.version, e.enrollment_id, e.customer_id, n.node, e.entered_at, e.since, e.due_at, e.is_holdout, e.event, e.outcome, e.reason, e.finished_at

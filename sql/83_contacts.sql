@@ -76,7 +76,7 @@ BEGIN
   IF relation IS NOT NULL AND relation <> 'retention.contact'::regclass THEN
     PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
     EXECUTE retention._contact_query(relation, '{}');
-    INSERT INTO retention.contact_source VALUES (relation);
+    INSERT INTO retention.contact_source VALUES (relation::text);
   END IF;
 END
 $$;
@@ -84,9 +84,16 @@ COMMENT ON FUNCTION retention.use_contacts(regclass) IS
   'Has flows read contacts from a view or table of the shop''s own: customer_id, and those columns of retention.contact that it has. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
 
 CREATE OR REPLACE FUNCTION retention._contact_relation() RETURNS regclass
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce((SELECT relation FROM retention.contact_source), 'retention.contact'::regclass)
+DECLARE
+  name text := coalesce((SELECT relation_name FROM retention.contact_source), 'retention.contact');
+  relation regclass := to_regclass(name);
+BEGIN
+  PERFORM retention._reject_unless(relation IS NOT NULL, format('relation %s, which has the contacts, does not exist', name),
+    'Create it again, or name another one by use_contacts.', 'undefined_table');
+  RETURN relation;
+END
 $$;
 COMMENT ON FUNCTION retention._contact_relation() IS 'Where contacts are read from.';
 
@@ -130,8 +137,7 @@ COMMENT ON FUNCTION retention._person_columns() IS 'What expressions can use of 
 
 CREATE OR REPLACE FUNCTION retention._merge_properties(properties jsonb, changes jsonb) RETURNS jsonb
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN changes IS NULL THEN coalesce(properties, '{}')
-              ELSE (coalesce(properties, '{}') || changes) - ARRAY(SELECT key FROM jsonb_each(changes) WHERE value = 'null') END;
+  RETURN (coalesce(properties, '{}') || changes) - ARRAY(SELECT key FROM jsonb_each(changes) WHERE value = 'null');
 COMMENT ON FUNCTION retention._merge_properties(jsonb, jsonb) IS 'Properties after some were set, or, by null, removed.';
 
 CREATE OR REPLACE FUNCTION retention._person_query(metric text, customer_ids text[]) RETURNS text
@@ -140,7 +146,7 @@ AS $$
   -- Unique keys: the planner leaves out what no expression uses.
   SELECT format($query$(
     SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since, %s,
-           retention._merge_properties(contact.properties, t.properties) AS properties
+           CASE WHEN t.properties IS NULL THEN coalesce(contact.properties, '{}') ELSE retention._merge_properties(contact.properties, t.properties) END AS properties
     FROM unnest($1::retention.traveller[]) AS t
     LEFT JOIN (SELECT * FROM retention.profile WHERE metric = %L AND customer_id = ANY ($2)) AS profile ON profile.customer_id = t.customer_id
     LEFT JOIN (%s) AS contact ON contact.customer_id = t.customer_id) AS person$query$,
@@ -168,17 +174,14 @@ END
 $$;
 COMMENT ON FUNCTION retention.suppress(text, text, text) IS 'Has an address get no message any more: after a bounce, a complaint, or when someone unsubscribes.';
 
-CREATE OR REPLACE FUNCTION retention._unsendable(
-    channel text, address text, has_consent boolean, is_transactional boolean, is_late boolean)
-  RETURNS text
-  LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN CASE
-    WHEN coalesce(address, '') = '' THEN 'no address'
-    WHEN NOT is_transactional AND has_consent IS NOT TRUE THEN 'no consent'
-    WHEN EXISTS (SELECT FROM retention.suppression s
-                 WHERE s.channel = _unsendable.channel AND s.address = retention._normal_address(_unsendable.channel, _unsendable.address))
-      THEN 'suppression list'
-    WHEN is_late THEN 'late'
-  END;
-COMMENT ON FUNCTION retention._unsendable(text, text, boolean, boolean, boolean) IS
-  'Why a message may not be sent; null: it may. Asked when it is written, and again when it is claimed.';
+CREATE OR REPLACE FUNCTION retention._unsendable(channel text, address text, has_consent text, is_transactional text, is_late text) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format($expression$
+    CASE WHEN coalesce(%2$s, '') = '' THEN 'no address'
+         WHEN NOT %4$s AND %3$s IS NOT TRUE THEN 'no consent'
+         WHEN EXISTS (SELECT FROM retention.suppression s WHERE s.channel = %1$s AND s.address = retention._normal_address(%1$s, %2$s)) THEN 'suppression list'
+         WHEN %5$s THEN 'late' END$expression$, channel, address, has_consent, is_transactional, is_late)
+$$;
+COMMENT ON FUNCTION retention._unsendable(text, text, text, text, text) IS
+  'The expression for why a message may not be sent, made of expressions; null: it may. Asked when it is written, and again when it is claimed.';

@@ -7,7 +7,9 @@ COMMENT ON FUNCTION retention._zone(text, text) IS 'A customer''s time zone, whe
 
 CREATE OR REPLACE FUNCTION retention._add_local(at timestamptz, span interval, zone text) RETURNS timestamptz
   LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN ((at AT TIME ZONE zone) + date_trunc('day', span)) AT TIME ZONE zone + (span - date_trunc('day', span));
+  -- Without days the local time is left alone: of the hour that comes twice it would be taken for the second.
+  RETURN CASE WHEN date_trunc('day', span) = interval '0' THEN at + span
+              ELSE ((at AT TIME ZONE zone) + date_trunc('day', span)) AT TIME ZONE zone + (span - date_trunc('day', span)) END;
 COMMENT ON FUNCTION retention._add_local(timestamptz, interval, text) IS
   'A time later by months and days of the zone''s calendar, and by real hours.';
 

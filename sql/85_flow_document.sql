@@ -171,7 +171,7 @@ AS $$
       CASE WHEN jsonb_typeof(value) <> 'object' THEN 'must be an object of expressions' ELSE
         (SELECT min(format('%s: %s', e.key, coalesce(p.problem, 'must be a text'))) FROM jsonb_each(value) AS e,
          LATERAL (SELECT CASE WHEN jsonb_typeof(e.value) = 'string' THEN
-                    retention._expression_problem(e.value #>> '{}', 'SELECT to_jsonb(%s) FROM %s LIMIT 0', coalesce(document ->> 'metric', 'orders')) END AS problem) AS p
+                    retention._expression_problem(e.value #>> '{}', 'SELECT (SELECT to_jsonb(v) FROM (SELECT %s AS value) AS v) FROM %s LIMIT 0', coalesce(document ->> 'metric', 'orders')) END AS problem) AS p
          WHERE jsonb_typeof(e.value) <> 'string' OR p.problem IS NOT NULL) END
     WHEN jsonb_typeof(value) <> 'string' THEN 'must be a text'
     ELSE retention._text_problem(kind, value #>> '{}', document)

@@ -37,12 +37,14 @@ CREATE OR REPLACE FUNCTION retention._context_expression(document jsonb, node js
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH used AS MATERIALIZED (
-    SELECT DISTINCT split_part(v, '.', 1) AS object, split_part(v, '.', 2) AS name
-    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v)
+    SELECT DISTINCT part[1] AS object, coalesce(part[2], part[3]) AS name
+    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v,
+    -- A name can stand in quotes.
+    regexp_match(v, '^([^.]+)(?:\.(?:"([^"]*)"|([^.]*)))?') AS part)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES
-      ('person', retention._person_record(ARRAY(SELECT name FROM used WHERE object = 'person' AND name <> ''))),
+      ('person', retention._person_record(ARRAY(SELECT name FROM used WHERE object = 'person' AND name IS NOT NULL))),
       ('event', 'person.event'),
       ('coupon', '(SELECT jsonb_build_object(''code'', c.code, ''expires_at'', c.expires_at) FROM retention.coupon c
                    WHERE c.enrollment_id = (person.traveller).enrollment_id ORDER BY c.issued_at DESC, c.node DESC LIMIT 1)'),
@@ -65,11 +67,12 @@ AS $$
        FROM (SELECT CASE
            WHEN (person.traveller).is_holdout THEN 'holdout'
            WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
-           ELSE retention._unsendable(%6$L, %7$s, %8$s, %9$L, $3 > (person.traveller).due_at + %10$s)
+           ELSE %6$s
          END AS reason OFFSET 0) AS m)$sql$,
-      coalesce(format('person.%I', c.address), 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
-      coalesce(node ->> 'status', 'live'), c.channel, coalesce(format('person.%I', c.address), '''url'''), coalesce(format('person.%I', c.consent), 'true'),
-      is_transactional, retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'))
+      coalesce('person.' || c.address, 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
+      coalesce(node ->> 'status', 'live'),
+      retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''), coalesce('person.' || c.consent, 'true'),
+        is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'))))
   FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag
   WHERE c.channel = node ->> 'channel'
 $$;
@@ -189,7 +192,7 @@ DECLARE
 BEGIN
   IF cardinality(problems) > 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('flow document: %s', problems[1]),
-      DETAIL = format(E'%s of them:\n%s', CASE cardinality(problems) WHEN 1 THEN '1 problem, all' ELSE cardinality(problems) || ' problems, all' END, array_to_string(problems, E'\n')),
+      DETAIL = E'Every problem:\n' || array_to_string(problems, E'\n'),
       HINT = 'docs/flow_document.md describes the document; validate_flow lists the problems as rows.';
   END IF;
 END
@@ -258,8 +261,11 @@ COMMENT ON FUNCTION retention.publish(text) IS
 CREATE OR REPLACE FUNCTION retention._hold_messages(flow_id integer, is_held boolean) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE retention.message m SET state = CASE WHEN is_held THEN 'held' ELSE 'ready' END, reason = CASE WHEN is_held THEN 'pause' END
-  WHERE m.flow_id = _hold_messages.flow_id AND CASE WHEN is_held THEN m.state = 'ready' ELSE m.state = 'held' AND m.reason = 'pause' END
+  WITH changed AS (
+    UPDATE retention.message m SET state = CASE WHEN is_held THEN 'held' ELSE 'ready' END, reason = CASE WHEN is_held THEN 'pause' END
+    WHERE m.flow_id = _hold_messages.flow_id AND CASE WHEN is_held THEN m.state = 'ready' ELSE m.state = 'held' AND m.reason = 'pause' END
+    RETURNING m.channel, m.state)
+  SELECT pg_notify('retention_message', c.channel) FROM (SELECT DISTINCT channel FROM changed WHERE state = 'ready') AS c
 $$;
 COMMENT ON FUNCTION retention._hold_messages(integer, boolean) IS 'Holds a flow''s messages that nobody has claimed, or lets them go again.';
 
@@ -305,6 +311,8 @@ BEGIN
   UPDATE retention.flow f SET status = set_status.status WHERE f.flow_id = target.flow_id;
   IF status IN ('live', 'manual') AND target.status NOT IN ('live', 'manual') THEN
     PERFORM retention._start_trigger(target.flow_id), retention._hold_messages(target.flow_id, false);
+    -- Who has changed meanwhile may have to exit, or has what they wait for.
+    PERFORM retention._note_changed(ARRAY(SELECT DISTINCT e.customer_id FROM retention.enrollment e WHERE e.flow_id = target.flow_id AND e.due_at > retention.now()));
   ELSIF status IN ('paused', 'draft') THEN
     PERFORM retention._hold_messages(target.flow_id, true);
   ELSIF status = 'archived' THEN

@@ -62,20 +62,28 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._changed_traveller(jsonb) IS 'The expression for a traveller t with some fields changed.';
 
+CREATE OR REPLACE FUNCTION retention._keys(travellers retention.traveller[]) RETURNS text[]
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)
+$$;
+COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
+
 CREATE OR REPLACE FUNCTION retention._run(
-    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN
   EXECUTE statement INTO moved, queued
-    USING travellers, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t), as_of, targets;
+    USING travellers, customer_ids, as_of, targets;
 END
 $$;
-COMMENT ON FUNCTION retention._run(text, retention.traveller[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
+COMMENT ON FUNCTION retention._run(text, retention.traveller[], text[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
 
 CREATE OR REPLACE FUNCTION retention._try_run(
-    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT problem text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -86,7 +94,7 @@ DECLARE
   one record;
   other record;
 BEGIN
-  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, as_of, targets) AS r;
+  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, customer_ids, as_of, targets) AS r;
 EXCEPTION
   WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
     RAISE;
@@ -102,15 +110,15 @@ EXCEPTION
       moved := travellers;
     ELSE
       -- Some customer's own values: the others are done without.
-      one := retention._try_run(statement, travellers[:middle], as_of, targets);
-      other := retention._try_run(statement, travellers[middle + 1:], as_of, targets);
+      one := retention._try_run(statement, travellers[:middle], customer_ids, as_of, targets);
+      other := retention._try_run(statement, travellers[middle + 1:], customer_ids, as_of, targets);
       moved := one.moved || other.moved;
       queued := one.queued || other.queued;
       problem := coalesce(one.problem, other.problem);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], text[], timestamptz, integer[]) IS
   'Runs a statement over travellers. Those for whom it fails end with the outcome error; one that fails for all, for it names what is not there, is reported and moves nobody.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
@@ -119,6 +127,7 @@ CREATE OR REPLACE FUNCTION retention._fitting(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  customer_ids text[] := retention._keys(travellers);
   result record;
 BEGIN
   IF condition IS NULL OR travellers IS NULL THEN
@@ -126,8 +135,8 @@ BEGIN
   END IF;
   result := retention._try_run(
     format(E'SELECT array_agg(person.traveller), NULL::retention.queued_message[] FROM %s WHERE (\n%s\n)',
-           retention._person_query(metric, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)), condition),
-    travellers, as_of, NULL);
+           retention._person_query(metric, customer_ids), condition),
+    travellers, customer_ids, as_of, NULL);
   PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
   RETURN result.moved;
 END
@@ -210,7 +219,8 @@ COMMENT ON FUNCTION retention._fire_when_due(retention.flow, jsonb, timestamptz)
 
 CREATE OR REPLACE FUNCTION retention._read_stream(
     flow retention.flow, document jsonb, batch integer, OUT customer_ids text[], OUT events jsonb[], OUT looked_at bigint)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- What comes after the last position is little, which is not known of tables that were never analysed.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   stream record;

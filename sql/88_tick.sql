@@ -1,7 +1,8 @@
 -- The tick: takes those who are due, or have changed, through the nodes, and writes each of them once.
 
 CREATE OR REPLACE FUNCTION retention._due(flows retention.flow[], as_of timestamptz, batch integer) RETURNS retention.traveller[]
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- In the order of the index: there may be millions more that are due than one batch takes.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off
 AS $$
 DECLARE
   flow retention.flow;
@@ -31,16 +32,17 @@ BEGIN
   WITH next AS (SELECT c.ctid FROM retention.changed_customers c LIMIT rows),
   gone AS (DELETE FROM retention.changed_customers c USING next WHERE c.ctid = next.ctid RETURNING c.customer_ids)
   SELECT array_agg(DISTINCT k), count(k) INTO customer_ids, looked_at FROM gone, unnest(gone.customer_ids) AS k;
-  -- Whom another worker has is waited for: it may have looked before the change.
+  -- Whom another worker has is waited for, though they seem to be due until it is done: it may have looked before the change.
   woken := ARRAY(
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
                 NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
     FROM (SELECT * FROM retention.enrollment e
-          WHERE e.customer_id = ANY (customer_ids) AND e.due_at > as_of AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
-          ORDER BY e.enrollment_id FOR UPDATE) AS e
+          WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
+          -- OFFSET has the times be looked at only then. By customer, not by the index of those who are due.
+          ORDER BY e.enrollment_id OFFSET 0 FOR UPDATE) AS e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE n.type = 'wait_for' OR v.document ? 'exit');
+    WHERE e.due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
 END
 $$;
 COMMENT ON FUNCTION retention._woken(retention.flow[], timestamptz, integer) IS
@@ -80,8 +82,8 @@ BEGIN
   RAISE WARNING 'customers wait in flows: %', problem USING HINT = 'They are tried again every five minutes; retention.flow_node shows where.';
   UPDATE retention.flow_node n SET error = problem, error_at = as_of WHERE n.node_id IN (SELECT t.node_id FROM unnest(travellers) AS t);
   RETURN (
-    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, greatest(t.due_at, as_of + interval '5 minutes'), t.customer_id, t.event,
-                          t.properties, NULL, NULL, t.is_new, true, true)::retention.traveller)
+    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + interval '5 minutes' END, t.customer_id, t.event,
+                          t.properties, t.outcome, t.reason, t.is_new, true, true)::retention.traveller)
     FROM unnest(travellers) AS t);
 END
 $$;
@@ -92,18 +94,16 @@ CREATE OR REPLACE FUNCTION retention._screen_version(document jsonb, travellers 
 AS $$
 DECLARE
   checks text;
+  customer_ids text[] := retention._keys(travellers);
   result record;
 BEGIN
-  IF NOT document ?| '{exit,filter}' THEN
-    RETURN travellers;
-  END IF;
   checks := concat_ws(' ', CASE WHEN document ? 'exit' THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
                            CASE WHEN document ? 'filter' THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE THEN ''filtered''', document ->> 'filter') END);
   result := retention._try_run(
     format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
       retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
-      retention._person_query(coalesce(document ->> 'metric', 'orders'), ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t))),
-    travellers, as_of, NULL);
+      retention._person_query(coalesce(document ->> 'metric', 'orders'), customer_ids)),
+    travellers, customer_ids, as_of, NULL);
   RETURN CASE WHEN result.problem IS NULL THEN result.moved ELSE retention._mark_broken(travellers, result.problem, as_of) END;
 END
 $$;
@@ -111,13 +111,23 @@ COMMENT ON FUNCTION retention._screen_version(jsonb, retention.traveller[], time
   'Ends those of a version who fit its exit condition, or are about to act and no longer fit its filter.';
 
 CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(s) FROM (
-    SELECT v.document, array_agg(t) AS travellers
-    FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    GROUP BY v.flow_id, v.version, v.document) AS version,
-  LATERAL unnest(retention._screen_version(version.document, version.travellers, as_of)) AS s
+DECLARE
+  screened retention.traveller[] := '{}';
+  version record;
+BEGIN
+  FOR version IN
+    SELECT v.document, array_agg(n.node_id) AS nodes
+    FROM (SELECT DISTINCT t.node_id FROM unnest(travellers) AS t) AS here
+    JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+    WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document
+  LOOP
+    screened := screened || retention._screen_version(version.document, ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id = ANY (version.nodes)), as_of);
+    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id <> ALL (version.nodes));
+  END LOOP;
+  RETURN travellers || screened;
+END
 $$;
 COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS 'Ends those who have to leave: one statement for each version.';
 
@@ -129,7 +139,9 @@ AS $$
     FROM (SELECT d.*, d.due IS NOT NULL AND d.due > $3 AS waits, $4[d.branch] AS target,
                  CASE WHEN d.payload ? 'error' THEN 'error' WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome' WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends
           FROM (SELECT person.traveller AS t, made.payload, (%s)::integer AS branch, (%s)::timestamptz AS due
-                FROM %s, LATERAL (SELECT (%s)::jsonb AS payload OFFSET 0) AS made) AS d) AS decided$sql$,
+                FROM %s, LATERAL (SELECT (%s)::jsonb AS payload OFFSET 0) AS made
+                -- so that each expression is evaluated once
+                OFFSET 0) AS d) AS decided$sql$,
     retention._changed_traveller('{
       "node_id": "CASE WHEN waits OR ends IS NOT NULL THEN (t).node_id ELSE target END",
       "since": "CASE WHEN waits THEN coalesce((t).since, $3) END",
@@ -151,22 +163,25 @@ CREATE OR REPLACE FUNCTION retention._step(
 AS $$
 DECLARE
   metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
+  customer_ids text[] := retention._keys(travellers);
   problem text;
 BEGIN
   IF node.type = 'coupon' THEN
     PERFORM retention._issue_coupons(node, travellers, as_of);
-  ELSIF node.type = 'enter_flow' THEN
+  END IF;
+  SELECT r.* INTO moved, queued, problem
+    FROM retention._try_run(retention._node_statement(node, metric, customer_ids), travellers, customer_ids, as_of, node.targets) AS r;
+  IF problem IS NOT NULL THEN
+    moved := retention._mark_broken(travellers, problem, as_of);
+    queued := NULL;
+    RETURN;
+  END IF;
+  IF node.type = 'enter_flow' THEN
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
       SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
       WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
   END IF;
-  SELECT r.* INTO moved, queued, problem
-    FROM retention._try_run(retention._node_statement(node, metric, ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)),
-                            travellers, as_of, node.targets) AS r;
-  IF problem IS NOT NULL THEN
-    moved := retention._mark_broken(travellers, problem, as_of);
-    queued := NULL;
-  ELSIF node.error IS NOT NULL THEN
+  IF node.error IS NOT NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_at = NULL WHERE n.node_id = node.node_id;
   END IF;
 END
@@ -185,7 +200,6 @@ DECLARE
 BEGIN
   arrived := '{}';
   queued := '{}';
-  step := ROW (travellers, NULL::retention.queued_message[]);
   LOOP
     SELECT arrived || array_agg(t) FILTER (WHERE t.is_waiting OR t.outcome IS NOT NULL),
            on_the_way || array_agg(t) FILTER (WHERE NOT t.is_waiting AND t.outcome IS NULL)
@@ -204,8 +218,12 @@ $$;
 COMMENT ON FUNCTION retention._travel(retention.traveller[], timestamptz) IS 'Takes travellers on until all of them wait or have ended: one statement for each node at which anybody is.';
 
 CREATE OR REPLACE FUNCTION retention._write_enrollments(travellers retention.traveller[], as_of timestamptz) RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  -- Planned for so many as there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
 AS $$
+DECLARE
+  moved bigint[] := ARRAY(SELECT t.enrollment_id FROM unnest(travellers) AS t WHERE NOT t.is_new AND t.is_changed);
+BEGIN
   INSERT INTO retention.enrollment (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, finished_at, customer_id, outcome, reason, event)
     SELECT t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, CASE WHEN t.outcome IS NULL THEN t.since END,
            CASE WHEN t.outcome IS NULL THEN t.due_at END, CASE WHEN t.outcome IS NOT NULL THEN as_of END, t.customer_id, t.outcome, t.reason, t.event
@@ -214,8 +232,8 @@ AS $$
     SET node_id = t.node_id, since = CASE WHEN t.outcome IS NULL THEN t.since END, due_at = CASE WHEN t.outcome IS NULL THEN t.due_at END,
         finished_at = CASE WHEN t.outcome IS NOT NULL THEN as_of END, outcome = t.outcome, reason = t.reason
     FROM unnest(travellers) AS t
-    WHERE e.enrollment_id = t.enrollment_id AND NOT t.is_new AND t.is_changed
-      AND e.enrollment_id = ANY (ARRAY(SELECT c.enrollment_id FROM unnest(travellers) AS c WHERE NOT c.is_new AND c.is_changed));
+    WHERE e.enrollment_id = t.enrollment_id AND e.enrollment_id = ANY (moved);
+END
 $$;
 COMMENT ON FUNCTION retention._write_enrollments(retention.traveller[], timestamptz) IS 'Writes those who have moved, each once.';
 

@@ -8,8 +8,8 @@ $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
-  -- Planned for so many messages as there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+  -- Planned for so many messages as there are; how many pass a filter is not known, so they are joined by hash.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -35,20 +35,23 @@ BEGIN
     LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
     LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL AND n.url IS NOT NULL),
   -- Of several messages to one customer on one channel one counts: one that goes in any case, else the first.
-  ranked AS MATERIALIZED (
-    SELECT w.*, row_number() OVER (PARTITION BY w.customer_id, w.channel, w.is_counted ORDER BY w.apart IS NOT NULL, w.node_id, w.enrollment_id) AS turn
-    FROM (SELECT *, reason IS NULL AND error IS NULL AND NOT is_transactional AS is_counted FROM written) AS w),
+  first AS MATERIALIZED (
+    SELECT DISTINCT ON (w.customer_id, w.channel) w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart
+    FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional
+    ORDER BY w.customer_id, w.channel, w.apart IS NOT NULL, w.node_id, w.enrollment_id),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
-    SELECT r.customer_id, r.channel, as_of, coalesce(r.apart, '0') FROM ranked r WHERE r.is_counted AND r.turn = 1 ORDER BY r.customer_id, r.channel
+    SELECT f.customer_id, f.channel, as_of, coalesce(f.apart, '0') FROM first f ORDER BY f.customer_id, f.channel
     ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart
       WHERE l.queued_at <= excluded.queued_at - excluded.apart
     RETURNING customer_id, channel),
+  apart AS (
+    SELECT f.enrollment_id, f.node_id FROM first f WHERE (f.customer_id, f.channel) IN (SELECT g.customer_id, g.channel FROM granted g)),
   decided AS (
-    SELECT r.*, CASE WHEN r.is_counted AND r.apart IS NOT NULL AND NOT (r.turn = 1 AND (r.customer_id, r.channel) IN (SELECT g.customer_id, g.channel FROM granted g))
-                     THEN 'smart sending' ELSE r.reason END AS skipped
-    FROM ranked r),
+    SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional OR w.apart IS NULL THEN w.reason
+                     WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id FROM apart a) THEN 'smart sending' END AS skipped
+    FROM written w OFFSET 0),
   inserted AS (
     INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel, state, reason, customer_id, address,
                                    subject, body, text, context)
@@ -78,35 +81,39 @@ DECLARE
 BEGIN
   -- Consent, address, time and quiet hours as they are now.
   EXECUTE format($query$
-    WITH found AS MATERIALIZED (
+    WITH contact AS MATERIALIZED (%1$s),
+    found AS MATERIALIZED (
       SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
                retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
              coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             retention._unsendable(m.channel, CASE m.channel WHEN 'webhook' THEN m.address ELSE c.address END, m.channel = 'webhook' OR c.consent,
-               coalesce((n.config -> 'transactional')::boolean, false), $3 > m.expires_at) AS reason
-      FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM (%s) AS c,
+             CASE f.status WHEN 'archived' THEN 'archived' ELSE %2$s END AS reason, f.status IN ('paused', 'draft') AS is_paused
+      FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM contact c,
                  LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
                    AS a (channel, address, consent)) AS c
         ON c.customer_id = m.customer_id AND c.channel = m.channel
       WHERE m.message_id = ANY ($1)),
     stopped AS (
       UPDATE retention.message m
-      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' ELSE 'ready' END, reason = f.reason, ready_at = CASE WHEN f.reason IS NULL THEN f.quiet_until ELSE m.ready_at END,
+      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' ELSE 'ready' END,
+          reason = CASE WHEN f.is_paused THEN coalesce(f.reason, 'pause') ELSE f.reason END,
+          ready_at = CASE WHEN f.reason IS NULL THEN coalesce(f.quiet_until, $3) ELSE m.ready_at END,
           attempts = m.attempts - 1
       FROM found f
-      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.quiet_until > $3 AND NOT f.is_transactional)
+      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.is_paused OR f.quiet_until > $3 AND NOT f.is_transactional)
       RETURNING m.message_id),
     moved AS (
       UPDATE retention.message m SET address = f.address FROM found f
       WHERE m.message_id = f.message_id AND f.reason IS NULL AND m.address <> f.address AND m.message_id NOT IN (SELECT s.message_id FROM stopped s))
-    SELECT array_agg(message_id) FROM stopped$query$, retention._contact_query(retention._contact_relation(), customer_ids))
+    SELECT array_agg(message_id) FROM stopped$query$, retention._contact_query(retention._contact_relation(), customer_ids),
+    retention._unsendable('m.channel', 'CASE m.channel WHEN ''webhook'' THEN m.address ELSE c.address END', '(m.channel = ''webhook'' OR c.consent)',
+      'coalesce((n.config -> ''transactional'')::boolean, false)', '$3 > m.expires_at'))
     INTO stopped USING taken, customer_ids, retention.now();
   RETURN stopped;
 END
 $$;
 COMMENT ON FUNCTION retention._check_claimed(bigint[]) IS
-  'Takes back those of some claimed messages that may not be sent any more, or not at this hour; others go to the address that the contact has now. Returns those taken back.';
+  'Takes back those of some claimed messages that may not be sent any more, or not at this hour, or while their flow is paused; others go to the address that the contact has now. Returns those taken back.';
 
 CREATE OR REPLACE FUNCTION retention.claim_messages(channel text, "limit" integer DEFAULT 100, lease interval DEFAULT '5 minutes')
   RETURNS SETOF retention.claimed_message
@@ -126,7 +133,7 @@ BEGIN
     WITH next AS (
       SELECT m.message_id FROM retention.message m
       WHERE m.channel = claim_messages.channel AND m.state IN ('ready', 'leased') AND m.ready_at <= at
-      ORDER BY m.ready_at LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
+      ORDER BY m.ready_at, m.message_id LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
     leased AS (
       UPDATE retention.message m SET state = 'leased', ready_at = at + lease, attempts = m.attempts + 1
       FROM next WHERE m.message_id = next.message_id RETURNING m.message_id)
@@ -151,8 +158,8 @@ DECLARE
   acknowledged bigint;
 BEGIN
   -- Also when the lease has run out meanwhile: it has been sent.
-  UPDATE retention.message m SET state = 'sent', sent_at = ack.sent_at, last_error = NULL
-    WHERE m.message_id = ANY (message_ids) AND m.attempts > 0 AND m.state IN ('ready', 'leased', 'held', 'dead');
+  UPDATE retention.message m SET state = 'sent', reason = NULL, sent_at = ack.sent_at, last_error = NULL
+    WHERE m.message_id = ANY (message_ids) AND m.attempts > 0 AND (m.state IN ('ready', 'leased', 'held', 'dead') OR m.reason = 'forgotten');
   GET DIAGNOSTICS acknowledged = ROW_COUNT;
   RETURN acknowledged;
 END
@@ -161,7 +168,7 @@ COMMENT ON FUNCTION retention.ack(bigint[], timestamptz) IS 'Says that claimed m
 
 CREATE OR REPLACE FUNCTION retention._retry_after(attempts integer) RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN attempts < 8 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
+  RETURN CASE WHEN attempts < 12 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
 COMMENT ON FUNCTION retention._retry_after(integer) IS 'How long to wait after so many failed attempts; null: it was the last one.';
 
 CREATE OR REPLACE FUNCTION retention.fail(message_ids bigint[], error text, permanent boolean DEFAULT false) RETURNS bigint
@@ -179,7 +186,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.fail(bigint[], text, boolean) IS
-  'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after eight attempts, or when the failure is permanent, they are dead. Returns their number.';
+  'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after twelve attempts, or when the failure is permanent, they are dead. Returns their number.';
 
 CREATE OR REPLACE FUNCTION retention.approve(message_ids bigint[]) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -292,6 +299,8 @@ CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
+  PERFORM pg_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0);
   UPDATE retention.enrollment e
     SET customer_id = NULL, event = '{}', reason = NULL, due_at = NULL,
         outcome = coalesce(e.outcome, 'forgotten'), finished_at = coalesce(e.finished_at, retention.now())

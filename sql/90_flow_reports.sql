@@ -91,8 +91,8 @@ CREATE OR REPLACE VIEW retention.flow_attribution AS
     JOIN retention.flow f ON f.flow_id = m.flow_id
     JOIN retention.flow_node n ON n.node_id = m.node_id
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at <= e.occurred_at
-      AND m.sent_at > e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
+    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at
+      AND m.sent_at >= e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
       AND e.metric = coalesce(v.document ->> 'metric', 'orders')
     ORDER BY m.sent_at DESC, m.message_id DESC LIMIT 1) AS touch
   WHERE e.kind = 'order';
@@ -108,18 +108,21 @@ COMMENT ON COLUMN retention.flow_attribution.message_id IS 'Number of that messa
 COMMENT ON COLUMN retention.flow_attribution.sent_at IS 'When it was sent.';
 
 CREATE OR REPLACE VIEW retention.flow_performance AS
-  SELECT f.flow, f.status, f.version, e.entered, e.in_flow, e.holdout, e.outcomes, m.sent, m.waiting_messages, m.skipped, a.orders AS attributed_orders, a.revenue AS attributed_revenue
+  SELECT f.flow, f.status, f.version, coalesce(e.entered, 0)::bigint AS entered, coalesce(e.in_flow, 0)::bigint AS in_flow, coalesce(e.holdout, 0)::bigint AS holdout,
+         coalesce(e.outcomes, '{}') AS outcomes, coalesce(m.sent, 0) AS sent, coalesce(m.waiting_messages, 0) AS waiting_messages, coalesce(m.skipped, 0) AS skipped,
+         coalesce(a.orders, 0) AS attributed_orders, coalesce(a.revenue, 0) AS attributed_revenue
   FROM retention.flow f
-  CROSS JOIN LATERAL (
-    SELECT coalesce(sum(o.entered), 0)::bigint AS entered, coalesce(sum(o.in_flow), 0)::bigint AS in_flow, coalesce(sum(o.holdout), 0)::bigint AS holdout,
-           coalesce(jsonb_object_agg(o.outcome, o.entered) FILTER (WHERE o.outcome IS NOT NULL), '{}') AS outcomes
-    FROM (SELECT outcome, count(*) AS entered, count(*) FILTER (WHERE due_at IS NOT NULL) AS in_flow, count(*) FILTER (WHERE is_holdout) AS holdout
-          FROM retention.enrollment WHERE flow_id = f.flow_id GROUP BY outcome) AS o) AS e
-  CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE state = 'sent') AS sent, count(*) FILTER (WHERE state IN ('held', 'ready', 'leased')) AS waiting_messages,
+  LEFT JOIN (
+    SELECT o.flow_id, sum(o.entered) AS entered, sum(o.in_flow) AS in_flow, sum(o.holdout) AS holdout,
+           jsonb_object_agg(o.outcome, o.entered) FILTER (WHERE o.outcome IS NOT NULL) AS outcomes
+    FROM (SELECT flow_id, outcome, count(*) AS entered, count(*) FILTER (WHERE due_at IS NOT NULL) AS in_flow, count(*) FILTER (WHERE is_holdout) AS holdout
+          FROM retention.enrollment GROUP BY flow_id, outcome) AS o
+    GROUP BY o.flow_id) AS e USING (flow_id)
+  LEFT JOIN (
+    SELECT flow_id, count(*) FILTER (WHERE state = 'sent') AS sent, count(*) FILTER (WHERE state IN ('held', 'ready', 'leased')) AS waiting_messages,
            count(*) FILTER (WHERE state IN ('suppressed', 'error', 'dead')) AS skipped
-    FROM retention.message WHERE flow_id = f.flow_id) AS m
-  CROSS JOIN LATERAL (SELECT count(*) AS orders, coalesce(sum(amount), 0) AS revenue FROM retention.flow_attribution WHERE flow = f.flow) AS a;
+    FROM retention.message GROUP BY flow_id) AS m USING (flow_id)
+  LEFT JOIN (SELECT flow, count(*) AS orders, sum(amount) AS revenue FROM retention.flow_attribution GROUP BY flow) AS a USING (flow);
 COMMENT ON VIEW retention.flow_performance IS 'What each flow did: who entered and how it ended, messages, and the orders that followed them.';
 COMMENT ON COLUMN retention.flow_performance.flow IS 'Name of the flow.';
 COMMENT ON COLUMN retention.flow_performance.status IS 'Status of the flow.';

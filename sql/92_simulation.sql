@@ -49,29 +49,29 @@ AS $$
   chosen AS (SELECT e.enrollment_id, e.customer_id FROM enrollment e ORDER BY (SELECT count(*) FROM message m WHERE m.enrollment_id = e.enrollment_id) DESC, e.enrollment_id LIMIT timelines),
   row AS (
     SELECT 1 AS place, 'entries' AS part, (e.entered_at AT TIME ZONE zone)::date AS day, NULL::text AS node, CASE WHEN e.is_holdout THEN 'holdout' END AS detail, NULL::text AS customer_id, count(*) AS number,
-           NULL::timestamptz AS at
+           NULL::timestamptz AS at, 0 AS step
     FROM enrollment e GROUP BY day, detail
     UNION ALL
-    SELECT 2, CASE WHEN m.state = 'sent' THEN 'messages' ELSE 'skips' END, (m.queued_at AT TIME ZONE zone)::date AS day, m.node, CASE WHEN m.state <> 'sent' THEN coalesce(m.reason, m.state) END AS detail, NULL, count(*), NULL
+    SELECT 2, CASE WHEN m.state = 'sent' THEN 'messages' ELSE 'skips' END, (m.queued_at AT TIME ZONE zone)::date AS day, m.node, CASE WHEN m.state <> 'sent' THEN coalesce(m.reason, m.state) END AS detail, NULL, count(*), NULL, 0
     FROM message m GROUP BY 2, day, m.node, detail
     UNION ALL
-    SELECT 3, 'orders', (a.occurred_at AT TIME ZONE zone)::date AS day, a.node, NULL, NULL, count(*), NULL
+    SELECT 3, 'orders', (a.occurred_at AT TIME ZONE zone)::date AS day, a.node, NULL, NULL, count(*), NULL, 0
     FROM retention.flow_attribution a WHERE a.flow = _simulation_rows.flow GROUP BY day, a.node
     UNION ALL
-    SELECT 4, 'timeline', (t.at AT TIME ZONE zone)::date, t.node, t.detail, c.customer_id, c.enrollment_id, t.at
+    SELECT 4, 'timeline', (t.at AT TIME ZONE zone)::date, t.node, t.detail, c.customer_id, c.enrollment_id, t.at, t.step
     FROM chosen c, LATERAL (
-      SELECT e.entered_at AS at, NULL::text AS node, 'entered' AS detail FROM enrollment e WHERE e.enrollment_id = c.enrollment_id
-      UNION ALL SELECT m.queued_at, m.node, concat_ws(': ', m.state, m.reason) FROM message m WHERE m.enrollment_id = c.enrollment_id
-      UNION ALL SELECT e.finished_at, NULL, e.outcome FROM enrollment e WHERE e.enrollment_id = c.enrollment_id AND e.finished_at IS NOT NULL) AS t)
+      SELECT e.entered_at AS at, NULL::text AS node, 'entered' AS detail, 1 AS step FROM enrollment e WHERE e.enrollment_id = c.enrollment_id
+      UNION ALL SELECT m.queued_at, m.node, concat_ws(': ', m.state, m.reason), 2 FROM message m WHERE m.enrollment_id = c.enrollment_id
+      UNION ALL SELECT e.finished_at, NULL, e.outcome, 3 FROM enrollment e WHERE e.enrollment_id = c.enrollment_id AND e.finished_at IS NOT NULL) AS t)
   SELECT r.part, r.day, r.node, r.detail, r.customer_id, r.number FROM row r
-  ORDER BY r.place, CASE WHEN r.place = 4 THEN r.number END, r.at, r.day, r.part, r.node, r.detail
+  ORDER BY r.place, CASE WHEN r.place = 4 THEN r.number END, r.at, r.step, r.day, r.part, r.node, r.detail
 $$;
 COMMENT ON FUNCTION retention._simulation_rows(text, text, integer) IS 'What a simulation has brought about.';
 
 CREATE OR REPLACE FUNCTION retention.simulate_flow(
     flow text, "from" timestamptz, "to" timestamptz, step interval DEFAULT '1 day', timelines integer DEFAULT 5)
   RETURNS TABLE (part text, day date, node text, detail text, customer_id text, number bigint)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET retention_engine.quiet = on
 AS $$
 #variable_conflict use_variable
 DECLARE

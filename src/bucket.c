@@ -7,14 +7,14 @@
 
 #define BUCKETS 10000
 
-/* Adds a text's bytes in UTF-8, whatever the database's encoding is. */
+/* Adds a text's bytes in UTF-8, whatever the database's encoding is; without an encoding, its bytes as they are. */
 static bool
 hash_text(pg_cryptohash_ctx *hash, Datum argument)
 {
 	text	   *string = DatumGetTextPP(argument);
 	char	   *data = VARDATA_ANY(string);
 	int			length = VARSIZE_ANY_EXHDR(string);
-	char	   *converted = pg_server_to_any(data, length, PG_UTF8);
+	char	   *converted = GetDatabaseEncoding() == PG_SQL_ASCII ? data : pg_server_to_any(data, length, PG_UTF8);
 
 	return pg_cryptohash_update(hash, (uint8 *) converted, converted == data ? length : strlen(converted)) == 0;
 }

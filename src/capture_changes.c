@@ -41,6 +41,7 @@ enum
 	LOG_RELATION,
 	LOG_CUSTOMER_IDS,
 	LOG_CHANGED_AT,
+	LOG_DUE_AT,
 	LOG_COLUMNS
 };
 
@@ -62,8 +63,9 @@ typedef struct KeyColumn
 {
 	AttrNumber	number;
 	Oid			type;
-	Oid			function;
+	Oid			collation;
 	bool		is_cast;
+	FmgrInfo	function;		/* the cast, unless it leaves the bytes as they are; or the output function */
 } KeyColumn;
 
 static Relation
@@ -83,6 +85,7 @@ append_to_log(Capture *capture, ArrayType *keys)
 	slot->tts_values[LOG_CHANGED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	memset(slot->tts_isnull, false, LOG_COLUMNS * sizeof(bool));
 	slot->tts_isnull[LOG_CUSTOMER_IDS] = keys == NULL;
+	slot->tts_isnull[LOG_DUE_AT] = true;
 	ExecStoreVirtualTuple(slot);
 	simple_table_tuple_insert(capture->log, slot);
 	ExecDropSingleTupleTableSlot(slot);
@@ -161,21 +164,64 @@ add_key(Capture *capture, KeyText key)
 		hash_keys(capture);
 }
 
-/* A key of a type that key_text does not know, as the cast to text in the engine's queries writes it. */
-static KeyText
-cast_to_text(const KeyColumn *column, Datum value)
+/* Calls a cast as the parser does: with the type modifier, and with whether it is explicit, where it is declared with these. */
+static Datum
+call_cast(KeyColumn *column, Datum value, bool *is_null)
 {
-	const char *string;
+	LOCAL_FCINFO(call, 3);
+	Datum		result;
 
-	if (column->is_cast)
+	InitFunctionCallInfoData(*call, &column->function, column->function.fn_nargs, column->collation, NULL, NULL);
+	call->args[0] = (NullableDatum) {value, false};
+	call->args[1] = (NullableDatum) {Int32GetDatum(-1), false};
+	call->args[2] = (NullableDatum) {BoolGetDatum(true), false};
+	result = FunctionCallInvoke(call);
+	*is_null = call->isnull;
+	return result;
+}
+
+/* A key of a type that key_text does not know, as the cast to text in the engine's queries writes it; false where that is NULL. */
+static bool
+cast_to_text(KeyColumn *column, Datum value, KeyText *key)
+{
+	bool		is_null = false;
+	text	   *result;
+
+	if (!column->is_cast)
 	{
-		text	   *result = OidIsValid(column->function)
-			? DatumGetTextPP(OidFunctionCall1(column->function, value)) : DatumGetTextPP(value);
-
-		return (KeyText) {VARDATA_ANY(result), VARSIZE_ANY_EXHDR(result)};
+		key->data = OutputFunctionCall(&column->function, value);
+		key->length = strlen(key->data);
+		return true;
 	}
-	string = OidOutputFunctionCall(column->function, value);
-	return (KeyText) {string, strlen(string)};
+	if (OidIsValid(column->function.fn_oid))
+		value = call_cast(column, value, &is_null);
+	if (is_null)
+		return false;
+	result = DatumGetTextPP(value);
+	*key = (KeyText) {VARDATA_ANY(result), VARSIZE_ANY_EXHDR(result)};
+	return true;
+}
+
+/* How values of the column's type are written as text. */
+static void
+find_cast(KeyColumn *column)
+{
+	Oid			function;
+	bool		is_varlena;
+
+	switch (find_coercion_pathway(TEXTOID, column->type, COERCION_EXPLICIT, &function))
+	{
+		case COERCION_PATH_FUNC:
+		case COERCION_PATH_RELABELTYPE:
+			column->is_cast = true;
+			break;
+		default:
+			column->is_cast = false;
+			getTypeOutputInfo(column->type, &function, &is_varlena);
+	}
+	column->function.fn_oid = InvalidOid;
+	if (OidIsValid(function))
+		fmgr_info(function, &column->function);
 }
 
 /* Finds the column, which may be gone or have another name since the trigger was made. */
@@ -183,7 +229,6 @@ static bool
 find_column(Relation relation, const char *name, KeyColumn *column)
 {
 	TupleDesc	type = RelationGetDescr(relation);
-	bool		is_varlena;
 
 	for (int i = 0; i < type->natts; i++)
 	{
@@ -193,18 +238,9 @@ find_column(Relation relation, const char *name, KeyColumn *column)
 			continue;
 		column->number = i + 1;
 		column->type = getBaseType(attribute->atttypid);
-		column->is_cast = false;
-		if (is_native_key_type(column->type))
-			return true;
-		switch (find_coercion_pathway(TEXTOID, column->type, COERCION_EXPLICIT, &column->function))
-		{
-			case COERCION_PATH_FUNC:
-			case COERCION_PATH_RELABELTYPE:
-				column->is_cast = true;
-				break;
-			default:
-				getTypeOutputInfo(column->type, &column->function, &is_varlena);
-		}
+		column->collation = attribute->attcollation;
+		if (!is_native_key_type(column->type))
+			find_cast(column);
 		return true;
 	}
 	return false;
@@ -212,7 +248,7 @@ find_column(Relation relation, const char *name, KeyColumn *column)
 
 /* Adds the keys of a column of a transition table. */
 static void
-capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, const KeyColumn *column)
+capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, KeyColumn *column)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
 	bool		is_native = is_native_key_type(column->type);
@@ -225,11 +261,15 @@ capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, const
 		bool		is_null;
 		Datum		value = slot_getattr(slot, column->number, &is_null);
 		MemoryContext previous;
+		KeyText		key;
 
 		if (is_null)
 			continue;
 		previous = MemoryContextSwitchTo(capture->row_context);
-		add_key(capture, is_native ? key_text(&buffer, column->type, value) : cast_to_text(column, value));
+		if (is_native)
+			key = key_text(&buffer, column->type, value);
+		if (is_native || cast_to_text(column, value, &key))
+			add_key(capture, key);
 		MemoryContextSwitchTo(previous);
 		MemoryContextReset(capture->row_context);
 	}

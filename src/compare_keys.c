@@ -12,7 +12,6 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
@@ -72,7 +71,11 @@ receive_key(TupleTableSlot *slot, DestReceiver *self)
 		return true;
 	}
 	key = key_text(&comparison->buffer, comparison->key_type, value);
-	reject_long_key(key);
+	if (is_long_key(key))
+	{
+		comparison->null_rows++;
+		return true;
+	}
 	hash = hash_bytes((const unsigned char *) key.data, key.length);
 	row = row_store_append(comparison->rows, hash >> (32 - comparison->partition_bits), offsetof(KeyRow, key) + key.length);
 	row->keyed.hash = hash;
@@ -149,7 +152,8 @@ PG_FUNCTION_INFO_V1(retention_compare_keys);
  * _compare_keys(found text, stored text, expected bigint) -> (customer_id, entered, members,
  * duplicate_rows, null_rows): a row for each key that only one of two queries
  * returns, entered where it is the first one; and a last row, without a key,
- * that counts the first query's distinct keys, repeated rows and NULLs. The
+ * that counts the first query's distinct keys, repeated rows, and NULLs or
+ * keys that are too long to be stored. The
  * second query must not return a key twice. About so many rows are expected.
  * Memory: as _collect.
  */

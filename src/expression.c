@@ -1,6 +1,7 @@
 /* expression.c: whether a text is one SQL expression, so that it can be put into a query between parentheses. */
 #include "pg_compat.h"
 
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
@@ -17,11 +18,21 @@ is_single_value(const SelectStmt *query)
 		((ResTarget *) linitial(query->targetList))->name == NULL;
 }
 
+/* Whether anything in a parse tree is a parameter: those that a query has are the engine's own. */
+static bool
+has_parameter(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return IsA(node, ParamRef) || raw_expression_tree_walker(node, has_parameter, context);
+}
+
 PG_FUNCTION_INFO_V1(retention_check_expression);
 
 /*
  * _check_expression(expression text) -> void: an error (42601) unless the text
- * is exactly one SQL expression: no second statement, no further clause, no name.
+ * is exactly one SQL expression: no second statement, no further clause, no
+ * name; and without parameters (42P02).
  */
 Datum
 retention_check_expression(PG_FUNCTION_ARGS)
@@ -34,5 +45,7 @@ retention_check_expression(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("it is not a single SQL expression"),
 				 errhint("Put a query between parentheses.")));
+	if (has_parameter(statement, NULL))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_PARAMETER), errmsg("it must not have parameters such as $1")));
 	PG_RETURN_VOID();
 }

@@ -2,7 +2,6 @@
 #include "key_text.h"
 
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 
 static KeyText
 uuid_text(char *buffer, const pg_uuid_t *uuid)
@@ -57,17 +56,4 @@ key_text(KeyBuffer *buffer, Oid type, Datum value)
 			string = PG_DETOAST_DATUM_PACKED(value);
 			return (KeyText) {VARDATA_ANY(string), VARSIZE_ANY_EXHDR(string)};
 	}
-}
-
-/* Rejects keys that are too long to be stored. */
-void
-reject_long_key(KeyText key)
-{
-	if (key.length > MAX_KEY_LENGTH)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("customer key of %d bytes is too long", key.length),
-				 errdetail("It begins with \"%.*s\"; keys may have %d bytes.",
-						   pg_mbcliplen(key.data, key.length, 40), key.data, MAX_KEY_LENGTH),
-				 errhint("Use a shorter key, for example md5(customer_id) in a view.")));
 }

@@ -97,7 +97,8 @@ amount_in_units(const Decimal *amount, int64 *units)
 	return *units == value;
 }
 
-static void
+/* Keeps an order's row; false, and nothing done, where its customer's key is too long. */
+static bool
 append_order(Reader *reader, TupleTableSlot *slot, int64 at)
 {
 	bool		has_token = OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID];
@@ -114,7 +115,8 @@ append_order(Reader *reader, TupleTableSlot *slot, int64 at)
 	if (has_token)
 		token = order_token(key_text(&reader->text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
 	key = key_text(&reader->text, reader->key_type, slot->tts_values[SOURCE_KEY]);
-	reject_long_key(key);
+	if (is_long_key(key))
+		return false;
 	row = append_row(reader, key, (wide ? sizeof(Decimal) : 0) + (has_token ? sizeof(OrderToken) : 0));
 	row->at = at;
 	row->units = units;
@@ -126,6 +128,7 @@ append_order(Reader *reader, TupleTableSlot *slot, int64 at)
 		memcpy(extra, &amount, sizeof(Decimal));
 	if (has_token)
 		memcpy(extra + (wide ? sizeof(Decimal) : 0), &token, sizeof(OrderToken));
+	return true;
 }
 
 /* Receives a row of a source: counts it, and keeps it where it is of use. */
@@ -156,11 +159,12 @@ receive_order(TupleTableSlot *slot, DestReceiver *self)
 		}
 		else if (at < collection->history_start)
 			report->before_history++;
+		else if (!append_order(reader, slot, at))
+			report->without_customer++;
 		else
 		{
 			report->refund_rows += reader->kind == ROW_REFUND;
 			report->first_order_at = Min(report->first_order_at, at);
-			append_order(reader, slot, at);
 		}
 	}
 	return true;

@@ -32,6 +32,7 @@ typedef struct CachedTemplate
 typedef struct RenderCache
 {
 	int			count;
+	size_t		length;			/* of all sources; unless there is only one, they are not longer than one may be */
 	CachedTemplate *templates[CACHED_TEMPLATES];
 	TemplateOutput output;
 	TupleDesc	result_type;	/* of _try_render */
@@ -129,16 +130,17 @@ host_to_utf8(void *context, TemplateText text)
 	return (TemplateText) {converted, converted == text.data ? text.length : strlen(converted)};
 }
 
-/* A host that allocates in this context. */
+/* A host that allocates in this context. Without an encoding, bytes are characters and stay as they are. */
 static TemplateHost
 make_host(MemoryContext context)
 {
 	bool		is_utf8 = GetDatabaseEncoding() == PG_UTF8;
+	bool		is_unknown = GetDatabaseEncoding() == PG_SQL_ASCII;
 
 	return (TemplateHost) {
 		.resize = host_resize, .check = host_check, .member = host_member, .element = host_element,
 		.number_text = host_number_text, .character_length = is_utf8 ? NULL : host_character_length,
-		.to_utf8 = is_utf8 ? NULL : host_to_utf8, .context = context
+		.to_utf8 = is_utf8 || is_unknown ? NULL : host_to_utf8, .context = context
 	};
 }
 
@@ -189,7 +191,17 @@ put_first(RenderCache *cache, CachedTemplate *template, int place)
 	cache->templates[0] = template;
 }
 
-/* The compiled template: one of those kept, or a new one in place of the one that was not used for longest. */
+/* Forgets the template that was not used for longest. */
+static void
+drop_last(RenderCache *cache)
+{
+	CachedTemplate *template = cache->templates[--cache->count];
+
+	cache->length -= template->source.length;
+	MemoryContextDelete(template->context);
+}
+
+/* The compiled template: one of those kept, or a new one. */
 static CachedTemplate *
 find_template(RenderCache *cache, MemoryContext parent, TemplateText source)
 {
@@ -206,8 +218,9 @@ find_template(RenderCache *cache, MemoryContext parent, TemplateText source)
 		}
 	}
 	template = compile(parent, source);
-	if (cache->count == CACHED_TEMPLATES)
-		MemoryContextDelete(cache->templates[--cache->count]->context);
+	while (cache->count == CACHED_TEMPLATES || (cache->count > 0 && cache->length + source.length > TEMPLATE_MAX_LENGTH))
+		drop_last(cache);
+	cache->length += source.length;
 	put_first(cache, template, cache->count++);
 	return template;
 }

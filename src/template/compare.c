@@ -125,7 +125,7 @@ is_in_text(Evaluator *evaluator, uint32_t at, TemplateText whole, TemplateValue 
 	if (is_missing(part))
 		return true;
 	if (part->kind != TEMPLATE_STRING)
-		return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL, "only text can be in text, not %s", template_kind_name(part->kind));
+		return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL, "\"in\" finds only text in text, not %s", template_kind_name(part->kind));
 	if (part->text.length > whole.length)
 		return true;
 	/* As many bytes as the search can look at. */
@@ -163,7 +163,7 @@ is_in(Evaluator *evaluator, uint32_t at, TemplateValue *value, TemplateValue *wh
 		return is_in_array(evaluator, at, whole, value, truth);
 	if (whole->kind == TEMPLATE_STRING)
 		return is_in_text(evaluator, at, whole->text, value, truth);
-	return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL, "nothing can be in %s, but in an array or text",
+	return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL, "\"in\" needs an array or text on its right, not %s",
 						  template_kind_name(whole->kind));
 }
 

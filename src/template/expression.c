@@ -222,7 +222,7 @@ parse_filter(Parser *parser)
 	call.filter = template_filter(name);
 	if (call.filter == NULL)
 		return template_fault(&parser->site, TEMPLATE_SYNTAX, call.at,
-							  "The filters are default, upper, lower, capitalize, escape, safe, round, date, urlencode, length, join, first, last and truncate.",
+							  "The filters are default, upper, lower, capitalize, escape, safe, round, date, urlencode, json, length, join, first, last and truncate.",
 							  "there is no filter \"%.*s\"", QUOTED(&parser->site, name));
 	template_next_token(parser);
 	given = template_take_symbol(parser, ":");

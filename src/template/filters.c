@@ -192,7 +192,7 @@ filter_join(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 			return false;
 		is_first = false;
 	}
-	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = value->escaping, .text = {result.data, result.length}};
+	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = value->escaping, .text = {result.data == NULL ? "" : result.data, result.length}};
 	return true;
 }
 
@@ -243,6 +243,62 @@ filter_truncate(Evaluator *evaluator, const FilterCall *call, TemplateValue *val
 	return true;
 }
 
+/* How a character is written in JSON, and nowhere taken for HTML; NULL: as it is. */
+static const char *
+json_character(unsigned char c, char *code)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (c == '"' || c == '\\')
+		return c == '"' ? "\\\"" : "\\\\";
+	if (c >= ' ' && strchr("<>&'", c) == NULL)
+		return NULL;
+	memcpy(code, "\\u00", 4);
+	code[4] = digits[c >> 4];
+	code[5] = digits[c & 15];
+	code[6] = 0;
+	return code;
+}
+
+static bool
+quote_json(Evaluator *evaluator, const FilterCall *call, TemplateText text, TemplateOutput *result)
+{
+	char		code[7];
+
+	if (!append(evaluator, call, result, (TemplateText) {"\"", 1}))
+		return false;
+	for (size_t i = 0; i < text.length; i++)
+	{
+		const char *written = json_character(text.data[i], code);
+		TemplateText next = written == NULL ? (TemplateText) {text.data + i, 1} : (TemplateText) {written, strlen(written)};
+
+		if (!append(evaluator, call, result, next))
+			return false;
+	}
+	return append(evaluator, call, result, (TemplateText) {"\"", 1});
+}
+
+/* A value as JSON has it: text in quotes, nothing as null. */
+static bool
+filter_json(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
+{
+	TemplateOutput result = {NULL, 0, 0};
+
+	if (is_missing(value))
+		result = (TemplateOutput) {"null", 4, 4};
+	else if (value->kind == TEMPLATE_ARRAY || value->kind == TEMPLATE_OBJECT)
+		return kind_fault(evaluator, call, value, "text, a number or a boolean");
+	else if (value->kind != TEMPLATE_STRING)
+	{
+		value->escaping = ESCAPE_NEVER;
+		return as_text(evaluator, call->at, value);
+	}
+	else if (!quote_json(evaluator, call, value->text, &result))
+		return false;
+	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = ESCAPE_NEVER, .text = {result.data, result.length}};
+	return true;
+}
+
 static const Filter filters[] = {
 	{"default", ARGUMENT_ANY, true, filter_default},
 	{"upper", ARGUMENT_NONE, false, filter_case},
@@ -253,6 +309,7 @@ static const Filter filters[] = {
 	{"round", ARGUMENT_DECIMALS, false, filter_round},
 	{"date", ARGUMENT_PATTERN, false, template_filter_date},
 	{"urlencode", ARGUMENT_NONE, false, filter_urlencode},
+	{"json", ARGUMENT_NONE, true, filter_json},
 	{"length", ARGUMENT_NONE, false, filter_length},
 	{"join", ARGUMENT_TEXT, false, filter_join},
 	{"first", ARGUMENT_NONE, false, filter_end},
@@ -302,7 +359,8 @@ check_pattern(const FaultSite *site, const FilterCall *call, uint32_t at)
 	if (template_check_pattern(call->argument.text, &unknown))
 		return true;
 	return template_fault(site, TEMPLATE_SYNTAX, at,
-						  "Patterns are YYYY, YY, MM, DD, HH24, HH12, MI, SS, AM, Month, Mon, Day and Dy; FM before and th after a number; other letters stand in double quotes.",
+						  "Patterns are YYYY, YY, MM, DD, HH24, HH12, MI, SS, AM, Month, Mon, Day and Dy; FM before and th after a number; "
+						  "other letters stand in double quotes.",
 						  "filter \"date\" does not know the pattern \"%.*s\"", QUOTED(site, unknown));
 }
 

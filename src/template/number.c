@@ -24,8 +24,7 @@ split(TemplateText number)
 		next++;
 	point = next < end ? memchr(next, '.', end - next) : NULL;
 	digits.whole = (TemplateText) {next, (point != NULL ? point : end) - next};
-	if (point != NULL)
-		digits.fraction = (TemplateText) {point + 1, end - point - 1};
+	digits.fraction = point != NULL ? (TemplateText) {point + 1, end - point - 1} : (TemplateText) {end, 0};
 	return digits;
 }
 

@@ -97,11 +97,11 @@ open_block(Parser *parser, uint32_t at, bool is_loop)
 static Block *
 current_block(Parser *parser, uint32_t at, bool is_loop, const char *tag)
 {
-	Block	   *block = &parser->blocks[parser->block_count - 1];
+	Block	   *block = parser->block_count > 0 ? &parser->blocks[parser->block_count - 1] : NULL;
 
-	if (parser->block_count > 0 && block->is_loop == is_loop)
+	if (block != NULL && block->is_loop == is_loop)
 		return block;
-	if (parser->block_count > 0 && block->is_loop && strcmp(tag, "else") == 0)
+	if (block != NULL && block->is_loop && strcmp(tag, "else") == 0)
 		syntax_fault(parser, at, "What a loop shows for an empty array follows {% empty %}.", "{% else %} belongs to {% if %}, not to {% for %}");
 	else
 		template_fault(&parser->site, TEMPLATE_SYNTAX, at, "Blocks end in the reverse order of their beginning.",
@@ -363,6 +363,8 @@ parse_block_tag(Parser *parser, uint32_t at)
 		if (template_take_name(parser, tags[i].name))
 			return tags[i].parse(parser, at);
 	}
+	if (name.kind != TOKEN_NAME)
+		return template_expected(parser, "a tag's name");
 	return template_fault(&parser->site, TEMPLATE_SYNTAX, name.at, "The tags are if, elif, else, endif, for, empty, endfor, raw and endraw.",
 						  "there is no tag \"%.*s\"", QUOTED(&parser->site, name.text));
 }

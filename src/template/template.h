@@ -77,7 +77,7 @@ typedef struct TemplateOutput
  * the kind to TEMPLATE_ABSENT where there is nothing. number_text writes a
  * number as digits with at most one sign and point. character_length tells how
  * many bytes the character has that begins with a byte above 127; NULL means
- * that all text is UTF-8. to_utf8 may be NULL then.
+ * that all text is UTF-8. to_utf8, which URLs need, may be NULL.
  */
 typedef struct TemplateHost
 {

@@ -18,7 +18,7 @@ CREATE INDEX ON refund (customer);
 CREATE TABLE consent (customer_id bigint PRIMARY KEY, email boolean);
 
 SELECT retention.add_metric('orders', frequency_values => '{2,5}', monetary_values => '{50,200}') IS NOT NULL
-   AND retention.add_metric('lines', time_zone => 'Pacific/Auckland', frequency_values => '{3,6}', monetary_values => '{20,90}') IS NOT NULL AS made;
+   AND retention.add_metric('lines', time_zone => 'Pacific/Auckland', history => '1 year', frequency_values => '{3,6}', monetary_values => '{20,90}') IS NOT NULL AS made;
 SELECT retention.add_source('"Orders"', order_id => 'Order', events => true) > 0
    AND retention.add_source('paid', 'person', 'day', 'price', 'order_id') > 0
    AND retention.add_source('refund', 'customer', 'refunded_at', order_id => 'order_id', kind => 'refund') > 0

@@ -31,6 +31,22 @@ COPY "Or'der" FROM STDIN (FORMAT csv);
 12,102,1,1
 \.
 SELECT noted();
+-- Each statement of a WITH by itself; MERGE, from 15 on, as what it does.
+WITH gone AS (DELETE FROM "Or'der" WHERE id = 11 RETURNING *), made AS (INSERT INTO "Or'der" SELECT 13, 103, payer, amount FROM gone)
+UPDATE "Or'der" SET "Cust ""omer" = 104 WHERE id = 12;
+SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(string_to_array(replace(noted(), ' | ', ' '), ' ')) AS k;
+DO $$
+BEGIN
+  IF current_setting('server_version_num')::integer >= 150000 THEN
+    EXECUTE $merge$MERGE INTO "Or'der" o USING (VALUES (12), (13), (14)) AS v (id) ON o.id = v.id
+      WHEN MATCHED AND v.id = 12 THEN DELETE WHEN MATCHED THEN UPDATE SET "Cust ""omer" = 105 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 106, 1, 1)$merge$;
+  ELSE
+    DELETE FROM "Or'der" WHERE id = 12;
+    UPDATE "Or'der" SET "Cust ""omer" = 105 WHERE id = 13;
+    INSERT INTO "Or'der" VALUES (14, 106, 1, 1);
+  END IF;
+END $$;
+SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(string_to_array(replace(noted(), ' | ', ' '), ' ')) AS k;
 BEGIN;
 DELETE FROM "Or'der";
 ROLLBACK;
@@ -56,6 +72,13 @@ SELECT noted();
 -- Keys of all types, as the engine's own queries write them, whatever the session's settings.
 CREATE DOMAIN code AS varchar(20);
 CREATE TYPE channel AS ENUM ('web', 'pos');
+-- Casts can be declared with the type modifier, and with whether they are explicit; and can be null.
+CREATE TYPE pair AS (a integer, b integer);
+CREATE FUNCTION pair_text(pair, integer, boolean) RETURNS text LANGUAGE sql AS $$ SELECT CASE WHEN $2 = -1 AND $3 THEN format('(%s,%s)', ($1).a, ($1).b) ELSE format('%s, %s', $2, $3) END $$;
+CREATE CAST (pair AS text) WITH FUNCTION pair_text(pair, integer, boolean);
+CREATE TYPE single AS (a integer);
+CREATE FUNCTION single_text(single, integer) RETURNS text LANGUAGE sql AS $$ SELECT CASE WHEN ($1).a > 0 THEN format('(%s)', ($1).a + $2 + 1) END $$;
+CREATE CAST (single AS text) WITH FUNCTION single_text(single, integer);
 CREATE FUNCTION note_key(type text, key text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
   found text;
@@ -77,12 +100,12 @@ EXCEPTION WHEN feature_not_supported OR undefined_function THEN
 END $$;
 SELECT type, note_key(type, key) FROM (VALUES ('smallint', '7'), ('integer', '-7'), ('bigint', '9007199254740993'), ('numeric', '7.50'), ('text', 'it''s "7"\'), ('text', E'new\nline, {brace} \\ é 客'),
   ('varchar(9)', 'seven'), ('char(9)', 'seven'), ('code', 'a b'), ('uuid', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'), ('date', '2024-02-03'), ('timestamptz', '2024-02-03 07:00+00'),
-  ('interval', '1 day'), ('float8', '0.1'), ('bytea', '\x0102'), ('inet', '10.0.0.1'), ('boolean', 'true'), ('channel', 'pos'), ('name', 'seven'), ('text', repeat('x', 10000))) AS t (type, key);
+  ('interval', '1 day'), ('float8', '0.1'), ('bytea', '\x0102'), ('inet', '10.0.0.1'), ('boolean', 'true'), ('channel', 'pos'), ('name', 'seven'), ('pair', '(1,2)'), ('single', '(7)'), ('single', '(0)'), ('text', repeat('x', 10000))) AS t (type, key);
 
 -- Partitions: written through the table and directly, moved between; cascades; new partitions.
 CREATE TABLE person (id bigint PRIMARY KEY);
 INSERT INTO person SELECT generate_series(1, 9);
-CREATE TABLE sale (customer_id bigint REFERENCES person ON DELETE CASCADE, day date) PARTITION BY RANGE (day);
+CREATE TABLE sale (customer_id bigint REFERENCES person ON DELETE CASCADE ON UPDATE CASCADE, day date) PARTITION BY RANGE (day);
 CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');
 CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');
 SELECT retention.track('sale', 'customer_id');
@@ -97,6 +120,17 @@ SELECT relation, untracked_partitions FROM retention.tracked WHERE untracked_par
 SELECT retention.track('sale');
 INSERT INTO sale_3 VALUES (4, '2024-03-01');
 SELECT noted();
+UPDATE person SET id = 14 WHERE id = 4;
+SELECT noted();
+-- A partition that is detached goes on being tracked; one that is attached is, for what is written through the table.
+ALTER TABLE sale DETACH PARTITION sale_3;
+INSERT INTO sale_3 VALUES (5, '2024-03-01');
+SELECT noted();
+SELECT retention.untrack('sale_3');
+ALTER TABLE sale ATTACH PARTITION sale_3 FOR VALUES FROM ('2024-03-01') TO ('2024-04-01');
+INSERT INTO sale VALUES (6, '2024-03-01');
+INSERT INTO sale_3 VALUES (7, '2024-03-01');
+SELECT noted(), (SELECT untracked_partitions FROM retention.tracked WHERE relation = 'sale'::regclass);
 
 -- Inheriting tables; names of any letters; a column that got another name.
 CREATE TABLE parent ("klé\n" bigint);
@@ -110,6 +144,27 @@ INSERT INTO parent VALUES (12);
 SELECT retention.track('parent', 'customer');
 INSERT INTO parent VALUES (13);
 SELECT noted();
+
+-- A table that is tracked already and becomes a source: by its new column too, where whoever adds it may; else there is a warning.
+CREATE TABLE bought (customer_id bigint, payer bigint, ordered_at timestamptz, amount numeric);
+SELECT retention.track('bought', 'customer_id');
+SELECT retention.add_source('bought', 'payer') > 0 AS added;
+SELECT customer_id_columns FROM retention.tracked WHERE relation = 'bought'::regclass;
+SELECT retention.add_source('bought', metric => retention.add_metric('more')) > 0 AS added;
+SELECT retention.untrack('bought');
+SELECT retention.drop_metric('orders'), retention.drop_metric('more'), retention.track('bought', 'customer_id');
+CREATE ROLE retention_test_admin;
+SELECT retention.grant_access('retention_test_admin', 'admin');
+GRANT USAGE ON SCHEMA capture_test TO retention_test_admin;
+GRANT SELECT ON bought TO retention_test_admin;
+SET ROLE retention_test_admin;
+SELECT retention.add_source('bought', 'payer') > 0 AS added;
+RESET ROLE;
+SELECT retention.track('bought');
+SELECT customer_id_columns FROM retention.tracked WHERE relation = 'bought'::regclass;
+SELECT retention.drop_metric('orders'), retention.untrack('bought');
+DROP OWNED BY retention_test_admin;
+DROP ROLE retention_test_admin;
 
 -- A writer needs no right on anything of ours.
 CREATE ROLE retention_test_writer;

@@ -56,6 +56,25 @@ CREATE INDEX ON orders (customer_id);
 INSERT INTO orders VALUES (9, 1, '2024-06-09', 1);
 CALL retention.process_changes();
 SELECT relation, is_indexed FROM retention.source ORDER BY 1;
+-- Which indexes will do: those that begin with the customer.
+CREATE TABLE indexed (id bigint, customer_id text, ordered_at timestamptz, amount numeric, "Cust omer" text);
+INSERT INTO indexed SELECT i, 'c' || i % 1000, '2024-01-01', 1, 'c' || i % 1000 FROM generate_series(1, 30000) i;
+ANALYZE indexed;
+CREATE FUNCTION scans(columns text, method text DEFAULT 'btree', condition text DEFAULT $$customer_id = 'c7'$$) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  scans boolean;
+BEGIN
+  EXECUTE format('CREATE INDEX probe ON indexed USING %s (%s)', method, columns);
+  scans := retention._scans_a_table('SELECT id, amount FROM process_test.indexed WHERE ' || condition);
+  DROP INDEX probe;
+  RETURN scans;
+END $$;
+SELECT columns, scans(columns) FROM unnest(ARRAY['customer_id', 'customer_id, ordered_at', 'ordered_at, customer_id', 'id, customer_id, amount', 'id']) AS columns;
+SELECT scans('customer_id', 'hash') AS hash, scans('"Cust omer"', 'btree', $$"Cust omer" = ANY ('{c7,c8}')$$) AS quoted, scans('upper(customer_id)', 'btree', $$upper(customer_id) = 'C7'$$) AS expression,
+       scans('customer_id', 'btree', $$customer_id = 'c7' OR customer_id = 'c8'$$) AS alternatives;
+TRUNCATE indexed;
+SELECT scans('ordered_at, customer_id') AS a_small_table;
+DROP TABLE indexed;
 
 -- A metric that fails stops no other; its changes wait.
 CREATE TABLE other (LIKE orders);

@@ -76,7 +76,7 @@ INSERT INTO try (command) VALUES
   ('DELETE FROM retention.segment'), ('UPDATE retention.segment_consumer SET position = 0'), ('DELETE FROM retention.segment_consumer'),
   ('SELECT setval(''retention.segment_change_change_id_seq'', 1)'), ('SELECT retention._capture_changes()'),
   ('SELECT retention._try_metric(''orders'', ''2023-07-01'', ''{1}'', now())'), ('SELECT retention._evaluate_segments(''order'', ''2023-07-01'')'),
-  ('SELECT retention._take_changes(1)'), ('SELECT * FROM retention._compare_keys(''SELECT 1::text'', ''SELECT 2::text'', 1)');
+  ('SELECT retention._take_changes(1, now())'), ('SELECT * FROM retention._compare_keys(''SELECT 1::text'', ''SELECT 2::text'', 1)');
 GRANT SELECT ON try TO PUBLIC;
 CREATE TABLE outcome (who text, n integer, result text);
 GRANT INSERT ON outcome TO PUBLIC;
@@ -105,6 +105,15 @@ SET client_min_messages = warning;
 SELECT t.command, max(result) FILTER (WHERE who = 'nobody') AS nobody, max(result) FILTER (WHERE who = 'analyst') AS analyst,
        max(result) FILTER (WHERE who = 'operator') AS operator, max(result) FILTER (WHERE who = 'admin') AS admin
   FROM try t JOIN outcome USING (n) GROUP BY t.n, t.command ORDER BY t.n;
+
+-- An operator has a segment follow its view.
+DROP VIEW buyers;
+CREATE VIEW buyers AS SELECT customer_id FROM orders;
+GRANT SELECT ON buyers TO retention_test_operator, retention_test_admin;
+SET ROLE retention_test_operator;
+CALL retention.process_changes();
+RESET ROLE;
+SELECT relation, error FROM retention.segment;
 
 -- An operator without the right to read a source cannot read it through the extension.
 CREATE TABLE secret AS TABLE orders;

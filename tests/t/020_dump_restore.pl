@@ -1,4 +1,4 @@
-# pg_dump and restore keep settings, edited cells, customers, history, segments, the queue and its consumers; DROP EXTENSION leaves nothing.
+# pg_dump and restore keep settings, edited cells, customers, history, segments, the queue and its consumers, flows with all that is under way; DROP EXTENSION leaves nothing.
 
 use strict;
 use warnings;
@@ -26,13 +26,15 @@ INSERT INTO refunds SELECT customer_id, ordered_at + interval '1 day', amount, o
 CREATE VIEW "My shop"."all orders" AS SELECT * FROM "My shop".orders;
 CREATE MATERIALIZED VIEW "My shop".by_matview AS SELECT * FROM "My shop".orders WHERE customer_id < 100;
 CREATE VIEW at_risk_champions AS SELECT customer_id FROM retention.champions;
-SELECT retention.add_source('"My shop".orders', order_id => 'order_id'),
+SET retention.as_of = '2023-11-15';
+SELECT retention.add_source('"My shop".orders', order_id => 'order_id', events => true),
        retention.add_source('refunds', order_id => 'order_id', kind => 'refund');
 SELECT retention.alter_metric('orders', time_zone => 'Europe/Warsaw');
 UPDATE retention.rfm_cell SET rfm_group = 'Big fish' WHERE scheme = 'standard' AND (r, f, m) = (3, 3, 3);
 INSERT INTO retention.rfm_cell (scheme, r, f, m, rfm_group) SELECT 'own', r, 1, 1, 'Group ' || r FROM generate_series(1, 4) r;
 SELECT retention.add_metric('own', scheme => 'own', recency_limits => '{300,200,100}', history => '18 months'),
        retention.add_source('"My shop"."all orders"', metric => 'own'), retention.add_source('"My shop".by_matview', metric => 'own');
+RESET retention.as_of;
 CALL retention.refresh(as_of => '2023-10-01');
 CALL retention.refresh(as_of => '2023-11-01');
 CALL retention.refresh(as_of => '2023-12-01');
@@ -46,14 +48,48 @@ INSERT INTO "My shop".orders SELECT i, '2023-11-30', 1000, 900000 + i FROM gener
 CALL retention.process_changes();
 SELECT count(*) FROM retention.read_segment_changes('crm', 20);
 DELETE FROM "My shop".orders WHERE customer_id = 7;
+-- What their oids were must not matter: one view is made anew, and found before the dump; one is after it; one has another name; one is gone.
+CREATE VIEW public.recreated AS SELECT customer_id FROM public.spenders;
+CREATE VIEW public.made_anew AS SELECT customer_id FROM public.spenders;
+CREATE VIEW public.renamed AS SELECT customer_id FROM public.spenders;
+CREATE VIEW public.gone AS SELECT customer_id FROM public.spenders;
+SELECT retention.add_segment('recreated'), retention.add_segment('made_anew'), retention.add_segment('renamed'), retention.add_segment('gone');
+DROP VIEW public.recreated;
+CREATE VIEW public.recreated AS SELECT customer_id FROM public.spenders;
+ALTER VIEW public.renamed RENAME TO other_name;
+CALL retention.process_changes(); -- finds both, and that customer 7 has left
+-- A flow under way in two versions, with everything that it needs.
+INSERT INTO retention.contact (customer_id, email, email_consent, time_zone, properties)
+  SELECT i::text, i || '@example.com', i % 7 > 0, 'Europe/Warsaw', jsonb_build_object('name', E'O''N\\t' || i) FROM generate_series(1, 60) i;
+CREATE VIEW public.people AS SELECT customer_id, email, email_consent, properties FROM retention.contact;
+SELECT retention.use_contacts('people'), retention.suppress('email', '3@example.com'), retention.add_coupon_pool('codes', '{A,B,C}', valid_for => '1 month'), retention.add_coupon_pool('random', prefix => 'X');
+SELECT retention.create_flow('{"name": "letters", "trigger": {"type": "segment", "segment": "spenders"}, "reentry": "1 day", "nodes": [
+  {"id": "a", "type": "message", "channel": "email", "subject": "{{ person.name }}", "body": "{{ person.rfm_group|default:\"-\" }}", "next": "b"},
+  {"id": "b", "type": "delay", "for": "3 days", "next": "c"}, {"id": "c", "type": "coupon", "pool": "codes", "next": "d"},
+  {"id": "d", "type": "message", "channel": "email", "subject": "{{ coupon.code }}", "body": "x"}]}');
+SELECT retention.publish('letters'), retention.set_status('letters', 'live');
+SELECT retention.enroll('letters', i::text) FROM generate_series(1, 5) i;
+CALL retention.tick();
+SELECT retention.create_flow(jsonb_set(draft, '{nodes,1,for}', '"4 days"')) FROM retention.flow;
+SELECT retention.publish('letters'), retention.set_status('letters', 'manual', 'd');
+SELECT retention.enroll('letters', i::text) FROM generate_series(6, 10) i;
+CALL retention.tick();
+SELECT count(*) FROM retention.claim_messages('email', 3);
+SELECT retention.enroll('letters', i::text) FROM generate_series(11, 15) i;
+DROP VIEW public.made_anew, public.gone;
+CREATE VIEW public.made_anew AS SELECT customer_id FROM public.spenders;
+DELETE FROM "My shop".orders WHERE customer_id = 8;
 REFRESH MATERIALIZED VIEW "My shop".by_matview; -- as a restore does
 VACUUM;
 SQL
 
 my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell
 	fitted_model published_model validation validation_result
-	change_log segment segment_member segment_change segment_day segment_consumer);
-my %columns = (source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
+	change_log order_event segment segment_member segment_change segment_day segment_consumer
+	contact contact_source suppression flow flow_version flow_node message_status flow_entry enrollment message last_message coupon_pool coupon);
+my %columns = (
+	segment => "segment, number, CASE WHEN segment NOT IN ('made_anew', 'gone') THEN relation::text END, relation_name, enabled, definition, pending, added_at, evaluated_at, members, error",
+	source => 'source_id, metric, relation::text, kind, customer_id, ordered_at, amount, order_id');
 
 # A table's rows as one checksum.
 sub contents
@@ -83,6 +119,10 @@ $node->safe_psql('postgres', 'CREATE DATABASE copy');
 command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $dump ], 'restore by psql');
 restored_well('plain');
 
+is(shop('SELECT count(*) > 10, bool_and(recorded_at = \'2023-12-01\') FROM retention.order_event'), 't|t', 'there are events');
+is(copy("SELECT string_agg(concat_ws(' ', segment, relation), ', ' ORDER BY number) FROM retention.segment WHERE segment IN ('recreated', 'made_anew', 'renamed', 'gone')"),
+	'recreated recreated, made_anew made_anew, renamed other_name, gone -', 'segments read what has their names here');
+
 # What was waiting is processed, and the consumer reads on, as if nothing had happened.
 foreach my $database (qw(shop copy))
 {
@@ -91,10 +131,25 @@ foreach my $database (qw(shop copy))
 is(contents('copy', 'customer'), contents('shop', 'customer'), 'changes that were waiting are processed');
 my $unread = "SELECT count(*), min(change_id), max(change_id), string_agg(DISTINCT cause, ' ') FROM retention.read_segment_changes('crm')";
 is(copy($unread), shop($unread), 'the consumer reads on');
-is(copy("SELECT cause, change, segment FROM retention.segment_change WHERE customer_id = '7' ORDER BY change_id DESC LIMIT 1"), 'refund|left|spenders', 'new changes follow');
-copy('INSERT INTO "My shop".orders VALUES (8, \'2023-11-30\', 5, 1)');
-is(copy('SELECT relation, customer_ids FROM retention.change_log'), '"My shop".orders|{8}', 'the triggers are there');
+is(copy("SELECT cause, change, segment FROM retention.segment_change WHERE customer_id = '8' AND segment = 'spenders' ORDER BY change_id DESC LIMIT 1"), 'refund|left|spenders', 'new changes follow');
+is(copy("SELECT segment, error FROM retention.segment WHERE error IS NOT NULL"), 'gone|relation public.gone of segment "gone" does not exist', 'no segment but that whose view is gone fails');
+is(contents('copy', 'order_event'), contents('shop', 'order_event'), 'no event is recorded again');
+copy('INSERT INTO "My shop".orders VALUES (9, \'2023-11-30\', 5, 1)');
+is(copy('SELECT relation, customer_ids FROM retention.change_log'), '"My shop".orders|{9}', 'the triggers are there');
 copy("SET retention.as_of = '2023-12-01'; DELETE FROM \"My shop\".orders WHERE order_id = 1 AND amount = 5; CALL retention.process_changes()");
+
+# Flows go on where they were, by both versions.
+foreach my $database (qw(shop copy))
+{
+	$node->safe_psql($database, "SET retention.as_of = '2023-12-10'; CALL retention.run_flows()");
+}
+is(contents('copy', $_), contents('shop', $_), "flows go on after the restore: $_") foreach qw(enrollment message flow_entry flow last_message);
+is( copy("SELECT version, node, outcome, count(*) FROM retention.flow_enrollment WHERE customer_id::integer <= 15 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"), <<'ROWS' =~ s/\n$//r, 'who was in a version finished it');
+1|c|exhausted|2
+1|d|completed|3
+2|b||5
+2|c|exhausted|5
+ROWS
 
 # The refresh goes on where it was: ids continue, and nothing but time has passed.
 foreach my $database (qw(shop copy))

@@ -39,21 +39,26 @@ SELECT retention.schedule(refresh => '0 2 * * *');
 INSERT INTO orders VALUES (99, now(), 5);
 SQL
 my $jobs = q{SELECT jobname, schedule, command, database FROM cron.job ORDER BY jobname};
-is(query($jobs), <<'LIST' =~ s/\n$//r, 'three jobs');
+is(query($jobs), <<'LIST' =~ s/\n$//r, 'four jobs');
 retention process_changes|* * * * *|CALL retention.process_changes()|shop
 retention prune|45 4 * * *|SELECT retention.prune()|shop
 retention refresh|0 2 * * *|CALL retention.refresh_all()|shop
+retention run_flows|* * * * *|CALL retention.run_flows()|shop
 LIST
 query(q{SELECT retention.schedule(prune => NULL)});
 is(query($jobs), <<'LIST' =~ s/\n$//r, 'again: other times, and one job less');
 retention process_changes|* * * * *|CALL retention.process_changes()|shop
 retention refresh|15 3 * * *|CALL retention.refresh_all()|shop
+retention run_flows|* * * * *|CALL retention.run_flows()|shop
 LIST
 
 # The smallest step of pg_cron's clock is a minute.
 ok($node->poll_query_until('shop', q{SELECT EXISTS (SELECT FROM retention.customer WHERE customer_id = '99')}), 'an order is processed by the job');
-ok( $node->poll_query_until('shop', q{SELECT count(*) > 0 FROM cron.job_run_details WHERE command = 'CALL retention.process_changes()' AND status = 'succeeded'}),
-	'which tells of its success');
+foreach my $job (qw(process_changes run_flows))
+{
+	ok( $node->poll_query_until('shop', qq{SELECT count(*) > 0 FROM cron.job_run_details WHERE command = 'CALL retention.$job()' AND status = 'succeeded'}),
+		"$job tells of its success");
+}
 query('SELECT retention.unschedule()');
 is(query($jobs), '', 'no job is left');
 is(query('CALL retention.refresh_all(); SELECT count(*) FROM retention.refresh_log'), '2', 'refresh_all refreshes');
