@@ -4,7 +4,7 @@ from datetime import datetime, time, timedelta
 from types import SimpleNamespace
 
 import flow_time
-from flow_interpreter import Ambiguous, Interpreter, render
+from flow_interpreter import Interpreter, render
 from flow_time import UTC, add, first_moment, parse_interval
 from flow_vocabulary import known
 
@@ -74,7 +74,7 @@ class Case:
         self.now = at('2024-03-29 10:00')
         self.interpreter = Interpreter(lambda key, salt: 4000)
         contact = {'email': 'a@example.com', 'email_consent': True, 'time_zone': WARSAW, 'properties': {}, **(contact or {})}
-        self.facts = SimpleNamespace(profiles={'1': {}}, contacts={'1': contact}, segment_changes=[], rfm_changes=[], order_events=[], previous_profiles={})
+        self.facts = SimpleNamespace(profiles={'1': {}}, contacts={'1': contact}, segment_changes=[], rfm_changes=[], order_events=[])
         self.interpreter.publish({'name': 'f', 'trigger': {'type': 'manual'}, 'nodes': nodes, **keys}, self.now)
         self.interpreter.set_status('f', 'live', self.now)
 
@@ -143,23 +143,12 @@ def check_waiting():
     check('an exit comes first', case.tick('2024-03-29 12:00').ends(), [('w', 'exited')])
 
 
-def check_doubts():
-    case = Case([mail('a')], reentry='always', concurrent=False)
-    try:
-        case.interpreter.set_status('f', 'paused', case.now)
-        case.enroll()
-        check('doubts are told', None, 'a doubt')
-    except Ambiguous as doubt:
-        check('doubts are told', str(doubt), 'enrolled while not running: f')
-
-
 def run():
     check_intervals()
     check_moments()
     check_templates()
     check_flows()
     check_waiting()
-    check_doubts()
 
 
 if __name__ == '__main__':

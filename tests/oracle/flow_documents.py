@@ -23,8 +23,8 @@ class Generator:
         self.name = name
         self.flows_below = flows_below
         self.world = world
-        # Properties that are set and read here only; of no flow where customers have no contact.
-        self.keys = [f'{name}_{kind}' for kind in 'tnb'] if world.has_all_contacts else []
+        # Properties that are set and read here only.
+        self.keys = [f'{name}_{kind}' for kind in 'tnb']
 
     def often(self, probability):
         return self.random.random() < probability
@@ -46,8 +46,9 @@ class Generator:
             document['entry_filter'] = vocabulary.for_entry(self.random)
         if self.often(0.35):
             document['exit'] = vocabulary.steady(self.random)
+        waits_for = self.often(0.6)
         if self.often(0.4):
-            document['filter'] = vocabulary.for_filter(self.random)
+            document['filter'] = vocabulary.for_filter(self.random, timed=not waits_for)
         if self.often(0.3):
             document['holdout'] = self.random.choice([12.5, 30, 50, 100, 0])
         zone = self.random.choice(ZONES)
@@ -58,7 +59,8 @@ class Generator:
         if self.often(0.1):
             document.update(description='Of no consequence', conversion_window='3 days', metric='orders')
         self.is_quiet = 'quiet_hours' in document
-        document['nodes'] = self.nodes('filter' not in document)
+        self.waits_for = waits_for
+        document['nodes'] = self.nodes()
         return {key: value for key, value in document.items() if not (key == 'reentry' and value == 'never' and self.often(0.5))}
 
     # Triggers.
@@ -74,10 +76,8 @@ class Generator:
         return trigger
 
     def trigger_rfm_group(self):
-        """New customers, who come from no group, become Recent."""
-        if self.often(0.5):
-            return {'from': self.random.sample(GROUPS, 4), 'to': self.random.sample(GROUPS, 4)}
-        return {'to': self.random.sample([group for group in GROUPS if group != 'Recent'], 4)}
+        keys = self.random.choice([['from'], ['to'], ['from', 'to']])
+        return {key: self.random.sample(GROUPS, 4) for key in keys}
 
     def trigger_date(self):
         column = self.random.choice(list(DATES))
@@ -99,11 +99,11 @@ class Generator:
 
     # Nodes: a list in which every node but the first is the target of an earlier one. Slots are places for targets.
 
-    def nodes(self, may_wait_for):
+    def nodes(self):
         nodes, slots = [], []
         kinds = ['message'] * 7 + ['delay'] * 6 + ['split'] * 3 + ['random_split', 'coupon', 'exit']
         kinds += ['set_property'] * 2 if self.own else []
-        kinds += ['wait_for'] * 3 if may_wait_for or self.often(0.3) else []
+        kinds += ['wait_for'] * 3 if self.waits_for else []
         kinds += ['enter_flow'] if self.flows_below else []
         for number in range(self.random.randint(2, 14)):
             if nodes and not slots:
@@ -152,7 +152,7 @@ class Generator:
             if self.name in ('f1','f3'): node['smart_sending'] = False
             elif node.get('smart_sending') is False and not self.world.has_held: del node['smart_sending']
         # Whether the time in quiet hours counts is not said.
-        lateness = self.random.choice([None, '3 hours', '2 days', '300 days']) if not self.is_quiet else '300 days'
+        lateness = self.random.choice([None, '3 hours', '2 days', '300 days']) if not (self.is_quiet or self.waits_for and 'waitlate' in AVOID) else '300 days'
         if lateness is not None:
             node['lateness'] = lateness
         node['data'] = dict(vocabulary.DATA)

@@ -14,8 +14,8 @@ class Game:
     def __init__(self, connection, zone, decided=()):
         self.world = World(connection, zone)
         self.interpreter = Interpreter(self.world.bucket, zone, decided)
-        self.profiles = {}
         self.done = []
+        self.keys = {}
 
     def do(self, *operation):
         """Returns the differences that a tick shows."""
@@ -36,12 +36,38 @@ class Game:
         self.world.run('SELECT retention.enroll(%(name)s, %(id)s, %(event)s)', name=name, id=customer_id, event=json.dumps(event))
         self.interpreter.enroll(name, customer_id, event)
 
-    def do_tick(self, by_loop):
-        """run_flows until nothing is due, or so many ticks that nothing is."""
+    def do_suppress(self, channel, address):
+        self.world.run('SELECT retention.suppress(%(channel)s, %(address)s)', channel=channel, address=address)
+        self.interpreter.suppressed.add((channel, address))
+
+    # Senders: what they get is compared at once, what becomes of it after the next tick.
+
+    def do_claim(self, channel, what_then):
+        self.interpreter.contacts = self.world.read_contacts()
+        ids = {row['message_id']: (self.keys[row['enrollment_id']], row['node']) for row in self.world.rows('SELECT message_id, enrollment_id, node FROM retention.message')}
+        rows = self.world.rows('SELECT message_id, address FROM retention.claim_messages(%(channel)s, 100000)', channel=channel)
+        claimed = self.interpreter.claim(channel, self.world.now)
+        self.send(what_then, [row['message_id'] for row in rows], claimed)
+        return compare('claim', {m.key: {'address': m.address} for m in claimed}, {ids[row['message_id']]: row for row in rows}, only)
+
+    def send(self, what_then, ids, claimed):
+        if what_then == 'ack':
+            self.world.run('SELECT retention.ack(%(ids)s)', ids=ids)
+            self.interpreter.ack(claimed)
+        elif what_then in ('fail', 'give up'):
+            self.world.run("SELECT retention.fail(%(ids)s, 'refused', %(permanent)s)", ids=ids, permanent=what_then == 'give up')
+            self.interpreter.fail(claimed, what_then == 'give up')
+
+    def do_approve(self):
+        ids = [row['message_id'] for row in self.world.rows("SELECT message_id FROM retention.message WHERE state = 'held' AND reason = 'approval'")]
+        self.world.run('SELECT retention.approve(%(ids)s)', ids=ids)
+        self.interpreter.approve({m.key for m in self.interpreter.messages if m.reason == 'approval'})
+
+    def do_tick(self, batch):
+        """run_flows until nothing is due, so many at a time; or so many ticks that nothing is."""
         facts = self.world.read_facts()
-        facts.previous_profiles, self.profiles = self.profiles, facts.profiles
-        if by_loop:
-            self.world.run('CALL retention.run_flows(%(now)s)', now=self.world.now)
+        if batch is not None:
+            self.world.run('CALL retention.run_flows(%(now)s, %(batch)s)', now=self.world.now, batch=batch)
         else:
             for _ in range(FLOWS + 1):
                 self.world.run('CALL retention.tick(%(now)s, 100000)', now=self.world.now)
@@ -63,6 +89,8 @@ class Game:
         coupons = self.world.rows('SELECT pool, code, enrollment_id, node FROM retention.coupon')
         taken = {(keys.get(row['enrollment_id']), row['node']): row['code'] for row in coupons if row['enrollment_id'] is not None}
         self.left = Counter(row['pool'] for row in coupons if row['enrollment_id'] is None)
+        self.keys, places = keys, {key: number for number, key in enumerate(keys.values())}
+        self.interpreter.place = lambda key: places.get(key, len(places))
         self.interpreter.coupon_taken = lambda key, node: taken.get((key, node))
         self.contacts_shown = self.world.read_contacts()
 
@@ -117,19 +145,23 @@ def enrollment_shown(row, expected):
 
 
 def message_fields(m):
-    fields = {'channel': m.channel, 'state': m.state, 'queued_at': m.queued_at}
+    fields = {'channel': m.channel, 'state': m.state, 'queued_at': m.queued_at, 'attempts': m.attempts}
     if m.state == 'error':
         fields['has_reason'] = True
     else:
         fields['reason'] = m.reason
-    if m.state in ('ready', 'held'):
-        fields.update(address=m.address, subject=m.subject, body=m.body)
+    if m.state in ('ready', 'held', 'leased', 'sent', 'dead'):
+        fields.update(address=m.address, subject=m.subject, body=m.body, expires_at=m.expires_at)
     return fields
 
 
 def message_shown(row, expected):
     shown = dict(row, has_reason=bool(row['reason']))
     return {key: shown[key] for key in expected}
+
+
+def only(row, expected):
+    return {key: row[key] for key in expected}
 
 
 def compare(kind, expected, shown, of_row):

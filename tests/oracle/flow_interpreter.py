@@ -14,6 +14,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import flow_time
+from flow_outbox import Message, Outbox
 from flow_time import add, add_exactly, as_moment, parse_interval, parse_time
 from flow_vocabulary import Failed, evaluate
 
@@ -21,8 +22,8 @@ ADDRESS = {'email': 'email', 'sms': 'phone', 'push': 'push_token'}
 CONSENT = {'email': 'email_consent', 'sms': 'sms_consent', 'push': 'push_consent'}
 SMART_SENDING = {'email': '16 hours', 'sms': '24 hours', 'push': '24 hours', 'webhook': False}
 RUNNING = ('live', 'manual')
-# A message in one of these states has gone out, or will. Of those that wait for approval nothing is said.
-WENT = ('ready', 'held')
+# A message in one of these states has gone out, or is to.
+WENT = ('ready', 'held', 'leased', 'sent')
 
 
 class Ambiguous(Exception):
@@ -60,9 +61,8 @@ class Enrollment:
     node: str
     since: datetime = None
     due_at: datetime = None
-    # Since when it has been due: the reading that counts, and all that are possible.
+    # Since when it has been due.
     due: datetime = None
-    dues: set = field(default_factory=set)
     waits: bool = False
     outcome: str = None
     coupon: dict = None
@@ -83,36 +83,23 @@ class Enrollment:
         self.story.append(f'{moment} {self.node}: {what}')
 
 
-@dataclass
-class Message:
-    enrollment: Enrollment
-    node: str
-    channel: str
-    state: str
-    queued_at: datetime
-    reason: str = None
-    address: str = None
-    subject: str = None
-    body: str = None
-    transactional: bool = False
-
-
 def node_of(document, node_id):
     return next(n for n in document['nodes'] if n['id'] == node_id)
 
 
-class Interpreter:
+class Interpreter(Outbox):
     def __init__(self, bucket, metric_zone='UTC', decided=()):
+        super().__init__()
         self.bucket = bucket
         self.metric_zone = metric_zone
         self.decided = decided
         self.flows = {}
         self.enrollments = []
-        self.messages = []
         self.requests = []
-        self.suppressed = set()
         self.profiles, self.contacts = {}, {}
+        # Told: the coupons that were given away, and who entered first, a number for each enrollment.
         self.coupon_taken = lambda key, node: None
+        self.place = lambda key: 0
         self.refused_coupons = []
         self.sending = []
         self.now = None
@@ -136,67 +123,54 @@ class Interpreter:
         flow.status = status
         flow.looked_at = now
         if status == 'archived':
-            self.change_messages(flow, ('ready', None), ('suppressed', 'archived'))
-            self.change_messages(flow, ('held', None), ('suppressed', 'archived'))
+            self.archive_messages(flow)
             for enrollment in self.active():
                 if enrollment.flow is flow:
                     self.finish(enrollment, 'archived')
         elif status == 'paused':
-            self.change_messages(flow, ('ready', None), ('held', 'pause'))
+            self.pause_messages(flow)
         else:
-            self.change_messages(flow, ('held', 'pause'), ('ready', None))
-
-    def change_messages(self, flow, before, after):
-        for message in self.messages:
-            if message.enrollment.flow is flow and message.state == before[0] and before[1] in (None, message.reason):
-                message.state, message.reason = after
+            self.resume_messages(flow)
 
     def enroll(self, name, customer_id, event):
-        if self.flows[name].status not in RUNNING:
-            self.doubt('enrolled while not running', name)
-            return
         self.requests.append((name, customer_id, event))
 
     def active(self):
-        return [e for e in self.enrollments if e.outcome is None]
+        return sorted((e for e in self.enrollments if e.outcome is None), key=lambda e: self.place(e.key))
 
-    # A tick. What enter_flow asks for enters in another round at the same time.
+    # What is done at one time, in rounds: what enter_flow asks for enters in the next one, and so does the next
+    # moment of a schedule, or day of a date, when there are several.
 
     def tick(self, now, facts):
         self.now = now
         self.profiles, self.contacts = facts.profiles, facts.contacts
         self.sending, self.refused_coupons = [], []
         starts = {name: self.triggered(flow, facts) for name, flow in self.flows.items()}
-        entered = set()
+        calendar = {name: self.calendar(flow) for name, flow in self.flows.items()}
         while True:
             requested, self.requests = self.requests, []
             for name, customer_id, event in requested:
-                starts[name].append((customer_id, event, now))
-            self.round(starts, requested, entered)
-            if not self.requests:
+                starts[name].append((customer_id, event))
+            for name, moments in calendar.items():
+                starts[name] += self.triggered_at(self.flows[name], moments.pop(0)) if moments else []
+            self.round(starts)
+            if not self.requests and not any(calendar.values()):
                 break
             starts = {name: [] for name in self.flows}
         for flow in self.flows.values():
             flow.looked_at = now
         self.check_who_sent_first()
 
-    def round(self, starts, requested, entered):
+    def round(self, starts):
+        self.entered = []
         for name, flow in self.flows.items():
             if flow.status in RUNNING:
-                self.check_sources(flow, starts[name], requested)
-                self.enter(flow, starts[name], entered)
+                self.enter(flow, starts[name])
         for enrollment in self.active():
             if enrollment.flow.status in RUNNING:
                 self.proceed(enrollment)
 
-    def check_sources(self, flow, starts, requested):
-        """Nothing says whether what enroll gives comes before or after the trigger's own events."""
-        asked = [customer_id for name, customer_id, event in requested if name == flow.name]
-        for customer_id in set(asked):
-            if len([s for s in starts if s[0] == customer_id]) > asked.count(customer_id):
-                self.doubt('enrolled and triggered in one tick', f'{flow.name} {customer_id}')
-
-    # What starts a flow: (customer, event, when it was due).
+    # What starts a flow: (customer, event). First what its trigger finds, then what was asked for by enroll.
 
     def triggered(self, flow, facts):
         if flow.status not in RUNNING:
@@ -204,12 +178,9 @@ class Interpreter:
         trigger = flow.document['trigger']
         return getattr(self, 'triggered_by_' + trigger['type'])(flow, trigger, facts)
 
-    def triggered_by_manual(self, flow, trigger, facts):
-        return []
-
     def triggered_by_segment(self, flow, trigger, facts):
         wanted = trigger['segment'], trigger.get('change', 'entered')
-        return [(c.customer_id, {'segment': c.segment, 'change': c.change, 'cause': c.cause, 'as_of': c.as_of}, self.now)
+        return [(c.customer_id, {'segment': c.segment, 'change': c.change, 'cause': c.cause, 'as_of': c.as_of})
                 for c in facts.segment_changes if (c.segment, c.change) == wanted and c.cause not in ('definition', 'drop')]
 
     def triggered_by_rfm_group(self, flow, trigger, facts):
@@ -219,105 +190,87 @@ class Interpreter:
             went = 'to' not in trigger or c.rfm_group in trigger['to']
             if not (came and went) or c.cause == 'settings':
                 continue
-            if c.previous_rfm_group is None or c.rfm_group is None:
-                self.doubt('a move from or to no group', flow.name)
-            starts.append((c.customer_id, {'from': c.previous_rfm_group, 'to': c.rfm_group, 'cause': c.cause, 'as_of': c.changed_at}, self.now))
+            starts.append((c.customer_id, {'from': c.previous_rfm_group, 'to': c.rfm_group, 'cause': c.cause, 'as_of': c.changed_at}))
         return starts
 
     def triggered_by_order(self, flow, trigger, facts):
-        return [(e.customer_id, {'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at}, self.now)
+        return [(e.customer_id, {'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at})
                 for e in facts.order_events if e.kind == trigger['type']]
 
     triggered_by_refund = triggered_by_order
 
     def triggered_by_date(self, flow, trigger, facts):
-        starts = []
-        for customer_id, profile in sorted(self.profiles.items()):
-            value = profile[trigger['column']]
-            if value is None:
-                continue
-            moment = self.moment_of_date(flow, trigger, value)
-            if self.starts_after(flow) < moment <= self.now:
-                day = self.day_of(flow, value)
-                starts.append((customer_id, {'column': trigger['column'], 'date': day}, moment))
-            elif flow.looked_at >= moment > self.now - timedelta(days=1):
-                self.check_date(flow, trigger, customer_id, moment, facts)
-        return starts
+        """See triggered_at."""
+        return []
 
-    def starts_after(self, flow):
-        """Not what was due a day ago or earlier: after an outage that would be too late."""
-        return max(flow.looked_at, self.now - timedelta(days=1))
+    triggered_by_schedule = triggered_by_manual = triggered_by_date
 
-    def check_date(self, flow, trigger, customer_id, moment, facts):
-        """A date that was not there at the last tick and is already past: is it late, or has it passed?"""
-        before = facts.previous_profiles.get(customer_id, {}).get(trigger['column'])
-        if before is None or self.moment_of_date(flow, trigger, before) != moment:
-            self.doubt('a date that was past when it came', f'{flow.name} {customer_id} {moment}')
+    def calendar(self, flow):
+        """The moments of a schedule, or of the days of dates, since the last tick. What was due a day ago or earlier
+        starts nobody: after an outage that would be too late."""
+        trigger = flow.document['trigger']
+        if flow.status not in RUNNING or trigger['type'] not in ('date', 'schedule'):
+            return []
+        moments = flow_time.moments_between(flow.looked_at, self.now, trigger.get('weekdays'), parse_time(trigger.get('at', '00:00')), self.flow_zone(flow.document))
+        recent = [moment for moment in moments if moment > self.now - timedelta(days=1)]
+        return recent if recent == moments else [None] + recent
+
+    def triggered_at(self, flow, moment):
+        trigger = flow.document['trigger']
+        if moment is None:
+            return []
+        if trigger['type'] == 'schedule':
+            return [(customer_id, {'scheduled_for': moment}) for customer_id in sorted(self.profiles) if self.fits_schedule(trigger, customer_id)]
+        return [(customer_id, {'column': trigger['column'], 'date': self.day_of(flow, profile[trigger['column']])})
+                for customer_id, profile in sorted(self.profiles.items()) if self.moment_of_date(flow, trigger, profile[trigger['column']]) == moment]
 
     def day_of(self, flow, value):
         return flow_time.local(value, self.flow_zone(flow.document)).date() if isinstance(value, datetime) else value
 
     def moment_of_date(self, flow, trigger, value):
+        if value is None:
+            return None
         midnight = datetime.combine(self.day_of(flow, value), datetime.min.time())
         day = flow_time.add_to_local(midnight, parse_interval(trigger.get('offset', '0 days'))).date()
         return flow_time.instant(datetime.combine(day, parse_time(trigger.get('at', '00:00'))), self.flow_zone(flow.document))
 
-    def triggered_by_schedule(self, flow, trigger, facts):
-        moments = flow_time.moments_between(self.starts_after(flow), self.now, trigger.get('weekdays'), parse_time(trigger['at']), self.flow_zone(flow.document))
-        return [(customer_id, {'scheduled_for': moment}, moment)
-                for moment in moments for customer_id in sorted(self.profiles) if self.fits_schedule(trigger, customer_id)]
-
     def fits_schedule(self, trigger, customer_id):
-        if 'condition' not in trigger:
-            return True
-        return self.before_entry(trigger['condition'], customer_id, {})
+        return 'condition' not in trigger or self.before_entry(trigger['condition'], customer_id, {}) is True
 
     def before_entry(self, sql, customer_id, event):
         try:
-            return evaluate(sql, self.row(customer_id, event, self.now, self.now)) is True
-        except Failed:
-            self.doubt('a condition for entering fails', sql)
-            return False
+            return evaluate(sql, self.row(customer_id, event, self.now, self.now))
+        except Failed as failure:
+            return failure
 
-    # Entering.
+    # Entering. A filter that fails lets nobody pass, but the enrollment is there, and has ended.
 
-    def enter(self, flow, starts, entered):
-        for customer_id in dict.fromkeys(s[0] for s in starts):
-            events = [(event, due) for c, event, due in starts if c == customer_id]
-            fitting = [(e, due) for e, due in events if self.passes_entry_filter(flow, customer_id, e)]
-            if fitting and fitting[0] != events[0]:
-                self.doubt('the first of several events does not fit', f'{flow.name} {customer_id}')
-            for event, due in fitting:
-                if self.may_enter(flow, customer_id, entered):
-                    self.add(flow, customer_id, event, due)
-        entered.update((flow.name, s[0]) for s in starts)
+    def enter(self, flow, starts):
+        for customer_id, event in starts:
+            passes = 'entry_filter' not in flow.document or self.before_entry(flow.document['entry_filter'], customer_id, event)
+            if (passes is True or isinstance(passes, Failed)) and self.may_enter(flow, customer_id):
+                self.add(flow, customer_id, event, passes)
 
-    def passes_entry_filter(self, flow, customer_id, event):
-        condition = flow.document.get('entry_filter')
-        return condition is None or self.before_entry(condition, customer_id, event)
-
-    def may_enter(self, flow, customer_id, entered):
-        document = flow.document
+    def may_enter(self, flow, customer_id):
+        reentry, concurrent = flow.document.get('reentry', 'never'), flow.document.get('concurrent', False)
         earlier = [e for e in self.enrollments if e.flow is flow and e.customer_id == customer_id]
-        reentry, concurrent = document.get('reentry', 'never'), document.get('concurrent', False)
         if not earlier or (concurrent and reentry == 'always'):
             return True
-        if reentry == 'never' or (not concurrent and any(e.outcome is None for e in earlier)):
-            return False
-        if any(e.entered_at == self.now for e in earlier):
-            # One that has gone through in the same tick: only what enter_flow asks for comes so late.
-            if reentry == 'always' and (flow.name, customer_id) in entered:
-                self.doubt('enters twice at the same time', f'{flow.name} {customer_id}')
+        is_second = any(e in self.entered for e in earlier)
+        if reentry == 'never' or is_second or (not concurrent and any(e.outcome is None for e in earlier)):
             return False
         return reentry == 'always' or self.now >= add_exactly(max(e.entered_at for e in earlier), parse_interval(reentry))
 
-    def add(self, flow, customer_id, event, due):
+    def add(self, flow, customer_id, event, passes):
         same = [e for e in self.enrollments if (e.flow, e.customer_id, e.entered_at) == (flow, customer_id, self.now)]
         is_holdout = self.bucket(customer_id, flow.name) < flow.document.get('holdout', 0) * 100
         enrollment = Enrollment(flow, len(flow.versions), customer_id, event, self.now, len(same), is_holdout,
-                                flow.document['nodes'][0]['id'], due=self.now, dues={self.now, due})
+                                flow.document['nodes'][0]['id'], due=self.now)
         enrollment.tell(self.now, f'enters with {event}')
         self.enrollments.append(enrollment)
+        self.entered.append(enrollment)
+        if passes is not True:
+            self.finish(enrollment, 'error')
 
     # Going on.
 
@@ -337,22 +290,9 @@ class Interpreter:
         return default if condition is None else self.value(e, condition) is True
 
     def has_something_to_do(self, e):
-        if not e.waits or e.due_at <= self.now:
-            return True
-        if not e.is_at('wait_for'):
-            return False
-        # Conditions of filters may become false before this one is true. The document says "before every action".
-        condition = self.value_or_failure(e, node_of(e.document, e.node)['condition'])
-        filter_ = self.value_or_failure(e, e.document['filter']) if 'filter' in e.document else True
-        if filter_ is not True and condition is not True:
-            self.doubt('a filter while waiting for something', f'{e.flow.name} {e.customer_id}')
-        return condition is True or isinstance(condition, Failed)
-
-    def value_or_failure(self, e, sql):
-        try:
-            return self.value(e, sql)
-        except Failed as failure:
-            return failure
+        """Conditions that a customer waits for are looked at whenever they change, which is to say now: those of the
+        vocabulary that are waited for do not change by themselves."""
+        return not e.waits or e.due_at <= self.now or e.is_at('wait_for')
 
     def take_steps(self, e):
         if not self.holds(e, 'filter', True):
@@ -360,7 +300,6 @@ class Interpreter:
             return
         if e.waits:
             e.due = e.due_at if e.due_at <= self.now else self.now
-            e.dues = (e.dues if e.is_at('message') else set()) | {e.due} | ({self.now} if e.is_at('wait_for') else set())
         while e.outcome is None:
             what, where = self.step(e)
             if what == 'wait':
@@ -436,8 +375,6 @@ class Interpreter:
 
     def step_set_property(self, e, node):
         values = {key: self.value(e, sql) for key, sql in node['set'].items()}
-        if e.customer_id not in self.contacts:
-            self.doubt('properties of a customer without a contact', e.customer_id)
         contact = self.contacts.setdefault(e.customer_id, {'properties': {}})
         properties = {**(contact['properties'] or {}), **values}
         contact['properties'] = {key: value for key, value in properties.items() if value is not None}
@@ -460,8 +397,10 @@ class Interpreter:
         return 'go', node.get('next')
 
     def step_message(self, e, node):
-        message = Message(e, node['id'], node['channel'], 'ready', self.now, transactional=node.get('transactional', False))
-        message.address = node['url'] if node['channel'] == 'webhook' else self.contact(e).get(ADDRESS[node['channel']])
+        channel = node['channel']
+        message = Message(e, node['id'], channel, self.now, transactional=node.get('transactional', False), ready_at=self.now)
+        message.address = node['url'] if channel == 'webhook' else self.address(e, channel)
+        message.expires_at = add_exactly(e.due, parse_interval(node.get('lateness', '1 day')))
         until = self.decide(e, node, message)
         if until is not None:
             return 'wait', until
@@ -473,55 +412,38 @@ class Interpreter:
 
     def decide(self, e, node, message):
         status = e.flow.node_status.get(node['id'], node.get('status', 'live'))
-        reason = self.reason_not_to_send(e, node, message, status)
+        reason = self.reason_not_to_send(e, message, status)
         if reason is not None:
             message.state, message.reason = ('ghost' if reason == 'holdout' else 'suppressed'), reason
             return None
-        if not message.transactional and 'quiet_hours' in e.document:
-            start, end = (parse_time(e.document['quiet_hours'][key]) for key in ('from', 'until'))
-            if flow_time.is_quiet(self.now, start, end, self.zone(e)):
-                return flow_time.end_of_quiet(self.now, end, self.zone(e))
+        until = self.end_of_quiet(e, message.transactional)
+        if until is not None:
+            return until
         self.render_message(e, node, message)
         if message.state == 'error':
             return None
         if not message.transactional and self.is_too_soon(e, node):
-            message.state, message.reason = 'suppressed', 'smart sending'
+            message.suppress('smart sending')
         elif 'manual' in (status, e.flow.status):
             message.state, message.reason = 'held', 'approval'
         return None
 
-    def reason_not_to_send(self, e, node, message, status):
-        channel = node['channel']
-        consents = channel == 'webhook' or message.transactional or self.contact(e).get(CONSENT[channel]) is True
-        for reason, applies in (
-                ('holdout', e.is_holdout),
-                ('draft', status == 'draft'),
-                ('no address', message.address is None),
-                ('no consent', not consents),
-                ('suppression list', (channel, message.address) in self.suppressed),
-                ('late', self.is_late(e, node))):
-            if applies:
-                return reason
-        return None
-
-    def is_late(self, e, node):
-        lateness = parse_interval(node.get('lateness', '1 day'))
-        answers = {add_exactly(due, lateness) < self.now for due in e.dues | {e.due}}
-        if len(answers) > 1:
-            self.doubt('since when a message is due', f'{e.flow.name} {e.customer_id} {e.node}')
-        return add_exactly(e.due, lateness) < self.now
+    def reason_not_to_send(self, e, message, status):
+        if e.is_holdout:
+            return 'holdout'
+        if status == 'draft':
+            return 'draft'
+        reason = self.reason_of_customer(e, message.channel, message.address, message.transactional)
+        return reason or ('late' if message.expires_at < self.now else None)
 
     def is_too_soon(self, e, node):
         smart = node.get('smart_sending', SMART_SENDING[node['channel']])
         others = [m for m in self.messages if m.channel == node['channel'] and not m.transactional
-                  and m.enrollment.customer_id == e.customer_id and m.state in ('ready', 'held')]
+                  and m.enrollment.customer_id == e.customer_id and m.state in WENT]
         recent = [m for m in others if smart and add_exactly(m.queued_at, parse_interval(smart)) > self.now]
-        if any(m.state == 'held' and m.reason == 'approval' for m in recent):
-            self.doubt('whether a held message counts', f'{e.customer_id}')
-        certain = [m for m in recent if m.queued_at < self.now or m.enrollment is e]
-        if not certain:
+        if not any(m.queued_at < self.now or m.enrollment is e for m in recent):
             self.sending.append((e, node['channel'], bool(smart)))
-        return any(m.state in WENT for m in recent)
+        return bool(recent)
 
     def check_who_sent_first(self):
         """Of several enrollments that send to one customer on one channel in one tick."""
@@ -551,6 +473,12 @@ class Interpreter:
 
     def contact(self, e):
         return self.contacts.get(e.customer_id, {})
+
+    def address(self, e, channel):
+        return self.contact(e).get(ADDRESS[channel])
+
+    def consents(self, e, channel):
+        return channel == 'webhook' or self.contact(e).get(CONSENT[channel]) is True
 
     def flow_zone(self, document):
         return document.get('time_zone', self.metric_zone)

@@ -33,6 +33,7 @@ class Player:
         self.random, self.game, self.shop = random_, game, shop
         self.has_held = self.random.random() < 0.3
         self.has_all_contacts = shop.has_all_contacts
+        self.sends = self.random.random() < 0.5
         self.names = [f'f{n}' for n in range(1, FLOWS + 1)]
         self.channels = dict(zip(self.names, self.choose_channels()))
 
@@ -96,8 +97,20 @@ class Player:
         if self.random.random() < 0.25:
             yield ('refresh',)
         yield from self.enroll()
-        yield 'tick', self.random.random() < 0.5
+        yield 'tick', self.random.choice([None, 5000])
+        yield from self.send()
         yield from self.change_something()
+
+    def send(self):
+        """Some senders are at work, and some are not."""
+        for channel in CHANNELS:
+            if self.sends and self.random.random() < 0.5:
+                yield 'claim', channel, self.random.choice(['ack', 'ack', 'ack', 'fail', 'give up', 'die'])
+        if self.has_held and self.random.random() < 0.3:
+            yield ('approve',)
+        if self.sends and self.random.random() < 0.2:
+            channel, address = self.random.choice([('email', 'c{}@example.com'), ('sms', '+48555{}'), ('push', 'token-{}')])
+            yield 'suppress', channel, address.format(self.random.choice(self.shop.customers))
 
 
 def new_game(name, zone):
@@ -116,7 +129,6 @@ def play(seed, total):
     try:
         for operation in player.beginning():
             game.do(*operation)
-        game.profiles = game.world.read_profiles()
         while moments < MOMENTS and not lines:
             moments += 1
             for operation in player.moment():
@@ -148,8 +160,6 @@ def shrunk(game, zone, differences):
         again = new_game('shrunk', zone)
         try:
             for operation in operations:
-                if operation[0] == 'tick':
-                    again.profiles = again.profiles or again.world.read_profiles()
                 found = again.do(*operation)
                 if found:
                     last[:] = [line for line in again.report(found)]

@@ -232,7 +232,7 @@ def own_condition(random, key):
 def own_value(random, key):
     """An expression of the key's type, or null."""
     if random.random() < 0.15:
-        return known('NULL::text', lambda row: None)
+        return known('NULL', lambda row: None)
     if key.endswith('_n'):
         return random.choice([
             known('historic_number_of_orders', lambda row: profile(row, 'historic_number_of_orders')),
@@ -243,7 +243,7 @@ def own_value(random, key):
         return random.choice([known('historic_clv > 100', lambda row: more(profile(row, 'historic_clv'), 100)),
                               known('email_consent', lambda row: contact(row, 'email_consent')),
                               known('100 / historic_number_of_orders > 40', lambda row: more(divided(100, profile(row, 'historic_number_of_orders')), 40))])
-    return random.choice([known("'yes'::text", lambda row: 'yes'), known('rfm_group', lambda row: profile(row, 'rfm_group')),
+    return random.choice([known("'yes'", lambda row: 'yes'), known('rfm_group', lambda row: profile(row, 'rfm_group')),
                           known("event->>'order_id'", lambda row: as_text(row.event.get('order_id')))])
 
 
@@ -294,11 +294,13 @@ ENTRY = [orders_condition, revenue_condition, group_condition, consent_condition
 def for_entry(random, event=True):
     """Of who is about to enter: there is no entered_at yet."""
     parts = ENTRY + ([event_condition] if event else [])
-    return combined(random, parts) if random.random() < 0.3 else random.choice(parts)(random)
+    return combined(random, parts) if random.random() < 0.3 else random.choice(parts + FAILING + ([amount_condition] if event else []))(random)
 
 
-def for_filter(random):
-    return combined(random, STEADY + TIMED) if random.random() < 0.3 else random.choice(STEADY + TIMED + FAILING)(random)
+def for_filter(random, timed):
+    """Filters are looked at with every condition that is waited for, so there they are of what does not change by itself."""
+    parts = STEADY + TIMED if timed else STEADY
+    return combined(random, parts) if random.random() < 0.3 else random.choice(parts + FAILING)(random)
 
 
 # The expressions of a message's data.
