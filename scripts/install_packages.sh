@@ -24,6 +24,7 @@ has_cron() {
     [ -f "$("$(find_pg_config)" --sharedir)/extension/pg_cron.control" ] ||
         { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-cron"; }
 }
+# Debian's Python: another one may come first in the PATH.
 has_python() { /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }; }
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
@@ -54,10 +55,11 @@ find_missing() {
         check)
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
-            # A second compiler, pg_cron and what the sender is tested with are welcome, but not worth asking an administrator for.
+            # A second compiler, pg_cron and what some tests need of Python are welcome, but not worth asking an administrator for.
             if [ "$(id -u)" = 0 ]; then
                 need clang command -v clang
                 need "postgresql-$major-cron" has_cron
+                need python3-jsonschema has_python jsonschema
                 need python3-psycopg2 has_python psycopg2
                 need python3-aiosmtpd has_python aiosmtpd
             fi ;;

@@ -27,17 +27,17 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._equality(regtype) IS 'The operator that a type''s indexes compare by, wherever its extension is installed.';
 
-CREATE OR REPLACE FUNCTION retention._is_key(customer_id text, type text) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._is_of_type(value text, type text) RETURNS boolean
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  EXECUTE format('SELECT %L::%s', customer_id, type);
+  EXECUTE format('SELECT %L::%s', value, type);
   RETURN true;
 EXCEPTION WHEN data_exception THEN
   RETURN false;
 END
 $$;
-COMMENT ON FUNCTION retention._is_key(text, text) IS 'Whether a key can be a value of a type.';
+COMMENT ON FUNCTION retention._is_of_type(text, text) IS 'Whether a text, such as a key, can be a value of a type.';
 
 CREATE OR REPLACE FUNCTION retention._typed_keys(customer_ids text[], type text, is_exact boolean) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -52,7 +52,7 @@ BEGIN
 EXCEPTION WHEN data_exception THEN
   -- Another source's keys may be no values of this type.
   EXECUTE format(query, 'k = ANY ($3)') INTO typed
-    USING customer_ids, is_exact, ARRAY(SELECT k FROM unnest(customer_ids) AS k WHERE retention._is_key(k, type));
+    USING customer_ids, is_exact, ARRAY(SELECT k FROM unnest(customer_ids) AS k WHERE retention._is_of_type(k, type));
   RETURN typed;
 END
 $$;

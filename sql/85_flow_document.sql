@@ -62,18 +62,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._document_objects(jsonb) IS 'All objects of a document, with their paths and what they are.';
 
-CREATE OR REPLACE FUNCTION retention._is_of_type(value text, type text) RETURNS boolean
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  EXECUTE format('SELECT %L::%s', value, type);
-  RETURN true;
-EXCEPTION WHEN data_exception THEN
-  RETURN false;
-END
-$$;
-COMMENT ON FUNCTION retention._is_of_type(text, text) IS 'Whether a text can be cast.';
-
 CREATE OR REPLACE FUNCTION retention._expression_problem(expression text, wrapper text, metric text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -169,17 +169,27 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._flow_zone(jsonb) IS 'The time zone of a flow.';
 
-CREATE OR REPLACE FUNCTION retention._require_flow(flow text) RETURNS retention.flow
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._find_flow(flow text) RETURNS retention.flow
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   found_flow retention.flow;
 BEGIN
-  -- Waits for ticks that are at it, and has those that come wait.
-  SELECT * INTO found_flow FROM retention.flow f WHERE f.flow = _require_flow.flow FOR UPDATE;
+  SELECT * INTO found_flow FROM retention.flow f WHERE f.flow = _find_flow.flow;
   PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')),
     'create_flow makes it; retention.flow lists those there are.', 'undefined_object');
   RETURN found_flow;
+END
+$$;
+COMMENT ON FUNCTION retention._find_flow(text) IS 'A flow, or an error.';
+
+CREATE OR REPLACE FUNCTION retention._require_flow(flow text) RETURNS retention.flow
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Waits for ticks that are at it, and has those that come wait.
+  PERFORM FROM retention.flow f WHERE f.flow = _require_flow.flow FOR UPDATE;
+  RETURN retention._find_flow(flow);
 END
 $$;
 COMMENT ON FUNCTION retention._require_flow(text) IS 'A flow, which nobody else changes until the transaction ends, or an error.';
@@ -258,22 +268,34 @@ $$;
 COMMENT ON FUNCTION retention.publish(text) IS
   'Makes an immutable version of a flow''s draft, for those who enter from now on; whoever is in the flow finishes the version that they started. Publishing an unchanged draft does nothing. Returns the number of the version.';
 
-CREATE OR REPLACE FUNCTION retention._hold_messages(flow_id integer, is_held boolean) RETURNS void
+CREATE OR REPLACE FUNCTION retention._hold_messages(flow_id integer) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- Those that a claim or a sender is at are left to it: a claim goes by the status once this is over.
+  UPDATE retention.message m SET state = 'held', reason = 'pause'
+  FROM (SELECT r.message_id FROM retention.message r WHERE r.flow_id = _hold_messages.flow_id AND r.state = 'ready' FOR UPDATE SKIP LOCKED) AS chosen
+  WHERE m.message_id = chosen.message_id
+$$;
+COMMENT ON FUNCTION retention._hold_messages(integer) IS 'Holds a flow''s messages that nobody has claimed.';
+
+CREATE OR REPLACE FUNCTION retention._release_messages(flow_id integer) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH changed AS (
-    UPDATE retention.message m SET state = CASE WHEN is_held THEN 'held' ELSE 'ready' END, reason = CASE WHEN is_held THEN 'pause' END
-    WHERE m.flow_id = _hold_messages.flow_id AND CASE WHEN is_held THEN m.state = 'ready' ELSE m.state = 'held' AND m.reason = 'pause' END
-    RETURNING m.channel, m.state)
-  SELECT pg_notify('retention_message', c.channel) FROM (SELECT DISTINCT channel FROM changed WHERE state = 'ready') AS c
+    UPDATE retention.message m SET state = 'ready', reason = NULL
+    WHERE m.flow_id = _release_messages.flow_id AND m.state = 'held' AND m.reason = 'pause'
+    RETURNING m.channel)
+  SELECT pg_notify('retention_message', c.channel) FROM (SELECT DISTINCT channel FROM changed) AS c
 $$;
-COMMENT ON FUNCTION retention._hold_messages(integer, boolean) IS 'Holds a flow''s messages that nobody has claimed, or lets them go again.';
+COMMENT ON FUNCTION retention._release_messages(integer) IS 'Lets those of a flow''s messages go that were held during a pause, and tells who listens.';
 
 CREATE OR REPLACE FUNCTION retention._archive(flow_id integer) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+  -- As in _hold_messages.
   UPDATE retention.message m SET state = 'suppressed', reason = 'archived'
-    WHERE m.flow_id = _archive.flow_id AND m.state IN ('held', 'ready');
+    FROM (SELECT r.message_id FROM retention.message r WHERE r.flow_id = _archive.flow_id AND r.state IN ('held', 'ready') FOR UPDATE SKIP LOCKED) AS chosen
+    WHERE m.message_id = chosen.message_id;
   UPDATE retention.enrollment e SET due_at = NULL, finished_at = retention.now(), outcome = 'archived'
     WHERE e.flow_id = _archive.flow_id AND e.due_at IS NOT NULL;
   DELETE FROM retention.flow_entry e WHERE e.flow_id = _archive.flow_id;
@@ -310,11 +332,11 @@ BEGIN
     format('flow "%s" has not been published', flow), format('SELECT retention.publish(%L);', flow), 'object_not_in_prerequisite_state');
   UPDATE retention.flow f SET status = set_status.status WHERE f.flow_id = target.flow_id;
   IF status IN ('live', 'manual') AND target.status NOT IN ('live', 'manual') THEN
-    PERFORM retention._start_trigger(target.flow_id), retention._hold_messages(target.flow_id, false);
+    PERFORM retention._start_trigger(target.flow_id), retention._release_messages(target.flow_id);
     -- Who has changed meanwhile may have to exit, or has what they wait for.
     PERFORM retention._note_changed(ARRAY(SELECT DISTINCT e.customer_id FROM retention.enrollment e WHERE e.flow_id = target.flow_id AND e.due_at > retention.now()));
   ELSIF status IN ('paused', 'draft') THEN
-    PERFORM retention._hold_messages(target.flow_id, true);
+    PERFORM retention._hold_messages(target.flow_id);
   ELSIF status = 'archived' THEN
     PERFORM retention._archive(target.flow_id);
   END IF;

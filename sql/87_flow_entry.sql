@@ -322,10 +322,8 @@ CREATE OR REPLACE FUNCTION retention.enroll(flow text, customer_id text, event j
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  target retention.flow;
+  target retention.flow := retention._find_flow(flow);
 BEGIN
-  SELECT * INTO target FROM retention.flow f WHERE f.flow = enroll.flow;
-  PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')), 'create_flow makes it.', 'undefined_object');
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
   PERFORM retention._reject_unless(customer_id IS NOT NULL, 'the customer to enroll must not be null', '', 'null_value_not_allowed');

@@ -34,12 +34,14 @@ BEGIN
   SELECT array_agg(DISTINCT k), count(k) INTO customer_ids, looked_at FROM gone, unnest(gone.customer_ids) AS k;
   -- Whom another worker has is waited for, though they seem to be due until it is done: it may have looked before the change.
   woken := ARRAY(
+    -- Locked in one go, and only then looked at; by customer, not by the index of those who are due.
+    WITH locked AS MATERIALIZED (
+      SELECT * FROM retention.enrollment e
+      WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
+      ORDER BY e.enrollment_id FOR UPDATE)
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
                 NULL, NULL, NULL, false, false, n.type <> 'wait_for')::retention.traveller
-    FROM (SELECT * FROM retention.enrollment e
-          WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
-          -- OFFSET has the times be looked at only then. By customer, not by the index of those who are due.
-          ORDER BY e.enrollment_id OFFSET 0 FOR UPDATE) AS e
+    FROM locked e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE e.due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
@@ -62,6 +64,8 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0) THEN
     RETURN;
   END IF;
+  -- As they are now: the worker before may have moved their positions since they were read.
+  flows := ARRAY(SELECT f FROM retention.flow f WHERE f.flow_id IN (SELECT g.flow_id FROM unnest(flows) AS g) ORDER BY f.flow_id);
   woken := retention._woken(flows, as_of, 1 + batch / 1000);
   travellers := travellers || woken.woken;
   looked_at := woken.looked_at;
@@ -188,6 +192,19 @@ END
 $$;
 COMMENT ON FUNCTION retention._step(retention.flow_node, retention.traveller[], timestamptz) IS 'Takes travellers through one node, in one statement.';
 
+CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[]) RETURNS retention.traveller[]
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+AS $$
+BEGIN
+  RETURN (
+    SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
+      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, t.is_new, true, false)::retention.traveller
+      ELSE t END)
+    FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id));
+END
+$$;
+COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS 'Takes those on whose delay is over: there is nothing to ask at its node, unless it has an error to be cleared.';
+
 CREATE OR REPLACE FUNCTION retention._travel(
     travellers retention.traveller[], as_of timestamptz, OUT arrived retention.traveller[], OUT queued retention.queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -250,7 +267,8 @@ $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 
 CREATE OR REPLACE FUNCTION retention._tick(as_of timestamptz, batch integer, only_flow text DEFAULT NULL) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+  -- JIT would take a hundred times as long as the statements: plans count as dear where ways to join are switched off.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET TimeZone = 'UTC' SET jit = off
 AS $$
 DECLARE
   clock text := current_setting('retention.as_of');
@@ -267,7 +285,7 @@ BEGIN
   intake := retention._intake(flows, as_of, batch);
   travellers := intake.travellers || retention._due(flows, as_of, batch - cardinality(intake.travellers));
   IF cardinality(travellers) > 0 THEN
-    journey := retention._travel(retention._screen(travellers, as_of), as_of);
+    journey := retention._travel(retention._end_delays(retention._screen(travellers, as_of)), as_of);
     PERFORM retention._write_messages(journey.queued, as_of);
     PERFORM retention._write_properties(journey.arrived);
     PERFORM retention._write_enrollments(journey.arrived, as_of);

@@ -72,55 +72,56 @@ $$;
 COMMENT ON FUNCTION retention._write_messages(retention.queued_message[], timestamptz) IS
   'Renders messages and writes them to the outbox, ready, held or not to be sent, with the reason; and tells who listens.';
 
-CREATE OR REPLACE FUNCTION retention._check_claimed(taken bigint[]) RETURNS bigint[]
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease interval) RETURNS bigint[]
+  -- Messages and contacts are looked up by key, however many more there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 DECLARE
   customer_ids text[] := ARRAY(SELECT DISTINCT m.customer_id FROM retention.message m WHERE m.message_id = ANY (taken));
-  stopped bigint[];
+  kind record;
+  leased bigint[];
 BEGIN
-  -- Consent, address, time and quiet hours as they are now.
+  SELECT * INTO kind FROM retention._channels() c WHERE c.channel = _lease.channel;
   EXECUTE format($query$
     WITH contact AS MATERIALIZED (%1$s),
+    rule AS MATERIALIZED (
+      SELECT n.node_id, f.status, coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
+             (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone
+      FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+      WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY ($1))
+      -- Who changes a status waits until this is over, and the other way round.
+      FOR KEY SHARE OF f),
+    -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
-      SELECT m.message_id, n.config, c.address, v.document, retention._quiet_until($3, (v.document #>> '{quiet_hours,from}')::time, (v.document #>> '{quiet_hours,until}')::time,
-               retention._zone(c.time_zone, retention._flow_zone(v.document))) AS quiet_until,
-             coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             CASE f.status WHEN 'archived' THEN 'archived' ELSE %2$s END AS reason, f.status IN ('paused', 'draft') AS is_paused
-      FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-      LEFT JOIN (SELECT c.customer_id, c.time_zone, a.* FROM contact c,
-                 LATERAL (VALUES ('email', c.email, c.email_consent), ('sms', c.phone, c.sms_consent), ('push', c.push_token, c.push_consent), ('webhook', NULL, NULL))
-                   AS a (channel, address, consent)) AS c
-        ON c.customer_id = m.customer_id AND c.channel = m.channel
+      SELECT m.message_id, %2$s AS address, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE %3$s END AS reason,
+             CASE WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone(c.time_zone, r.zone)) END AS quiet_until
+      FROM retention.message m JOIN rule r USING (node_id) LEFT JOIN contact c ON c.customer_id = m.customer_id
       WHERE m.message_id = ANY ($1)),
-    stopped AS (
+    decided AS (
+      SELECT f.*, CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' WHEN f.quiet_until > $3 THEN 'ready' ELSE 'leased' END AS state
+      FROM found f OFFSET 0),
+    written AS (
       UPDATE retention.message m
-      SET state = CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' ELSE 'ready' END,
-          reason = CASE WHEN f.is_paused THEN coalesce(f.reason, 'pause') ELSE f.reason END,
-          ready_at = CASE WHEN f.reason IS NULL THEN coalesce(f.quiet_until, $3) ELSE m.ready_at END,
-          attempts = m.attempts - 1
-      FROM found f
-      WHERE m.message_id = f.message_id AND (f.reason IS NOT NULL OR f.is_paused OR f.quiet_until > $3 AND NOT f.is_transactional)
-      RETURNING m.message_id),
-    moved AS (
-      UPDATE retention.message m SET address = f.address FROM found f
-      WHERE m.message_id = f.message_id AND f.reason IS NULL AND m.address <> f.address AND m.message_id NOT IN (SELECT s.message_id FROM stopped s))
-    SELECT array_agg(message_id) FROM stopped$query$, retention._contact_query(retention._contact_relation(), customer_ids),
-    retention._unsendable('m.channel', 'CASE m.channel WHEN ''webhook'' THEN m.address ELSE c.address END', '(m.channel = ''webhook'' OR c.consent)',
-      'coalesce((n.config -> ''transactional'')::boolean, false)', '$3 > m.expires_at'))
-    INTO stopped USING taken, customer_ids, retention.now();
-  RETURN stopped;
+      SET state = d.state, reason = CASE d.state WHEN 'held' THEN 'pause' ELSE d.reason END, address = coalesce(d.address, m.address),
+          ready_at = CASE d.state WHEN 'leased' THEN $3 + $4 WHEN 'ready' THEN d.quiet_until ELSE m.ready_at END,
+          attempts = m.attempts + (d.state = 'leased')::integer
+      FROM decided d WHERE m.message_id = d.message_id
+      RETURNING m.message_id, m.state)
+    SELECT array_agg(w.message_id) FROM written w WHERE w.state = 'leased'$query$,
+    retention._contact_query(retention._contact_relation(), customer_ids), coalesce('c.' || quote_ident(kind.address), 'm.address'),
+    retention._unsendable('m.channel', coalesce('c.' || quote_ident(kind.address), 'm.address'), coalesce('c.' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
+    INTO leased USING taken, customer_ids, retention.now(), lease;
+  RETURN leased;
 END
 $$;
-COMMENT ON FUNCTION retention._check_claimed(bigint[]) IS
-  'Takes back those of some claimed messages that may not be sent any more, or not at this hour, or while their flow is paused; others go to the address that the contact has now. Returns those taken back.';
+COMMENT ON FUNCTION retention._lease(text, bigint[], interval) IS
+  'Leases those of some locked messages that may be sent, to the address that the contact has now. Of the others it says why not, or until when they wait. Returns the leased ones.';
 
 CREATE OR REPLACE FUNCTION retention.claim_messages(channel text, "limit" integer DEFAULT 100, lease interval DEFAULT '5 minutes')
   RETURNS SETOF retention.claimed_message
   LANGUAGE plpgsql ROWS 100 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $$
 DECLARE
-  at CONSTANT timestamptz := retention.now();
   claimed bigint[] := '{}';
   taken bigint[];
 BEGIN
@@ -129,18 +130,13 @@ BEGIN
   PERFORM retention._reject_unless("limit" > 0, format('limit must be 1 or more, not %s', coalesce("limit"::text, 'null')));
   PERFORM retention._reject_unless(lease > interval '0', format('lease must be longer than %s', coalesce(lease::text, 'null')));
   LOOP
-    -- A lease that has run out is claimed again: its sender may have died.
-    WITH next AS (
+    -- One whose lease has run out is there again: its sender may have died.
+    taken := ARRAY(
       SELECT m.message_id FROM retention.message m
-      WHERE m.channel = claim_messages.channel AND m.state IN ('ready', 'leased') AND m.ready_at <= at
-      ORDER BY m.ready_at, m.message_id LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED),
-    leased AS (
-      UPDATE retention.message m SET state = 'leased', ready_at = at + lease, attempts = m.attempts + 1
-      FROM next WHERE m.message_id = next.message_id RETURNING m.message_id)
-    SELECT array_agg(message_id) INTO taken FROM leased;
-    EXIT WHEN taken IS NULL;
-    claimed := claimed || taken;
-    claimed := ARRAY(SELECT unnest(claimed) EXCEPT SELECT unnest(retention._check_claimed(taken)));
+      WHERE m.channel = claim_messages.channel AND m.state IN ('ready', 'leased') AND m.ready_at <= retention.now()
+      ORDER BY m.ready_at, m.message_id LIMIT "limit" - cardinality(claimed) FOR UPDATE SKIP LOCKED);
+    EXIT WHEN taken = '{}';
+    claimed := claimed || retention._lease(channel, taken, lease);
     EXIT WHEN cardinality(claimed) >= "limit";
   END LOOP;
   RETURN QUERY

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION retention._describe_type(node jsonb) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE node ->> 'type'
-    WHEN 'message' THEN concat_ws(' ', node ->> 'channel', quote_ident(coalesce(node ->> 'subject', left(node ->> 'body', 40))), '(' || (node ->> 'status') || ')')
+    WHEN 'message' THEN concat_ws(' ', node ->> 'channel', format('"%s"', coalesce(node ->> 'subject', left(node ->> 'body', 40))), '(' || (node ->> 'status') || ')')
     WHEN 'delay' THEN concat_ws(' ', 'wait', node ->> 'for', 'until ' || (node ->> 'until'),
       'on ' || (SELECT string_agg(e.element #>> '{}', ', ') FROM retention._elements(node -> 'weekdays') AS e), 'at ' || (node ->> 'at'))
     WHEN 'wait_for' THEN format('wait for %s, at most %s', node ->> 'condition', node ->> 'timeout')
@@ -64,12 +64,10 @@ CREATE OR REPLACE FUNCTION retention.describe_flow(flow text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  target retention.flow;
+  target retention.flow := retention._find_flow(flow);
   document jsonb;
   started_by text;
 BEGIN
-  SELECT * INTO target FROM retention.flow f WHERE f.flow = describe_flow.flow;
-  PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')), 'create_flow makes it.', 'undefined_object');
   document := coalesce((SELECT v.document FROM retention.flow_version v WHERE (v.flow_id, v.version) = (target.flow_id, target.version)), target.draft);
   started_by := (SELECT string_agg(format('%s %s', key, value), ', ' ORDER BY key <> 'type', key) FROM jsonb_each_text(document -> 'trigger'));
   RETURN array_to_string(
@@ -91,12 +89,12 @@ CREATE OR REPLACE VIEW retention.flow_attribution AS
     JOIN retention.flow f ON f.flow_id = m.flow_id
     JOIN retention.flow_node n ON n.node_id = m.node_id
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at
+    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at AND NOT coalesce((n.config -> 'transactional')::boolean, false)
       AND m.sent_at >= e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
       AND e.metric = coalesce(v.document ->> 'metric', 'orders')
     ORDER BY m.sent_at DESC, m.message_id DESC LIMIT 1) AS touch
   WHERE e.kind = 'order';
-COMMENT ON VIEW retention.flow_attribution IS 'Orders that followed a message within its flow''s conversion window, each with the last such message. Of sources with events => true.';
+COMMENT ON VIEW retention.flow_attribution IS 'Orders that followed a message within its flow''s conversion window, each with the last such message that was no transactional one. Of sources with events => true.';
 COMMENT ON COLUMN retention.flow_attribution.event_id IS 'Number of the order''s event.';
 COMMENT ON COLUMN retention.flow_attribution.order_id IS 'The shop''s key of the order.';
 COMMENT ON COLUMN retention.flow_attribution.customer_id IS 'The shop''s key of the customer.';
@@ -149,7 +147,9 @@ CREATE OR REPLACE VIEW retention.flow_step_performance AS
            jsonb_object_agg(skip, messages) FILTER (WHERE skip IS NOT NULL) AS skipped_by_reason
     FROM (SELECT node_id, state, CASE state WHEN 'suppressed' THEN reason WHEN 'error' THEN 'error' WHEN 'dead' THEN 'dead' END AS skip, count(*) AS messages
           FROM retention.message GROUP BY 1, 2, 3) AS counted
-    GROUP BY node_id) AS m USING (node_id);
+    GROUP BY node_id) AS m USING (node_id)
+  -- In the order in which they are come to.
+  ORDER BY n.node_id;
 COMMENT ON VIEW retention.flow_step_performance IS 'What each node did: who waits there, messages sent, and those that were not, by reason.';
 COMMENT ON COLUMN retention.flow_step_performance.flow IS 'Name of the flow.';
 COMMENT ON COLUMN retention.flow_step_performance.version IS 'Version that the node belongs to.';

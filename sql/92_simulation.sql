@@ -24,13 +24,11 @@ END
 $$;
 COMMENT ON FUNCTION retention._begin_simulation(text, text, timestamptz) IS 'Sets everything back to a past moment, with the flow''s draft going live.';
 
-CREATE OR REPLACE FUNCTION retention._simulate_moment(flow text, metric text, at timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._simulate_ticks(flow text, at timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM set_config('retention.as_of', at::text, true);
-  PERFORM retention._refresh_customers(metric, true, at);
-  PERFORM retention._evaluate_segments('refresh', at);
   WHILE retention._tick(at, 5000, flow) > 0 LOOP
     NULL;
   END LOOP;
@@ -38,7 +36,28 @@ BEGIN
   PERFORM retention.ack(ARRAY(SELECT m.message_id FROM retention._channels() c, retention.claim_messages(c.channel, 1000000) AS m), at);
 END
 $$;
-COMMENT ON FUNCTION retention._simulate_moment(text, text, timestamptz) IS 'One step of a simulation: refresh, segments, flow, sender.';
+COMMENT ON FUNCTION retention._simulate_ticks(text, timestamptz) IS 'What is due at a moment of a simulation: flow, sender.';
+
+CREATE OR REPLACE FUNCTION retention._simulate_step(flow text, metric text, at timestamptz, until timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  due timestamptz;
+BEGIN
+  -- Between two looks at the orders: delays end when they are due, and quiet hours do.
+  LOOP
+    due := (SELECT least(f.fires_at, (SELECT min(e.due_at) FROM retention.enrollment e WHERE e.flow_id = f.flow_id)) FROM retention.flow f WHERE f.flow = flow);
+    EXIT WHEN due >= until IS NOT FALSE;
+    PERFORM retention._simulate_ticks(flow, greatest(due, at));
+  END LOOP;
+  PERFORM set_config('retention.as_of', until::text, true);
+  PERFORM retention._refresh_customers(metric, true, until);
+  PERFORM retention._evaluate_segments('refresh', until);
+  PERFORM retention._simulate_ticks(flow, until);
+END
+$$;
+COMMENT ON FUNCTION retention._simulate_step(text, text, timestamptz, timestamptz) IS 'One step of a simulation: what is due meanwhile; then refresh, segments, flow, sender.';
 
 CREATE OR REPLACE FUNCTION retention._simulation_rows(flow text, zone text, timelines integer)
   RETURNS TABLE (part text, day date, node text, detail text, customer_id text, number bigint)
@@ -80,15 +99,17 @@ DECLARE
   zone text := retention._flow_zone(target.draft);
   found jsonb;
   at timestamptz := "from";
+  until timestamptz;
 BEGIN
   PERFORM retention._reject_unless("from" + step > "from", format('step must be longer than %s', coalesce(step::text, 'null')));
   PERFORM retention._reject_unless("from" < "to", format('the simulation ends at %s, before it starts at %s', "to", "from"));
   BEGIN
     PERFORM retention._begin_simulation(flow, metric, "from");
     LOOP
-      at := retention._add_local(at, step, zone);
-      EXIT WHEN at > "to";
-      PERFORM retention._simulate_moment(flow, metric, at);
+      until := retention._add_local(at, step, zone);
+      EXIT WHEN until > "to";
+      PERFORM retention._simulate_step(flow, metric, at, until);
+      at := until;
     END LOOP;
     found := (SELECT jsonb_agg(to_jsonb(r)) FROM retention._simulation_rows(flow, zone, timelines) AS r);
     RAISE EXCEPTION USING ERRCODE = 'RT001', MESSAGE = 'the simulation is rolled back';
@@ -99,4 +120,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.simulate_flow(text, timestamptz, timestamptz, interval, integer) IS
-  'What a flow''s draft would have done with the orders between two past moments, looked at step by step: the live engine on a virtual clock, rolled back. Rows: entries, messages by node, skips by reason and attributed orders, a day each; then the timelines of some enrollments (number is the enrollment). Contacts are today''s. Meanwhile refreshes and process_changes wait.';
+  'What a flow''s draft would have done with the orders between two past moments, which are looked at step by step; what is due in between is done when it is due: the live engine on a virtual clock, rolled back. Rows: entries, messages by node, skips by reason and attributed orders, a day each; then the timelines of some enrollments (number is the enrollment). Contacts are today''s. Meanwhile refreshes and process_changes wait.';

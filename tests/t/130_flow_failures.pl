@@ -67,7 +67,7 @@ sub at
 sub error_of
 {
 	my ($sql) = @_;
-	my ($status, $out, $err) = $node->psql($database, $sql);
+	my (undef, undef, $err) = $node->psql($database, $sql);
 	return $err =~ s/^psql:.*?ERROR:\s*//r;
 }
 
@@ -97,7 +97,6 @@ sub session
 {
 	my ($moment, $sql) = @_;
 	my $session = { in => '', out => '', err => '' };
-
 	$session->{run} = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database) ], '<', \$session->{in}, '>', \$session->{out}, '2>', \$session->{err},
 		IPC::Run::timeout(60));
 	say_to($session, "SET retention.as_of = '$moment';\n$sql") if defined $sql;
@@ -108,7 +107,6 @@ sub say_to
 {
 	my ($session, $sql) = @_;
 	my $done = "done" . ++$session->{number};
-
 	$session->{in} .= "$sql;\n\\echo $done\n";
 	$session->{run}->pump until $session->{out} =~ /$done/ || $session->{err} =~ /ERROR|FATAL/;
 }
@@ -117,7 +115,6 @@ sub say_to
 sub say_beside
 {
 	my ($session, $sql) = @_;
-
 	$session->{in} .= "SET application_name = 'beside';\n$sql;\n";
 	$session->{run}->pump_nb;
 	$node->poll_query_until($database, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'beside' AND query NOT LIKE 'SET%' AND (wait_event_type = 'Lock' OR state = 'idle'))");
@@ -126,16 +123,13 @@ sub say_beside
 sub end_session
 {
 	my ($session) = @_;
-
 	$session->{run}->finish;
 	is($session->{err}, '', 'the session met no error');
 }
 
 failure('Two workers at once send nothing twice' => sub {
 	query("INSERT INTO retention.contact (customer_id, email, email_consent) SELECT i, i || '\@example.com', true FROM generate_series(21, 1500) i");
-	query('CREATE TABLE worker (pid integer)');
-	query('CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.worker VALUES (pg_backend_pid()); RETURN NULL; END $$');
-	query('CREATE TRIGGER note AFTER INSERT ON retention.message FOR EACH ROW EXECUTE FUNCTION note()');
+	query('CREATE TABLE worker (pid integer); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.worker VALUES (pg_backend_pid()); RETURN NULL; END $$; CREATE TRIGGER note AFTER INSERT ON retention.message FOR EACH ROW EXECUTE FUNCTION note()');
 	launch($_, [ delay('wait', '1 hour', 'news'), message('news', smart_sending => '16 hours', next => 'order'), message('order', transactional => JSON::PP::true) ]) foreach qw(a b);
 	at('2024-06-01 12:00', "SELECT FROM (SELECT retention.enroll(f, i::text) FROM unnest('{a,b}'::text[]) f, generate_series(1, 1500) i) e", 'SELECT');
 	pgbench('2024-06-01 13:00', 6, 2, "CALL retention.run_flows(batch => 40);\n");
@@ -147,6 +141,16 @@ failure('Two workers at once send nothing twice' => sub {
 	query('CREATE TABLE sent (message_id bigint, attempt integer)');
 	pgbench('2024-06-01 13:00', 6, 130, "INSERT INTO sent SELECT message_id, attempt FROM retention.claim_messages('email', 7);\n");
 	is(query('SELECT count(*), count(DISTINCT message_id), max(attempt) FROM sent'), '4500|4500|1', 'senders at once claim each message once');
+	# A worker that has begun, and waits, when another takes what starts a flow.
+	launch('orders', [ message('mail') ], trigger => { type => 'order' }, reentry => 'always', concurrent => JSON::PP::true);
+	launch('slow', [ message('mail') ]);
+	query("INSERT INTO orders (customer_id, ordered_at) VALUES (1, '2024-06-01 12:00'); CALL retention.process_changes('2024-06-01 13:00')");
+	my ($author, $worker) = (session('2024-06-01 13:00', "BEGIN; SELECT FROM retention.set_status('slow', 'paused')"), session('2024-06-01 13:00', 'SELECT'));
+	say_beside($worker, 'CALL retention.tick()');
+	query("SELECT retention._tick('2024-06-01 13:00', 100, 'orders')");
+	say_to($author, 'ROLLBACK');
+	end_session($_) foreach $author, $worker;
+	is(query("SELECT people('orders')"), '1 completed', 'workers at once enter nobody twice');
 });
 
 failure('What is interrupted leaves nothing behind, and is done once afterwards' => sub {
@@ -289,18 +293,16 @@ failure('New versions leave nobody stranded' => sub {
 });
 
 failure('A sender that fails stalls nobody' => sub {
-	launch('f', [ message('first', next => 'wait'), delay('wait', '1 hour', 'second'), message('second', lateness => '30 days') ]);
+	launch('f', [ message('first', lateness => '30 days', next => 'wait'), delay('wait', '1 hour', 'second'), message('second', lateness => '30 days') ]);
 	at('2024-06-01 12:00', enroll('f', '1,2'), 'SELECT');
 	is(at('2024-06-01 13:00', "SELECT people('f')"), '1 completed, 2 completed', 'customers go on while nobody sends');
-	my $fails = 0;
-	foreach my $hour (1 .. 60)
+	# Half a day is longer than any pause between attempts.
+	my $half_days = 0;
+	while (query("SELECT count(*) FROM retention.message WHERE state = 'dead'") eq '0' && $half_days++ < 30)
 	{
-		my $moment = "timestamptz '2024-06-01 13:00' + interval '" . 20 * $hour . " minutes'";
-		$fails += query("SELECT set_config('retention.as_of', ($moment)::text, false); SELECT retention.fail(array_agg(message_id), 'down') FROM retention.claim_messages('email') WHERE customer_id = '1'") =~ s/.*\n//r;
-		last if query("SELECT count(*) = 2 FROM retention.message WHERE state = 'dead'") eq 't';
+		query("SELECT FROM set_config('retention.as_of', (timestamptz '2024-06-01 13:00' + interval '12 hours' * $half_days)::text, false); SELECT FROM (SELECT retention.fail(array_agg(message_id), 'down') FROM retention.claim_messages('email') WHERE customer_id = '1') f");
 	}
-	is($fails, '16', 'a message is tried eight times');
-	is(query("SELECT string_agg(DISTINCT concat_ws(' ', customer_id, state, last_error), ', ') FROM retention.message"), '1 dead down, 2 leased', 'and is dead then; those of others are not');
+	is(query("SELECT string_agg(DISTINCT concat_ws(' ', customer_id, state, last_error), ', '), max(attempts) > 5 FROM retention.message"), '1 dead down, 2 leased|t', 'a message that fails many times is dead; those of others are not');
 	launch('g', [ message('hook', channel => 'webhook', url => 'https://example.com/{{ person.customer_id }}', body => '{{ event.missing }}', next => 'mail'), message('mail') ]);
 	is(at('2024-06-01 12:00', enroll('g', '1', q{'{"n": "x"}'}), "SELECT messages('g') ~ 'hook error .*, 1 mail ready', people('g')"), 't|1 completed', 'nor does a message that cannot be rendered');
 	launch('h', [ message('mail', next => 'wait'), delay('wait', '1 day') ]);
@@ -338,10 +340,17 @@ failure('Consent withdrawn after a message was scheduled counts' => sub {
 	query('DELETE FROM shop.client WHERE customer_id = 12');
 	is(at('2024-06-02 13:00', "SELECT count(*) FROM retention.claim_messages('email') WHERE flow = 'g'"), '1', 'changes there are seen without being told of');
 	is(query("SELECT messages('g')"), '11 mail suppressed no consent, 12 mail suppressed no address, 13 mail leased', 'before the action and at the claim');
+	# Webhooks need none, but their address may be on the list. And nothing of an archived flow is tried again.
+	launch('hooks', [ message('hook', channel => 'webhook', url => 'https://example.com/{{ person.customer_id }}') ]);
+	at('2024-06-02 12:00', "SELECT retention.suppress('webhook', 'https://example.com/31', 'gone')", enroll('hooks', '30,31'), 'SELECT');
+	is(at('2024-06-02 12:10', "SELECT string_agg(address, ' ') FROM retention.claim_messages('webhook')"), 'https://example.com/30', 'webhooks too');
+	query("SET retention.as_of = '2024-06-02 12:10'; SELECT retention.fail(array_agg(message_id), 'busy'), retention.set_status('hooks', 'archived') FROM retention.message WHERE state = 'leased' AND node = 'hook'");
+	is(at('2024-06-02 12:20', "SELECT count(*) FROM retention.claim_messages('webhook')"), '0', 'an archived flow sends nothing');
+	is(query("SELECT messages('hooks')"), '30 hook suppressed archived, 31 hook suppressed suppression list', 'and says so');
 });
 
 # Clocks change: Warsaw 2024-03-31 and 2024-10-27 at 01:00 UTC, New York 2024-03-10 at 07:00 and 2024-11-03 at 06:00 UTC,
-# Lord Howe, by half an hour, 2024-04-06 at 15:00 and 2024-10-05 at 15:30 UTC. Zone, start, node and when it is over, in UTC.
+# Lord Howe, by half an hour, 2024-04-06 at 15:00 and 2024-10-05 at 15:30 UTC. Zone, start, node and its end, in UTC.
 my @days = (
 	[ 'Europe/Warsaw', '2024-03-30 11:00', { for => '1 day' }, '2024-03-31 10:00' ],
 	[ 'Europe/Warsaw', '2024-03-30 11:00', { for => '24 hours' }, '2024-03-31 11:00' ],
@@ -384,8 +393,18 @@ failure('Days on which clocks change' => sub {
 		launch($name, [ $quiet ? message('step') : { id => 'step', type => 'delay', %keys } ], $quiet ? (quiet_hours => { from => $quiet->[0], until => $quiet->[1] }) : ());
 		query("UPDATE retention.contact SET time_zone = '$zone' WHERE customer_id = '1'");
 		my @seen = split /\n/, at($start, enroll($name, '1'),
-			"SELECT due_at AT TIME ZONE 'UTC' FROM retention.flow_enrollment WHERE flow = '$name'; CALL retention.run_flows(timestamptz '$end' - interval '1 microsecond'); SELECT people('$name'); CALL retention.run_flows('$end'); SELECT people('$name')");
+			"SELECT due_at AT TIME ZONE 'UTC' FROM retention.flow_enrollment WHERE flow = '$name'; CALL retention.run_flows(timestamptz '$end' - interval '1 microsecond'); SELECT people('$name'); CALL retention.run_flows('$end'); SELECT people('$name'); SELECT FROM retention.set_status('$name', 'archived')");
 		is("@seen", "$end:00 1 step 1 completed", JSON::PP->new->canonical->encode($given) . " in $zone from $start");
+	}
+	foreach my $case ([ 'Europe/Warsaw', '02:30', '2024-03-30', '03-30 01:30, 03-31 01:30, 04-01 00:30' ], [ 'Europe/Warsaw', '02:30', '2024-10-26', '10-26 00:30, 10-27 01:30, 10-28 01:30' ],
+		[ 'Australia/Lord_Howe', '02:15', '2024-10-05', '10-05 15:45, 10-06 15:15, 10-07 15:15' ])
+	{
+		my ($zone, $time, $start, $fired) = @$case;
+		my $name = 'schedule ' . ++$count;
+		at($start, 'SELECT launch(' . document($name, [ message('mail') ], time_zone => $zone, reentry => 'always', trigger => { type => 'schedule', at => $time, condition => "customer_id = '1'" }) . ')', 'SELECT');
+		query(join ';', map { "CALL retention.run_flows(timestamptz '$start' + interval '" . 15 * $_ . " minutes')" } 1 .. 4 * 72);
+		is(query("SELECT string_agg(to_char(entered_at, 'MM-DD HH24:MI'), ', ' ORDER BY entered_at) FROM retention.flow_enrollment WHERE flow = '$name'"), $fired, "a schedule at $time in $zone from $start");
+		query("SELECT retention.set_status('$name', 'archived')");
 	}
 });
 
@@ -404,8 +423,7 @@ failure('Triggers of dates do not fire for what has passed' => sub {
 	launch('late', [ message('mail') ], @due);
 	is(at('2024-06-08 08:00', "SELECT people('f'), people('late')"), '3 completed, 5 completed|5 completed', 'after an outage of days only the last day is made up for');
 	is(at('2024-06-20 10:00', "SELECT people('f'), people('late')"), '3 completed, 5 completed|5 completed', 'and of longer ones none that has passed');
-	my @daily = (trigger => { type => 'schedule', at => '09:00', condition => "customer_id IN ('1', '2')" }, reentry => 'always');
-	launch('daily', [ message('mail') ], @daily);
+	launch('daily', [ message('mail') ], trigger => { type => 'schedule', at => '09:00', condition => "customer_id IN ('1', '2')" }, reentry => 'always');
 	is(at('2024-06-05 10:00', "SELECT set_config('retention.as_of', '2024-06-01 10:00', false); SELECT retention.set_status('daily', 'paused'), retention.set_status('daily', 'live'); RESET retention.as_of; SET retention.as_of = '2024-06-05 10:00'",
 		"SELECT people('daily')") =~ s/.*\n//sr, '1 completed, 2 completed', 'a schedule fires once after an outage');
 });
@@ -425,8 +443,7 @@ failure('An event and a timeout that meet' => sub {
 	launch('g', [ delay('wait', '1 hour', 'paid?'), { id => 'paid?', type => 'wait_for', condition => "properties ? 'paid'", timeout => '5 days', next => 'thanks' }, message('thanks') ]);
 	launch('h', [ delay('wait', '1 hour', 'wait more'), delay('wait more', '1 day') ], exit => "properties ? 'paid'");
 	at('2024-06-02 12:00', enroll('g', '8'), enroll('h', '8'), 'SELECT');
-	my ($first, $second, $third) = map { session($_, 'BEGIN; CALL retention.tick()') } ('2024-06-02 12:30', '2024-06-02 13:00');
-	$third = session('2024-06-02 13:00', 'SELECT');
+	my ($first, $second, $third) = ((map { session($_, 'BEGIN; CALL retention.tick()') } ('2024-06-02 12:30', '2024-06-02 13:00')), session('2024-06-02 13:00', 'SELECT'));
 	say_to($first, 'COMMIT');
 	query($pay->(8));
 	say_beside($third, 'CALL retention.tick()');
@@ -454,13 +471,16 @@ failure('Customers who are deleted' => sub {
 	is(query("SELECT count(*) FILTER (WHERE event <> '{}'), count(*) FILTER (WHERE outcome = 'forgotten' AND finished_at IS NOT NULL AND due_at IS NULL) FROM retention.enrollment WHERE customer_id IS NULL"), '0|1', 'but a row without a name');
 	is(query("SELECT count(*) FROM retention.message WHERE customer_id IS NULL AND (address, subject, body, context) IS NULL AND state = 'suppressed'"), '1', 'and a message without words');
 	is(at('2024-06-01 13:00', "SELECT messages('g')"), 'hello suppressed forgotten, 5 hello leased, 5 bye ready, 6 hello leased, 6 bye ready, 7 hello leased, 7 bye ready' =~ s/^hello.*?, (.*)/$1, hello suppressed forgotten/r, 'who gets no more');
-	my $worker = session('2024-06-01 14:00', enroll('g', '5,6') . '; BEGIN; CALL retention.tick()');
-	my $eraser = session('2024-06-01 14:00', 'SELECT');
+	my ($worker, $eraser) = map { session('2024-06-01 14:00', $_) } enroll('g', '5,6') . '; BEGIN; CALL retention.tick()', 'SELECT';
 	say_beside($eraser, "SELECT retention.forget('5')");
 	say_to($worker, 'COMMIT');
 	end_session($_) foreach $worker, $eraser;
 	is($traces->("'5'"), '0', 'nothing is left either of who enters at the same moment');
 	is(at('2024-06-01 15:00', "SELECT count(*) FROM retention.message WHERE node = 'bye' AND customer_id = '6'"), '2', 'others go on');
+	launch('u', [ { id => 'set', type => 'set_property', set => { x => 'true' }, next => 'wait' }, @nodes[1 .. $#nodes] ], reentry => 'always', concurrent => JSON::PP::true, exit => "phone = '1'");
+	launch('v', [ message('sms', channel => 'sms', smart_sending => '1 hour', next => 'for'), { id => 'for', type => 'wait_for', condition => "phone = '1'", timeout => '1 day' } ], reentry => 'always', concurrent => JSON::PP::true);
+	pgbench('2024-06-01 15:00', 8, 60, "\\set a random(8, 15)\n\\set b random(8, 15)\nSELECT retention.enroll('v', ':a'), retention.enroll('u', ':a');\nCALL retention.run_flows(batch => 7);\n"
+		. "INSERT INTO retention.contact (customer_id, phone, sms_consent) VALUES (':b', ':a', true) ON CONFLICT (customer_id) DO UPDATE SET phone = excluded.phone;\nSELECT retention.forget(':b');\n");
 });
 
 failure('Relations that are renamed' => sub {
@@ -502,8 +522,7 @@ failure('Relations that are renamed' => sub {
 
 failure('An expression that fails for one customer' => sub {
 	query(q{UPDATE retention.contact SET properties = jsonb_build_object('d', CASE WHEN customer_id IN ('2', '9') THEN 0 ELSE 1 END)});
-	my $condition = "1 / (properties ->> 'd')::integer = 1";
-	my $mail = message('mail');
+	my ($mail, $condition) = (message('mail'), "1 / (properties ->> 'd')::integer = 1");
 	my %case = (
 		entry_filter => [ [$mail], entry_filter => $condition ],
 		filter => [ [$mail], filter => $condition ],
@@ -535,6 +554,7 @@ failure('What is finished, and what is not due for this batch, costs nothing' =>
 INSERT INTO retention.contact (customer_id, email, email_consent) SELECT i, i || '@example.com', true FROM generate_series(21, 200000) i;
 INSERT INTO orders (customer_id, ordered_at) SELECT i, '2024-05-01' FROM generate_series(21, 50000) i;
 CALL retention.refresh();
+CALL retention.process_changes();
 SELECT retention.add_coupon_pool('codes', ARRAY(SELECT 'new' || i FROM generate_series(1, 2000) i));
 SQL
 	my @nodes = (delay('wait', '1 hour', 'code'), { id => 'code', type => 'coupon', pool => 'codes', next => 'mark' }, { id => 'mark', type => 'set_property', set => { last => 'historic_number_of_orders' }, next => 'mail' },
@@ -565,11 +585,11 @@ SQL
 	foreach my $state ('never analysed', 'analysed')
 	{
 		is($in_one->('CALL retention.tick(batch => 50)', 1000), 'little', "$state: those who are due");
-		is($in_one->("CALL retention.tick('2024-05-01', 50)", 10), 'little', "$state: nobody is due");
+		is($in_one->("CALL retention.tick('2024-05-01', 50)", 100), 'little', "$state: nobody is due");
 		is($in_one->("PERFORM retention.enroll('f', i::text) FROM generate_series(1, 40) i; CALL retention.tick('2024-05-01', 50)", 1000), 'little', "$state: some enter");
 		is($in_one->("UPDATE retention.contact SET phone = '1' WHERE customer_id = '77'; CALL retention.tick('2024-05-01', 50)", 50), 'little', "$state: one has changed");
-		is($in_one->("INSERT INTO public.orders (order_id, customer_id, ordered_at) OVERRIDING SYSTEM VALUE SELECT -i, i, '2024-06-01 01:30' FROM generate_series(1, 20) i; CALL retention.process_changes(); CALL retention.tick('2024-06-01 01:59', 50)", 100000) =~ s/, \d+ rows//gr, 'little',
-			"$state: some have ordered");
+		query("INSERT INTO orders (customer_id, ordered_at) SELECT i, '2024-06-01 00:30' FROM generate_series(1, 20) i; CALL retention.process_changes('2024-06-01 00:40')");
+		is($in_one->("CALL retention.tick('2024-06-01 00:50', 50)", 2000), 'little', "$state: some have ordered");
 		is($in_one->("CALL retention.tick(batch => 50); PERFORM FROM retention.claim_messages('email', 100); PERFORM retention.ack(array_agg(message_id)) FROM retention.claim_messages('email', 100)", 1000), 'little', "$state: senders") ;
 		query('ANALYZE');
 	}
