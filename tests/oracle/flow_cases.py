@@ -14,7 +14,7 @@ WARSAW, NEW_YORK, LORD_HOWE, KOLKATA = 'Europe/Warsaw', 'America/New_York', 'Aus
 def check(what, shown, expected):
     print(f'{"ok" if shown == expected else "not ok"} - {what}')
     if shown != expected:
-        print(f'# {shown} instead of {expected}')
+        print(f'! {shown} instead of {expected}')
 
 
 def at(text):

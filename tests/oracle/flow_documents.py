@@ -2,9 +2,7 @@
 
 import flow_vocabulary as vocabulary
 
-import os
-AVOID = os.environ.get('AVOID','').split()
-CHANNELS = 'email sms push'.split() if 'webhook' in AVOID else 'email sms push webhook'.split()
+CHANNELS = ['email', 'sms', 'push', 'webhook']
 SEGMENTS = ['spenders', 'silent', 'gold']
 ZONES = ['UTC', 'Europe/Warsaw', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kolkata', None]
 GROUPS = ['Champions', 'Loyal', 'Recent', 'Needs Attention', 'At Risk', 'Inactive']
@@ -36,7 +34,7 @@ class Generator:
         self.own = self.keys[:]
         document = {'name': self.name, 'trigger': self.trigger(), 'nodes': None}
         self.has_orders = document['trigger']['type'] in ('order', 'refund') or self.often(0.1)
-        document['reentry'] = self.random.choice(['never', 'always', 'always', '3 days', '20 hours'])
+        document['reentry'] = 'never' if self.world.batch else self.random.choice(['never', 'always', 'always', '3 days', '20 hours'])
         # Schedules start with everybody: once for each moment would be very often after half a year.
         if self.often(0.25) and (document['trigger']['type'] != 'schedule' or document['reentry'] != 'always'):
             document['concurrent'] = True
@@ -46,20 +44,19 @@ class Generator:
             document['entry_filter'] = vocabulary.for_entry(self.random)
         if self.often(0.35):
             document['exit'] = vocabulary.steady(self.random)
-        waits_for = self.often(0.6)
+        self.waits_for = self.often(0.6)
         if self.often(0.4):
-            document['filter'] = vocabulary.for_filter(self.random, timed=not waits_for)
+            document['filter'] = vocabulary.for_filter(self.random, timed=not self.waits_for)
         if self.often(0.3):
             document['holdout'] = self.random.choice([12.5, 30, 50, 100, 0])
         zone = self.random.choice(ZONES)
         if zone is not None:
             document['time_zone'] = zone
         if self.often(0.4):
-            document['quiet_hours'] = self.random.choice([{'from': '21:00', 'until': '08:00'}, {'from': '12:00', 'until': '13:30'}, {'from': '00:00', 'until': '06:15'}])
+            start, end = self.random.choice([('21:00', '08:00'), ('12:00', '13:30'), ('00:00', '06:15')])
+            document['quiet_hours'] = {'from': start, 'until': end}
         if self.often(0.1):
             document.update(description='Of no consequence', conversion_window='3 days', metric='orders')
-        self.is_quiet = 'quiet_hours' in document
-        self.waits_for = waits_for
         document['nodes'] = self.nodes()
         return {key: value for key, value in document.items() if not (key == 'reentry' and value == 'never' and self.often(0.5))}
 
@@ -148,11 +145,7 @@ class Generator:
             node['smart_sending'] = False
         elif self.often(0.5):
             node['smart_sending'] = self.random.choice([False, '50 hours', '90 minutes'])
-        if 'smart' in AVOID:
-            if self.name in ('f1','f3'): node['smart_sending'] = False
-            elif node.get('smart_sending') is False and not self.world.has_held: del node['smart_sending']
-        # Whether the time in quiet hours counts is not said.
-        lateness = self.random.choice([None, '3 hours', '2 days', '300 days']) if not (self.is_quiet or self.waits_for and 'waitlate' in AVOID) else '300 days'
+        lateness = self.random.choice([None, '3 hours', '2 days', '300 days'])
         if lateness is not None:
             node['lateness'] = lateness
         node['data'] = dict(vocabulary.DATA)
@@ -171,7 +164,7 @@ class Generator:
         while not node.keys() & {'for', 'until', 'weekdays', 'at'}:
             if self.often(0.6):
                 node['for'] = self.random.choice(['90 minutes', '5 hours', '1 day', '2 days 3 hours', '1 week', '1 month', '36 hours', '0 days'])
-            if self.often(0.2) and not ('foruntil' in AVOID and 'for' in node):
+            if self.often(0.2):
                 node['until'] = vocabulary.until(self.random, self.has_orders)
             if self.often(0.25):
                 node['weekdays'] = self.some_of(WEEKDAYS)
@@ -189,7 +182,7 @@ class Generator:
         return [(branch, 'next') for branch in node['branches']] + [(node, 'else')]
 
     def random_split(self, node):
-        shares = self.random.choice([[50, 50], [12.5, 87.5], [33.4, 33.3, 33.3], [100] if 'onearm' not in AVOID else [50,50], [0, 99.99, 0.01]])
+        shares = self.random.choice([[50, 50], [12.5, 87.5], [33.4, 33.3, 33.3], [100], [0, 99.99, 0.01]])
         node['arms'] = [{'name': f'arm {n}', 'share': share} for n, share in enumerate(shares)]
         return [(arm, 'next') for arm in node['arms']]
 

@@ -24,7 +24,7 @@ SELECT person.customer_id, ({sql}) AS value FROM (
 
 def make_expressions(random):
     """Making documents registers their expressions."""
-    world = SimpleNamespace(channels={'f1': ['email']}, has_held=True, has_all_contacts=True)
+    world = SimpleNamespace(channels={'f1': ['email']}, has_held=True, batch=None)
     for _ in range(150):
         Generator(random, 'f1', [], world).document()
     return sorted(flow_vocabulary.FUNCTIONS)

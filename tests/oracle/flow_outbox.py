@@ -59,9 +59,11 @@ class Outbox:
                 message.state, message.reason = 'ready', None
 
     def approve(self, keys):
+        """The time that it was held does not make it late."""
         for message in self.messages:
             if message.key in keys and message.state == 'held':
                 message.state, message.reason, message.ready_at = 'ready', None, self.now
+                message.expires_at += self.now - message.queued_at
 
     def reason_of_customer(self, e, channel, address, transactional):
         """Steps 3 to 5 of the document."""
@@ -84,12 +86,14 @@ class Outbox:
     def claim(self, channel, now):
         """The messages that a sender gets who asks for all of them."""
         self.now = now
-        due = [m for m in self.messages if m.channel == channel and m.state in ('ready', 'leased') and m.ready_at <= now
-               and m.enrollment.flow.status not in ('paused', 'archived')]
+        due = [m for m in self.messages if m.channel == channel and m.state in ('ready', 'leased') and m.ready_at <= now]
         return [message for message in due if self.is_claimed(message)]
 
     def is_claimed(self, message):
         e = message.enrollment
+        if e.flow.status == 'archived':
+            message.suppress('archived')
+            return False
         if message.channel != 'webhook':
             message.address = self.address(e, message.channel)
         reason = self.reason_of_customer(e, message.channel, message.address, message.transactional)
@@ -97,6 +101,9 @@ class Outbox:
             reason = 'late'
         if reason is not None:
             message.suppress(reason)
+            return False
+        if e.flow.status == 'paused':
+            message.state, message.reason = 'held', 'pause'
             return False
         until = self.end_of_quiet(e, message.transactional)
         if until is not None:

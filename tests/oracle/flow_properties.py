@@ -1,5 +1,6 @@
 """Random flows in random worlds: after every tick the engine must show what the reference interpreter says.
-For t/110_flow_properties.pl, which starts the server. Prints lines "ok - ..." and "not ok - ...", and notes, which begin with #.
+For t/110_flow_properties.pl, which starts the server. Prints lines "ok - ..." and "not ok - ...", what is wrong, which begins
+with !, and notes, which begin with #.
 
 RETENTION_SEED is the first world's seed, the others count up from it; RETENTION_FLOWS is the number of documents.
 With RETENTION_SHRINK=1 the operations of a world that fails are made as few as they can be, and printed."""
@@ -32,8 +33,9 @@ class Player:
     def __init__(self, random_, game, shop):
         self.random, self.game, self.shop = random_, game, shop
         self.has_held = self.random.random() < 0.3
-        self.has_all_contacts = shop.has_all_contacts
         self.sends = self.random.random() < 0.5
+        # Whether somebody who is through may enter again depends on what else was in the batch: only never does not.
+        self.batch = self.random.randint(1, 9) if self.random.random() < 0.25 else None
         self.names = [f'f{n}' for n in range(1, FLOWS + 1)]
         self.channels = dict(zip(self.names, self.choose_channels()))
 
@@ -97,7 +99,7 @@ class Player:
         if self.random.random() < 0.25:
             yield ('refresh',)
         yield from self.enroll()
-        yield 'tick', self.random.choice([None, 5000])
+        yield 'tick', self.random.choice([None, 5000]) if self.batch is None else self.batch
         yield from self.send()
         yield from self.change_something()
 
@@ -147,7 +149,7 @@ def play(seed, total):
           f'{len(game.interpreter.messages)} messages{stopped}')
     if lines and os.environ.get('RETENTION_SHRINK'):
         lines = shrunk(game, zone, differences) or lines
-    print_notes(lines)
+    print_lines('!', lines)
 
 
 def shrunk(game, zone, differences):
@@ -173,9 +175,9 @@ def shrunk(game, zone, differences):
     return last + ['All of it:'] + [f'  {json.dumps(operation[1]) if operation[0] == "publish" else readable(operation)}' for operation in operations]
 
 
-def print_notes(lines):
+def print_lines(mark, lines):
     for line in lines:
-        print('#', line)
+        print(mark, line)
     sys.stdout.flush()
 
 
@@ -197,7 +199,7 @@ def check_expressions(seed):
     found = flow_expressions.differing(game.world, shop.customers, random_), flow_expressions.differing_times(game.world, random_)
     for what, differing in zip(('expressions', 'local times'), found):
         print(f'{"not ok" if differing else "ok"} - {what} mean the same in SQL and here')
-        print_notes(differing[:5])
+        print_lines('!', differing[:5])
     game.world.connection.close()
 
 
@@ -209,7 +211,7 @@ def execute(database, sql):
 
 def main():
     seed = int(os.environ.get('RETENTION_SEED') or time.time())
-    worlds = max(1, int(os.environ.get('RETENTION_FLOWS') or 40) // FLOWS)
+    worlds = max(1, int(os.environ.get('RETENTION_FLOWS') or 60) // FLOWS)
     print(f'# RETENTION_SEED={seed} RETENTION_FLOWS={worlds * FLOWS} has these worlds again')
     execute('postgres', 'CREATE DATABASE flows')
     execute('flows', 'CREATE EXTENSION retention')
@@ -217,7 +219,7 @@ def main():
     total = Counter()
     for number in range(worlds):
         play(seed + number, total)
-    print_notes([', '.join(f'{what}: {n}' for what, n in sorted(total.items()))])
+    print_lines('#', [', '.join(f'{what}: {n}' for what, n in sorted(total.items()))])
 
 
 if __name__ == '__main__':
