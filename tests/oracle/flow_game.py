@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from datetime import date
 
 from flow_interpreter import Interpreter
 from flow_world import World
@@ -130,13 +131,18 @@ def readable(values):
 # Fields are compared one by one. Where a text is the engine's own, only whether there is one.
 
 def enrollment_fields(e):
-    fields = {'version': e.version, 'node': e.node, 'outcome': e.outcome, 'is_holdout': e.is_holdout, 'has_reason': e.outcome == 'error'}
+    fields = {'version': e.version, 'node': e.node, 'outcome': e.outcome, 'is_holdout': e.is_holdout, 'has_reason': e.outcome == 'error',
+              'event': {key: as_json(value) for key, value in e.event.items()}}
     # When a condition is looked at next depends on when it was looked at last.
     if not e.is_at('wait_for'):
         fields['due_at'] = e.due_at
     if e.outcome is None:
         fields['since'] = e.since
     return fields
+
+
+def as_json(value):
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def enrollment_shown(row, expected):
