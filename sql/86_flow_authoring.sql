@@ -90,7 +90,7 @@ CREATE OR REPLACE FUNCTION retention._compile_delay(node jsonb, zone text, OUT b
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '1',
-    format('CASE WHEN (person.traveller).since IS NULL AND made.payload IS NULL THEN %s END',
+    format('CASE WHEN (person.traveller).since IS NULL AND made.payload IS NULL THEN nullif(%s, $3) END',
       format(CASE WHEN node ?| '{at,weekdays}' THEN 'retention._next_local(%s, %s, %s, %s)' ELSE '%s' END,
         format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
         retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
@@ -104,8 +104,8 @@ CREATE OR REPLACE FUNCTION retention._compile_wait(node jsonb, zone text, OUT br
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'CASE WHEN made.payload = ''true'' THEN 1 ELSE 2 END',
-    -- What comes next was due now, or at the timeout.
-    format('CASE WHEN made.payload = ''true'' THEN $3 WHEN %1$s <= $3 THEN %1$s
+    -- Who has waited was due now, or at the timeout before; who only passes, when they came.
+    format('CASE WHEN made.payload = ''true'' OR %1$s <= $3 THEN CASE WHEN (person.traveller).since IS NOT NULL THEN least($3, %1$s) END
                  WHEN (person.traveller).since IS NOT NULL AND (person.traveller).due_at > $3 THEN (person.traveller).due_at
                  ELSE least(%1$s, $3 + interval ''1 day'') END',
       format('retention._add_local(person.since, %s, %s)', retention._literal(node ->> 'timeout', 'interval'), zone)),
