@@ -88,20 +88,20 @@ $$;
 COMMENT ON FUNCTION retention._with_contacts(retention.traveller[]) IS 'Travellers with their customers'' contacts as they are now.';
 
 CREATE OR REPLACE FUNCTION retention._run(
-    statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
+    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
   -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN
   EXECUTE statement INTO moved, queued
-    USING travellers, customer_ids, as_of, targets;
+    USING travellers, retention._keys(travellers), as_of, targets;
 END
 $$;
-COMMENT ON FUNCTION retention._run(text, retention.traveller[], text[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
+COMMENT ON FUNCTION retention._run(text, retention.traveller[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
 
 CREATE OR REPLACE FUNCTION retention._try_run(
-    statement text, travellers retention.traveller[], customer_ids text[], as_of timestamptz, targets integer[],
+    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT problem text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -112,7 +112,7 @@ DECLARE
   one record;
   other record;
 BEGIN
-  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, customer_ids, as_of, targets) AS r;
+  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, as_of, targets) AS r;
 EXCEPTION
   WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
     RAISE;
@@ -128,15 +128,15 @@ EXCEPTION
       moved := travellers;
     ELSE
       -- Some customer's own values: the others are done without.
-      one := retention._try_run(statement, travellers[:middle], customer_ids, as_of, targets);
-      other := retention._try_run(statement, travellers[middle + 1:], customer_ids, as_of, targets);
+      one := retention._try_run(statement, travellers[:middle], as_of, targets);
+      other := retention._try_run(statement, travellers[middle + 1:], as_of, targets);
       moved := one.moved || other.moved;
       queued := one.queued || other.queued;
       problem := coalesce(one.problem, other.problem);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], text[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], timestamptz, integer[]) IS
   'Runs a statement over travellers. Those for whom it fails end with the outcome error; one that fails for all, for it names what is not there, is reported and moves nobody.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
@@ -145,7 +145,6 @@ CREATE OR REPLACE FUNCTION retention._fitting(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  customer_ids text[] := retention._keys(travellers);
   result record;
 BEGIN
   IF condition IS NULL OR travellers IS NULL THEN
@@ -156,7 +155,7 @@ BEGIN
     -- OFFSET keeps the condition to these customers: it may fail for others.
     format(E'SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, (\n%s\n) AS fits FROM %s OFFSET 0) AS asked WHERE fits',
            condition, retention._person_query(metric)),
-    travellers, customer_ids, as_of, NULL);
+    travellers, as_of, NULL);
   PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
   RETURN result.moved;
 END

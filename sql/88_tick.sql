@@ -98,7 +98,6 @@ CREATE OR REPLACE FUNCTION retention._screen_version(document jsonb, travellers 
 AS $$
 DECLARE
   checks text;
-  customer_ids text[] := retention._keys(travellers);
   result record;
 BEGIN
   checks := concat_ws(' ', CASE WHEN document ? 'exit' THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
@@ -107,7 +106,7 @@ BEGIN
     format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
       retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
       retention._person_query(coalesce(document ->> 'metric', 'orders'))),
-    travellers, customer_ids, as_of, NULL);
+    travellers, as_of, NULL);
   RETURN CASE WHEN result.problem IS NULL THEN result.moved ELSE retention._mark_broken(travellers, result.problem, as_of) END;
 END
 $$;
@@ -167,14 +166,13 @@ CREATE OR REPLACE FUNCTION retention._step(
 AS $$
 DECLARE
   metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
-  customer_ids text[] := retention._keys(travellers);
   problem text;
 BEGIN
   IF node.type = 'coupon' THEN
     PERFORM retention._issue_coupons(node, travellers, as_of);
   END IF;
   SELECT r.* INTO moved, queued, problem
-    FROM retention._try_run(retention._node_statement(node, metric), travellers, customer_ids, as_of, node.targets) AS r;
+    FROM retention._try_run(retention._node_statement(node, metric), travellers, as_of, node.targets) AS r;
   IF problem IS NOT NULL THEN
     moved := retention._mark_broken(travellers, problem, as_of);
     queued := NULL;
