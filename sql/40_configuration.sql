@@ -105,11 +105,12 @@ $$;
 COMMENT ON FUNCTION retention._check_predictions(retention.metric) IS 'Checks the settings that predictions are made by.';
 
 CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
@@ -142,9 +143,10 @@ $$;
 COMMENT ON FUNCTION retention._check_metric() IS 'Trigger: checks every setting of a metric as a whole.';
 
 CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   DELETE FROM retention.source s WHERE s.metric = OLD.metric;
   RETURN NULL;
 END
@@ -171,7 +173,7 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
     churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days')
   RETURNS text
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
@@ -216,7 +218,7 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
     churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL)
   RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
@@ -251,7 +253,7 @@ COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double pr
   'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate and churn_levels do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
@@ -269,7 +271,7 @@ $$;
 COMMENT ON FUNCTION retention._lock_metric(text) IS 'Makes whatever writes a metric''s customers and history take turns, until the transaction ends.';
 
 CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
@@ -308,13 +310,30 @@ BEGIN
   PERFORM retention._reject_unless(FOUND,
     format('column "%s" of %s does not exist', column_name, relation),
     format('Name the column with %s => ''...''.', role), 'undefined_column');
-  PERFORM retention._reject_unless(has_column_privilege(relation, column_name::text, 'SELECT'),
-    format('no right to read column "%s" of %s', column_name, relation),
-    format('GRANT SELECT ON %s TO %I;', relation, current_user), 'insufficient_privilege');
   RETURN found_type;
 END
 $$;
-COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A readable column''s type, or an error that names the column.';
+COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A column''s type, or an error that names the column.';
+
+CREATE OR REPLACE FUNCTION retention._check_readable(relation regclass, columns name[]) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  caller regrole := retention._caller();
+  unreadable name;
+BEGIN
+  SELECT c INTO unreadable
+    FROM unnest(columns) AS c JOIN pg_class ON pg_class.oid = relation
+    WHERE NOT has_schema_privilege(caller, relnamespace, 'USAGE')
+      OR NOT has_column_privilege(caller, relation, c::text, 'SELECT')
+    LIMIT 1;
+  PERFORM retention._reject_unless(unreadable IS NULL,
+    format('no right to read column "%s" of %s', unreadable, relation),
+    format('GRANT SELECT ON %s TO %s;', relation, caller), 'insufficient_privilege');
+END
+$$;
+COMMENT ON FUNCTION retention._check_readable(regclass, name[]) IS
+  'An error unless the caller may read these columns: what they have the engine read, others can see.';
 
 CREATE OR REPLACE FUNCTION retention._check_type(
     relation regclass, column_name name, type regtype, allowed regtype[], hint text)
@@ -330,11 +349,12 @@ $$;
 COMMENT ON FUNCTION retention._check_type(regclass, name, regtype, regtype[], text) IS 'Rejects a column of an unsuitable type.';
 
 CREATE OR REPLACE FUNCTION retention._check_source() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   relation_kind "char";
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.source');
   SELECT relkind INTO relation_kind FROM pg_class WHERE oid = NEW.relation;
   PERFORM retention._reject_unless(relation_kind IN ('r', 'p', 'v', 'm', 'f'),
     format('%s is not a table or view', NEW.relation), '', 'wrong_object_type');
@@ -360,7 +380,7 @@ CREATE OR REPLACE FUNCTION retention.add_source(
     amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders',
     events boolean DEFAULT false)
   RETURNS integer
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   new_id integer;
@@ -381,6 +401,8 @@ BEGIN
     PERFORM retention.add_metric('orders');
   END IF;
   PERFORM retention._require_metric(metric);
+  PERFORM retention._column_type(relation, 'customer_id', customer_id);
+  PERFORM retention._check_readable(relation, array_remove(ARRAY[customer_id, ordered_at, amount, order_id], NULL));
   INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
     VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
@@ -392,7 +414,7 @@ COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text,
   'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event. A table that is tracked already is tracked by this column too, which needs to own it.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
@@ -410,9 +432,10 @@ COMMENT ON FUNCTION retention.rfm_group(integer, integer, integer, text) IS
   'The group of a combination of scores in a scheme of retention.rfm_cell; null when it has no such cell.';
 
 CREATE OR REPLACE FUNCTION retention._keep_cell() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.rfm_cell');
   IF TG_OP = 'UPDATE' THEN
     NEW.builtin := false;
   ELSE

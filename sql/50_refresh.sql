@@ -7,15 +7,15 @@ COMMENT ON FUNCTION retention._relation_fingerprint(regclass) IS
   'Equal for two moments between which a table has not changed, without reading it; null when this cannot be told.';
 
 CREATE OR REPLACE FUNCTION retention._collect(
-    queries text[], relations text[], refunds boolean[], stored_query text,
+    queries text[], relations regclass[], refunds boolean[], stored_query text,
     as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
     frequency_percentiles double precision[], frequency_bounds double precision[],
     monetary_percentiles double precision[], monetary_bounds double precision[], groups text[])
   RETURNS retention.collection_report
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_collect';
-COMMENT ON FUNCTION retention._collect(text[], text[], boolean[], text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
-  'Reads sources by queries and keeps the scored customers for _collected or _load.';
+COMMENT ON FUNCTION retention._collect(text[], regclass[], boolean[], text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
+  'Reads sources by queries, each with the rights of its relation''s owner, and keeps the scored customers for _collected or _load.';
 
 CREATE OR REPLACE FUNCTION retention._collected(
     previous_frequency_bounds double precision[], previous_monetary_bounds double precision[], settings_changed boolean)
@@ -126,9 +126,6 @@ CREATE OR REPLACE FUNCTION retention._read_metric(
     settings retention.metric, as_of timestamptz, state regclass, published retention.population, customer_ids text[] DEFAULT NULL)
   RETURNS retention.collection_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- Keys are read as text, which must not depend on the session.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex
-  SET TimeZone = 'UTC'
 AS $$
 DECLARE
   -- Some customers tell nothing of percentiles.
@@ -137,7 +134,7 @@ DECLARE
 BEGIN
   SELECT collected.* INTO report
     FROM (SELECT array_agg(retention._keyed_source_query(s, settings.time_zone, customer_ids) ORDER BY s.source_id) AS queries,
-                 array_agg(s.relation::text ORDER BY s.source_id) AS relations,
+                 array_agg(s.relation ORDER BY s.source_id) AS relations,
                  array_agg(s.kind = 'refund' ORDER BY s.source_id) AS refunds
           FROM retention.source s WHERE s.metric = settings.metric) AS sources,
          retention._collect(
@@ -430,10 +427,12 @@ COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz) IS
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
     metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._pin_settings();
   as_of := retention._refresh_customers(metric, "full", as_of);
+  DELETE FROM retention.metric_error e WHERE e.metric = refresh.metric;
   PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;

@@ -140,7 +140,7 @@ COMMENT ON FUNCTION retention._limits_sentence(integer, double precision[], inte
 
 CREATE OR REPLACE FUNCTION retention.explain_score(customer_id text, metric text DEFAULT 'orders')
   RETURNS TABLE (dimension text, value numeric, bounds double precision[], rank bigint, score integer, sentence text)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -175,7 +175,7 @@ COMMENT ON FUNCTION retention.explain_score(text, text) IS
 
 CREATE OR REPLACE FUNCTION retention.readiness(metric text DEFAULT 'orders')
   RETURNS TABLE (requirement text, needed numeric, found numeric, met boolean)
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT * FROM retention._readiness(retention._require_metric(metric), retention.now())
 $$;

@@ -60,6 +60,17 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._tables_below(regclass) IS 'A relation, and all that a view reads, directly or through other views.';
 
+CREATE OR REPLACE FUNCTION retention._check_owner(relation regclass) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(pg_has_role(retention._caller(), retention._owner(relation), 'USAGE'),
+    format('%s belongs to another role', relation),
+    format('Its owner %s can do that, or a member of that role.', retention._owner(relation)), 'insufficient_privilege');
+END
+$$;
+COMMENT ON FUNCTION retention._check_owner(regclass) IS 'An error unless the caller may do what a table''s owner may.';
+
 CREATE OR REPLACE FUNCTION retention._check_trackable(relation regclass) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -122,13 +133,14 @@ $$;
 COMMENT ON FUNCTION retention._make_triggers(regclass, name[]) IS 'Makes the capturing triggers of one table.';
 
 CREATE OR REPLACE FUNCTION retention.track(relation regclass, customer_id name DEFAULT NULL) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   columns name[];
   part regclass;
 BEGIN
   PERFORM retention._check_trackable(relation);
+  PERFORM retention._check_owner(relation);
   columns := ARRAY(SELECT s.customer_id FROM retention.source s WHERE s.relation = track.relation
                    UNION SELECT c FROM retention.tracked t, unnest(t.customer_id_columns) AS c WHERE t.relation = track.relation
                      -- not those that are gone
@@ -152,7 +164,7 @@ AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM retention.tracked t WHERE t.relation = _track_source.relation AND customer_id <> ALL (t.customer_id_columns)) THEN
     RETURN;
-  ELSIF pg_has_role((SELECT relowner FROM pg_class WHERE oid = relation), 'USAGE') THEN
+  ELSIF pg_has_role(retention._caller(), retention._owner(relation), 'USAGE') THEN
     PERFORM retention.track(relation);
   ELSE
     RAISE WARNING '% is tracked, but not by column "%"', relation, customer_id
@@ -163,11 +175,13 @@ $$;
 COMMENT ON FUNCTION retention._track_source(regclass, name) IS 'Of a table that is tracked already, has the keys of a new source captured too, or warns that they are not.';
 
 CREATE OR REPLACE FUNCTION retention.untrack(relation regclass) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._reject_unless(retention._drop_triggers(relation) > 0,
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.tracked t WHERE t.relation = untrack.relation),
     format('%s is not tracked', coalesce(relation::text, 'null')), 'retention.tracked lists the tables that are.', 'undefined_object');
+  PERFORM retention._check_owner(relation);
+  PERFORM retention._drop_triggers(relation);
 END
 $$;
 COMMENT ON FUNCTION retention.untrack(regclass) IS 'Ends the capture of a table''s changes; refresh goes on finding them.';

@@ -16,6 +16,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -48,7 +49,7 @@ typedef struct SourceList
 {
 	int			count;
 	Datum	   *queries;
-	Datum	   *relations;
+	Datum	   *relations;		/* whose owners' rights the queries are run with */
 	Datum	   *refunds;
 } SourceList;
 
@@ -119,9 +120,17 @@ static Datum *
 read_array(FunctionCallInfo fcinfo, int argument, Oid type, int *count, bool **nulls)
 {
 	Datum	   *values;
+	int16		length;
+	bool		by_value;
+	char		alignment;
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argument);
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), type, type == BOOLOID ? 1 : -1, type == BOOLOID,
-					  type == BOOLOID ? TYPALIGN_CHAR : TYPALIGN_INT, &values, nulls, count);
+	if (ARR_ELEMTYPE(array) != type)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("argument %d of retention._collect must be an array of %s", argument + 1,
+							   format_type_be(type))));
+	get_typlenbyvalalign(type, &length, &by_value, &alignment);
+	deconstruct_array(array, type, length, by_value, alignment, &values, nulls, count);
 	return values;
 }
 
@@ -131,7 +140,7 @@ read_sources_list(FunctionCallInfo fcinfo, SourceList *list)
 	int			counts[3];
 
 	list->queries = read_array(fcinfo, ARGUMENT_QUERIES, TEXTOID, &counts[0], NULL);
-	list->relations = read_array(fcinfo, ARGUMENT_RELATIONS, TEXTOID, &counts[1], NULL);
+	list->relations = read_array(fcinfo, ARGUMENT_RELATIONS, REGCLASSOID, &counts[1], NULL);
 	list->refunds = read_array(fcinfo, ARGUMENT_REFUNDS, BOOLOID, &counts[2], NULL);
 	list->count = counts[0];
 	if (counts[0] != counts[1] || counts[0] != counts[2])
@@ -206,7 +215,7 @@ read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sou
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < sources->count; i++)
 		read_source(collection, TextDatumGetCString(sources->queries[i]),
-					TextDatumGetCString(sources->relations[i]), DatumGetBool(sources->refunds[i]));
+					DatumGetObjectId(sources->relations[i]), DatumGetBool(sources->refunds[i]));
 	if (!PG_ARGISNULL(ARGUMENT_STORED_QUERY))
 		read_stored_customers(collection, text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_STORED_QUERY)));
 	PopActiveSnapshot();

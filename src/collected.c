@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "collection.h"
+#include "run_as.h"
 #include "score_bounds.h"
 
 /* The columns of _collected's rows, which begin with the key and the summary. */
@@ -261,22 +262,19 @@ load_all(Loader *loader, Collection *collection)
 	table_finish_bulk_insert(loader->relation, 0);
 }
 
-/* Rejects a table whose columns are not those of retention.customer. */
+/* Rejects what is no table with the columns of retention.customer. */
 static void
-check_columns(Relation relation)
+check_table(Relation relation)
 {
 	static const Oid types[CUSTOMER_COLUMNS] = {
 		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
 		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID
 	};
-	TupleDesc	type = RelationGetDescr(relation);
-	bool		alike = type->natts == CUSTOMER_COLUMNS;
 
-	for (int i = 0; alike && i < CUSTOMER_COLUMNS; i++)
-		alike = TupleDescAttr(type, i)->atttypid == types[i];
-	if (!alike)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("\"%s\" does not have the columns of retention.customer", RelationGetRelationName(relation))));
+	if (relation->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("\"%s\" is not a table", RelationGetRelationName(relation))));
+	check_columns(RelationGetDescr(relation), types, CUSTOMER_COLUMNS, RelationGetRelationName(relation));
 }
 
 /*
@@ -314,7 +312,7 @@ open_empty(Oid relation_id)
 		return NULL;
 	if (pg_class_aclcheck(relation_id, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(relation));
-	check_columns(relation);
+	check_table(relation);
 	if (RelationGetNumberOfBlocks(relation) == 0)
 		return relation;
 	table_close(relation, NoLock);

@@ -168,7 +168,7 @@ extern Collection *pending_collection(void);
 extern void forget_collection(void);
 
 /* order_reader.c */
-extern void read_source(Collection *collection, const char *query, const char *relation, bool refunds);
+extern void read_source(Collection *collection, const char *query, Oid relation, bool refunds);
 extern void read_stored_customers(Collection *collection, const char *query);
 
 /* customer_builder.c */

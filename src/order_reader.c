@@ -9,7 +9,6 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
@@ -18,6 +17,7 @@
 #include "amount.h"
 #include "collection.h"
 #include "key_text.h"
+#include "run_as.h"
 
 /* The columns of a source's query. */
 enum
@@ -216,33 +216,33 @@ receive_stored_customer(TupleTableSlot *slot, DestReceiver *self)
 }
 
 static void
-check_column(TupleDesc type, int column, Oid expected)
-{
-	if (type->natts <= column || TupleDescAttr(type, column)->atttypid != expected)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("column %d of a source's query must have type %s", column + 1, format_type_be(expected))));
-}
-
-static void
 start_source(DestReceiver *self, int operation, TupleDesc type)
 {
 	Reader	   *reader = (Reader *) self;
+	Oid			types[SOURCE_ORDER_ID + 1];
+	bool		has_order_id = type->natts > SOURCE_ORDER_ID;
 
-	check_column(type, SOURCE_AT, TIMESTAMPTZOID);
-	check_column(type, SOURCE_AMOUNT, NUMERICOID);
-	reader->key_type = TupleDescAttr(type, SOURCE_KEY)->atttypid;
+	for (int i = 0; i < Min(type->natts, lengthof(types)); i++)
+		types[i] = TupleDescAttr(type, i)->atttypid;
+	types[SOURCE_AT] = TIMESTAMPTZOID;
+	types[SOURCE_AMOUNT] = NUMERICOID;
+	check_columns(type, types, has_order_id ? SOURCE_ORDER_ID + 1 : SOURCE_ORDER_ID, "a source's query");
+	reader->key_type = types[SOURCE_KEY];
 	reject_unknown_key_type(reader->key_type);
-	reader->order_id_type = InvalidOid;
-	if (type->natts > SOURCE_ORDER_ID)
-	{
-		reader->order_id_type = TupleDescAttr(type, SOURCE_ORDER_ID)->atttypid;
+	reader->order_id_type = has_order_id ? types[SOURCE_ORDER_ID] : InvalidOid;
+	if (has_order_id)
 		reject_unknown_key_type(reader->order_id_type);
-	}
 }
 
 static void
 start_stored_customers(DestReceiver *self, int operation, TupleDesc type)
 {
+	static const Oid types[] = {
+		TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
+		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID
+	};
+
+	check_columns(type, types, lengthof(types), "the query for stored customers");
 }
 
 static void
@@ -256,40 +256,40 @@ name_relation(void *reader)
 	errcontext("reading %s", ((Reader *) reader)->relation);
 }
 
-/* Runs a query on the active snapshot, its rows going to the reader. */
+/* Runs a query on the active snapshot, with the rights of a role if one is given; its rows go to the reader. */
 static void
-run_query(Reader *reader, const char *query)
+run_query(Reader *reader, const char *query, Oid role)
 {
 	SPIExecuteOptions options = {.read_only = true, .dest = &reader->receiver};
 	ErrorContextCallback context = {error_context_stack, name_relation, reader};
-	int			status;
 
 	reader->receiver.rShutdown = ignore;
 	reader->receiver.rDestroy = ignore;
 	reader->receiver.mydest = DestNone;
 	error_context_stack = &context;
-	status = SPI_execute_extended(query, &options);
+	run_statement(query, &options, role);
 	error_context_stack = context.previous;
-	if (status < 0)
-		elog(ERROR, "reading %s: %s", reader->relation, SPI_result_code_string(status));
 }
 
 /*
  * Reads a source by its query, whose columns are customer key, time, amount
- * and, where the source has one, order id. Needs an SPI connection.
+ * and, where the source has one, order id, with the rights of the relation's
+ * owner. Needs an SPI connection. Errors: 42P01 where the relation is gone,
+ * 42804 for a query with other columns, and the query's own.
  */
 void
-read_source(Collection *collection, const char *query, const char *relation, bool refunds)
+read_source(Collection *collection, const char *query, Oid relation, bool refunds)
 {
+	Oid			owner = relation_owner(relation);
 	Reader		reader = {
 		.receiver.rStartup = start_source,
 		.receiver.receiveSlot = receive_order,
 		.collection = collection,
-		.relation = relation,
+		.relation = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation))),
 		.kind = refunds ? ROW_REFUND : ROW_ORDER
 	};
 
-	run_query(&reader, query);
+	run_query(&reader, query, owner);
 }
 
 /*
@@ -307,5 +307,5 @@ read_stored_customers(Collection *collection, const char *query)
 		.kind = ROW_STORED_CUSTOMER
 	};
 
-	run_query(&reader, query);
+	run_query(&reader, query, InvalidOid);
 }
