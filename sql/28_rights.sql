@@ -49,17 +49,17 @@ COMMENT ON FUNCTION retention._same_relation(regclass, text, name) IS
   'A relation that is remembered: itself as long as it is there, whatever it is called; then what its owner '
   'has made anew under its name. Null where there is neither: a stranger''s of that name is not taken for it.';
 
-CREATE OR REPLACE FUNCTION retention._check_trigger(table_of_trigger oid, expected regclass) RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_trigger(table_of_trigger oid, VARIADIC expected regclass[]) RETURNS void
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF table_of_trigger IS DISTINCT FROM expected THEN
-    RAISE EXCEPTION 'this trigger function works on % only', expected
+  IF table_of_trigger <> ALL (expected) IS NOT FALSE THEN
+    RAISE EXCEPTION 'this trigger function works on % only', array_to_string(expected, ', ')
       USING ERRCODE = 'trigger_protocol_violated';
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._check_trigger(oid, regclass) IS
+COMMENT ON FUNCTION retention._check_trigger(oid, VARIADIC regclass[]) IS
   'An error where a trigger function of ours was put on another table than its own.';
 
 CREATE OR REPLACE FUNCTION retention._error_sort(code text) RETURNS text

@@ -401,11 +401,10 @@ BEGIN
     PERFORM retention.add_metric('orders');
   END IF;
   PERFORM retention._require_metric(metric);
-  PERFORM retention._column_type(relation, 'customer_id', customer_id);
-  PERFORM retention._check_readable(relation, array_remove(ARRAY[customer_id, ordered_at, amount, order_id], NULL));
   INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
     VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
+  PERFORM retention._check_readable(relation, array_remove(ARRAY[customer_id, ordered_at, amount, order_id], NULL));
   PERFORM retention._track_source(relation, customer_id);
   RETURN new_id;
 END

@@ -430,7 +430,6 @@ CREATE OR REPLACE PROCEDURE retention.refresh(
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._pin_settings();
   as_of := retention._refresh_customers(metric, "full", as_of);
   DELETE FROM retention.metric_error e WHERE e.metric = refresh.metric;
   PERFORM retention._evaluate_segments('refresh', as_of);

@@ -345,7 +345,7 @@ CREATE OR REPLACE FUNCTION retention._find_by_name() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._check_trigger(TG_RELID, TG_ARGV[0]::regclass);
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment', 'retention.contact_source');
   NEW.relation := coalesce(to_regclass(NEW.relation_name), 0);
   NEW.owner := coalesce(pg_get_userbyid(retention._owner(NEW.relation)), NEW.owner);
   RETURN NEW;
@@ -355,7 +355,7 @@ COMMENT ON FUNCTION retention._find_by_name() IS
   'Trigger: a new row''s relation is that of its name. A restored dump has the number of one that was gone, which here may be another''s.';
 
 CREATE TRIGGER find_by_name BEFORE INSERT ON retention.segment
-  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name('retention.segment');
+  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
 COMMENT ON TRIGGER find_by_name ON retention.segment IS 'Finds the relation by its name.';
 
 CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) RETURNS retention.segment

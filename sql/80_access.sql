@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
       'backfill_history', 'customer_at', 'validate_model', 'churn_history',
       'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow', 'enroll', 'backfill_flow',
-      'tick', 'run_flows', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress', 'forget') THEN 2
+      'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress', 'forget') THEN 2
     WHEN routine IN (
       'add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
       'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',

@@ -71,7 +71,7 @@ CREATE TRIGGER note_updated AFTER UPDATE ON retention.contact
 COMMENT ON TRIGGER note_updated ON retention.contact IS 'Has flows look again at these customers.';
 
 CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
-  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name('retention.contact_source');
+  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
 COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';
 
 CREATE OR REPLACE FUNCTION retention._contact_columns()

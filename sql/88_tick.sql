@@ -354,17 +354,25 @@ $$;
 COMMENT ON FUNCTION retention._tick(timestamptz, integer, text) IS
   'One tick, of all flows or of one. How much there was to do: 0 when nothing is due; and whether an expression was cancelled, or took too long.';
 
-CREATE OR REPLACE PROCEDURE retention.tick(
-    as_of timestamptz DEFAULT retention.now(), batch integer DEFAULT 5000,
-    INOUT looked_at bigint DEFAULT NULL, INOUT was_cancelled boolean DEFAULT NULL)
+CREATE OR REPLACE FUNCTION retention.run_flows_once(
+    as_of timestamptz DEFAULT retention.now(), batch integer DEFAULT 5000, OUT looked_at bigint, OUT was_cancelled boolean)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   SELECT t.looked_at, t.was_cancelled INTO looked_at, was_cancelled FROM retention._tick(as_of, batch) AS t;
 END
 $$;
-COMMENT ON PROCEDURE retention.tick(timestamptz, integer, bigint, boolean) IS
-  'Takes at most a batch of customers through their flows: those who enter, who are due, and who have changed. In one transaction; several at once share the work. Returns how much there was to do.';
+COMMENT ON FUNCTION retention.run_flows_once(timestamptz, integer) IS
+  'Takes at most a batch of customers through their flows: those who enter, who are due, and who have changed. In one transaction; several at once share the work. Returns how much there was to do, and whether an expression was cancelled or took too long.';
+
+CREATE OR REPLACE PROCEDURE retention.tick(as_of timestamptz DEFAULT retention.now(), batch integer DEFAULT 5000)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._tick(as_of, batch);
+END
+$$;
+COMMENT ON PROCEDURE retention.tick(timestamptz, integer) IS 'As run_flows_once, by CALL.';
 
 CREATE OR REPLACE PROCEDURE retention.run_flows(as_of timestamptz DEFAULT NULL, batch integer DEFAULT 5000)
   -- It commits, so it cannot pin search_path: every name and operator is qualified.
@@ -377,7 +385,8 @@ BEGIN
   -- In a transaction block this fails, and does so before the first tick rather than after it.
   COMMIT;
   WHILE looked_at OPERATOR(pg_catalog.>) 0 AND NOT was_cancelled LOOP
-    CALL retention.tick(COALESCE(as_of, retention.now()), batch, looked_at, was_cancelled);
+    SELECT t.looked_at, t.was_cancelled INTO looked_at, was_cancelled
+      FROM retention.run_flows_once(COALESCE(as_of, retention.now()), batch) AS t;
     COMMIT;
   END LOOP;
   IF was_cancelled THEN

@@ -128,8 +128,9 @@ BEGIN
       FROM decided d WHERE m.message_id = d.message_id
       RETURNING m.message_id, m.state)
     SELECT array_agg(w.message_id) FROM written w WHERE w.state = 'leased'$query$,
-    coalesce(format('(t.contact).%I', kind.address), 'm.address'),
-    retention._unsendable('m.channel', coalesce(format('(t.contact).%I', kind.address), 'm.address'), coalesce(format('(t.contact).%I', kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
+    coalesce('(t.contact).' || quote_ident(kind.address), 'm.address'),
+    retention._unsendable('m.channel', coalesce('(t.contact).' || quote_ident(kind.address), 'm.address'),
+                          coalesce('(t.contact).' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
     INTO leased USING taken, contacts, retention.now(), lease;
   RETURN leased;
 END

@@ -157,7 +157,7 @@ retention_query_as(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("the role and the statement must not be null")));
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	options.params = statement_parameters(fcinfo);
 	SPI_connect();
 	run_statement(text_to_cstring(PG_GETARG_TEXT_PP(1)), &options, PG_GETARG_OID(0));
