@@ -221,6 +221,7 @@ CREATE OR REPLACE FUNCTION retention._refuse_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
   RAISE EXCEPTION '% of % would bypass the queue', TG_OP, TG_RELID::regclass
     USING ERRCODE = 'feature_not_supported', HINT = 'DELETE removes members and tells the queue.';
 END
