@@ -370,13 +370,13 @@ CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) 
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  found regclass := retention._relation_now(stored);
+  current regclass := retention._relation_now(stored);
 BEGIN
-  PERFORM retention._reject_unless(found IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
+  PERFORM retention._reject_unless(current IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
     'Create it again, or drop_segment.', 'undefined_table');
-  IF found <> stored.relation OR to_regclass(stored.relation_name) IS NULL THEN
-    stored.relation := found;
-    stored.relation_name := found;
+  IF current <> stored.relation OR to_regclass(stored.relation_name) IS NULL THEN
+    stored.relation := current;
+    stored.relation_name := current;
     UPDATE retention.segment s SET relation = stored.relation, relation_name = stored.relation_name WHERE s.segment = stored.segment;
   END IF;
   stored.definition := retention._definition(stored.relation);
