@@ -36,7 +36,7 @@ COMMENT ON FUNCTION retention._parts(regclass) IS 'A table with its partitions, 
 CREATE OR REPLACE VIEW retention.tracked AS
   SELECT t.tgrelid::regclass AS relation,
          ARRAY(SELECT convert_from(decode(c.name, 'escape'), getdatabaseencoding())::name
-               FROM unnest(string_to_array(encode(t.tgargs, 'escape'), '\000')) WITH ORDINALITY AS c (name, number)
+               FROM unnest(string_to_array(encode(t.tgargs, 'escape'), E'\\000')) WITH ORDINALITY AS c (name, number)
                WHERE c.number <= t.tgnargs ORDER BY c.number) AS customer_id_columns,
          (SELECT count(*) FROM retention._parts(t.tgrelid) AS part
           WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = part AND q.tgfoid = t.tgfoid)) AS untracked_partitions

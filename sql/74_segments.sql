@@ -363,14 +363,14 @@ CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) 
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  found regclass := retention._same_relation(stored.relation, stored.relation_name, stored.owner);
+  current regclass := retention._same_relation(stored.relation, stored.relation_name, stored.owner);
 BEGIN
-  PERFORM retention._reject_unless(found IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
+  PERFORM retention._reject_unless(current IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
     format('Its owner "%s" can create it again; or drop_segment, and add_segment another one.', stored.owner), 'undefined_table');
-  IF (found, found::text, pg_get_userbyid(retention._owner(found)))
+  IF (current, current::text, pg_get_userbyid(retention._owner(current)))
      IS DISTINCT FROM (stored.relation, stored.relation_name, stored.owner) THEN
     UPDATE retention.segment s
-      SET relation = found, relation_name = found, owner = pg_get_userbyid(retention._owner(found))
+      SET relation = current, relation_name = current, owner = pg_get_userbyid(retention._owner(current))
       WHERE s.segment = stored.segment RETURNING * INTO stored;
   END IF;
   stored.definition := retention._definition(stored.relation);

@@ -40,7 +40,7 @@ AS $$
     SELECT DISTINCT part[1] AS object, coalesce(part[2], part[3]) AS name
     FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v,
     -- A name can stand in quotes.
-    regexp_match(v, '^([^.]+)(?:\.(?:"([^"]*)"|([^.]*)))?') AS part)
+    regexp_match(v, '^([^.]+)(?:[.](?:"([^"]*)"|([^.]*)))?') AS part)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES

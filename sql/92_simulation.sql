@@ -97,7 +97,7 @@ DECLARE
   target retention.flow := retention._require_flow(flow);
   metric text := coalesce(target.draft ->> 'metric', 'orders');
   zone text := retention._flow_zone(target.draft);
-  found jsonb;
+  result jsonb;
   at timestamptz := "from";
   until timestamptz;
 BEGIN
@@ -111,12 +111,12 @@ BEGIN
       PERFORM retention._simulate_step(flow, metric, at, until);
       at := until;
     END LOOP;
-    found := (SELECT jsonb_agg(to_jsonb(r)) FROM retention._simulation_rows(flow, zone, timelines) AS r);
+    result := (SELECT jsonb_agg(to_jsonb(r)) FROM retention._simulation_rows(flow, zone, timelines) AS r);
     RAISE EXCEPTION USING ERRCODE = 'RT001', MESSAGE = 'the simulation is rolled back';
   EXCEPTION WHEN SQLSTATE 'RT001' THEN
     NULL;
   END;
-  RETURN QUERY SELECT r.* FROM jsonb_to_recordset(coalesce(found, '[]')) AS r (part text, day date, node text, detail text, customer_id text, number bigint);
+  RETURN QUERY SELECT r.* FROM jsonb_to_recordset(coalesce(result, '[]')) AS r (part text, day date, node text, detail text, customer_id text, number bigint);
 END
 $$;
 COMMENT ON FUNCTION retention.simulate_flow(text, timestamptz, timestamptz, interval, integer) IS
