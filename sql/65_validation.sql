@@ -389,11 +389,11 @@ BEGIN
       SELECT refund, at, CASE WHEN refund THEN -abs(amount) ELSE amount END AS amount, order_id,
              CASE WHEN order_id IS NULL THEN row_number() OVER () END AS single_order
       FROM (%s) AS s (refund, at, amount, order_id)
-      WHERE amount IS NOT NULL AND at <= $1 AND at >= coalesce($2, '-infinity')),
+      WHERE %s AND at <= $1 AND at >= coalesce($2, '-infinity')),
     purchase AS (
       SELECT min(at) FILTER (WHERE NOT refund) AS at FROM line GROUP BY order_id, single_order HAVING sum(amount) > 0)
     SELECT array_agg(DISTINCT (at AT TIME ZONE $3)::date ORDER BY (at AT TIME ZONE $3)::date) FROM purchase WHERE at IS NOT NULL
-  $query$, retention._customer_query(settings, customer_id))
+  $query$, retention._customer_query(settings, customer_id), retention._readable_condition('at', 'amount'))
     INTO days USING as_of, retention._history_start(settings, as_of), settings.time_zone;
   RETURN days;
 END

@@ -32,9 +32,9 @@ BEGIN
         INSERT INTO retention.change_log (customer_ids, due_at, changed_at)
         SELECT ahead.*, clock_timestamp()
         FROM (SELECT ARRAY[customer_id::text], min(at) FROM (%s) AS s (customer_id, at)
-              WHERE at > $1 AND at <= $2 AND octet_length(customer_id::text) <= 2000 GROUP BY 1
+              WHERE at > $1 AND at <= $2 AND %s GROUP BY 1
               EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead
-      $query$, retention._keyed_source_query(source, settings.time_zone, customer_ids)) USING as_of, furthest;
+      $query$, retention._keyed_source_query(source, settings.time_zone, customer_ids), retention._key_condition('customer_id::text')) USING as_of, furthest;
     END LOOP;
   END IF;
 END
@@ -55,6 +55,7 @@ BEGIN
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
   changes := ARRAY(SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
   IF cardinality(changes) > 0 THEN
