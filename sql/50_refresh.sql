@@ -397,16 +397,16 @@ END
 $$;
 COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS 'Says what a refresh could not read, with an example for each reason.';
 
-CREATE OR REPLACE FUNCTION retention._note_unreadable(metric text, unreadable jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION retention._note_unreadable(metric text, met jsonb) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE retention.refresh_log l SET unreadable_since = (
       SELECT jsonb_agg(jsonb_set(latest.u, '{row_count}', to_jsonb(latest.total)))
       FROM (SELECT DISTINCT ON (u ->> 'relation', u ->> 'reason') u,
                    sum((u ->> 'row_count')::bigint) OVER (PARTITION BY u ->> 'relation', u ->> 'reason') AS total
-            FROM jsonb_array_elements(l.unreadable_since || unreadable) WITH ORDINALITY AS e (u, number)
+            FROM jsonb_array_elements(l.unreadable_since || met) WITH ORDINALITY AS e (u, number)
             ORDER BY u ->> 'relation', u ->> 'reason', number DESC) AS latest)
-    WHERE unreadable <> '[]'
+    WHERE met <> '[]'
       AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
 $$;
 COMMENT ON FUNCTION retention._note_unreadable(text, jsonb) IS
