@@ -412,6 +412,32 @@ $$;
 COMMENT ON FUNCTION retention._note_unreadable(text, jsonb) IS
   'Adds what process_changes could not read to the log of the last refresh that has read the sources; the latest example stays.';
 
+CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(jsonb_agg(CASE WHEN u ->> 'customer_id' = _without_customer.customer_id
+                                 THEN u || '{"customer_id": null, "order_id": null, "value": null}' ELSE u END ORDER BY number), '[]')
+  FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (u, number)
+$$;
+COMMENT ON FUNCTION retention._without_customer(jsonb, text) IS 'Counts of unreadable rows without a customer''s example.';
+
+CREATE OR REPLACE FUNCTION retention._forget_unreadable(customer_id text) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  example CONSTANT jsonb := jsonb_build_array(jsonb_build_object('customer_id', customer_id));
+  forgotten bigint;
+BEGIN
+  UPDATE retention.refresh_log l
+    SET unreadable_rows = retention._without_customer(l.unreadable_rows, customer_id),
+        unreadable_since = retention._without_customer(l.unreadable_since, customer_id)
+    WHERE l.unreadable_rows @> example OR l.unreadable_since @> example;
+  GET DIAGNOSTICS forgotten = ROW_COUNT;
+  RETURN forgotten;
+END
+$$;
+COMMENT ON FUNCTION retention._forget_unreadable(text) IS 'Removes a person from the examples of unreadable rows, and keeps the counts. Returns the number of refreshes that had one.';
+
 CREATE OR REPLACE FUNCTION retention._log_refresh(
     id bigint, metric text, as_of timestamptz, path text, report retention.collection_report, written retention.write_report,
     started_at timestamptz, read_at timestamptz)

@@ -110,7 +110,8 @@ BEGIN
                  name, event, relation, level, (SELECT string_agg(quote_literal(c), ', ' ORDER BY c) FROM unnest(columns) AS c));
   -- So that DROP EXTENSION takes it along.
   EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION retention', name, relation);
-  EXECUTE format('ALTER TABLE %s ENABLE %s TRIGGER %I', relation, firing, name);
+  -- Partitions have copies of a trigger for rows, and none of one for statements.
+  EXECUTE format('ALTER TABLE %s %s ENABLE %s TRIGGER %I', CASE level WHEN 'FOR EACH ROW' THEN '' ELSE 'ONLY' END, relation, firing, name);
 END
 $$;
 COMMENT ON FUNCTION retention._make_trigger(regclass, name[], text, text, text, text) IS 'Makes one capturing trigger; firing: by whom it is fired.';

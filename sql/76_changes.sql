@@ -77,6 +77,34 @@ $$;
 COMMENT ON FUNCTION retention._leave_to_refresh(retention.population) IS
   'Has a metric wait for its next refresh, which reads everything, even if what stood in the way is undone before.';
 
+CREATE OR REPLACE FUNCTION retention._process_apart(
+    settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[],
+    INOUT changes retention.customer_change[], INOUT failed text[], INOUT reason text)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  enough CONSTANT integer := 20;
+  middle CONSTANT integer := cardinality(customer_ids) / 2;
+BEGIN
+  BEGIN
+    changes := changes || retention._process_metric(settings, last, as_of, customer_ids);
+    RETURN;
+  EXCEPTION WHEN data_exception THEN
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
+  END;
+  IF cardinality(customer_ids) = 1 OR cardinality(failed) >= enough THEN
+    failed := failed || customer_ids;
+    RETURN;
+  END IF;
+  SELECT * INTO changes, failed, reason
+    FROM retention._process_apart(settings, last, as_of, customer_ids[: middle], changes, failed, reason);
+  SELECT * INTO changes, failed, reason
+    FROM retention._process_apart(settings, last, as_of, customer_ids[middle + 1 :], changes, failed, reason);
+END
+$$;
+COMMENT ON FUNCTION retention._process_apart(retention.metric, retention.population, timestamptz, text[], retention.customer_change[], text[], text) IS
+  'Processes some customers of a metric. Where a source''s own expression fails for the values of one, they are halved until that one is alone; beyond some such customers, for as many as fail together. Adds to the changes, and to those who failed with the latest reason.';
+
 CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -84,6 +112,7 @@ AS $$
 DECLARE
   settings retention.metric := retention._require_metric(metric);
   last retention.population := retention._last_refresh(metric);
+  tried record;
   reason text;
 BEGIN
   IF last IS NULL OR last.stale THEN
@@ -95,7 +124,14 @@ BEGIN
     PERFORM retention._leave_to_refresh(last);
     RETURN NULL;
   END IF;
-  RETURN retention._process_metric(settings, last, as_of, customer_ids);
+  SELECT * INTO tried FROM retention._process_apart(settings, last, as_of, customer_ids, '{}', '{}', NULL);
+  IF tried.failed <> '{}' THEN
+    RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %',
+        cardinality(tried.failed), metric, tried.failed[1], tried.reason
+      USING HINT = 'They stay in retention.change_log; all others are processed.';
+    INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (tried.failed, oldest);
+  END IF;
+  RETURN tried.changes;
 EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;

@@ -70,6 +70,7 @@ typedef struct KeyColumn
 	AttrNumber	number;
 	Oid			type;
 	Oid			collation;
+	bool		is_native;		/* key_text writes it */
 	bool		is_cast;
 	FmgrInfo	function;		/* the cast, unless it leaves the bytes as they are; or the output function */
 } KeyColumn;
@@ -264,7 +265,8 @@ find_column(Relation relation, const char *name, KeyColumn *column)
 		column->number = i + 1;
 		column->type = getBaseType(attribute->atttypid);
 		column->collation = attribute->attcollation;
-		if (!is_native_key_type(column->type))
+		column->is_native = is_native_key_type(column->type);
+		if (!column->is_native)
 			find_cast(column);
 		return true;
 	}
@@ -275,7 +277,6 @@ find_column(Relation relation, const char *name, KeyColumn *column)
 static void
 capture_key(Capture *capture, TupleTableSlot *slot, KeyColumn *column)
 {
-	bool		is_native = is_native_key_type(column->type);
 	bool		is_null;
 	Datum		value = slot_getattr(slot, column->number, &is_null);
 	MemoryContext previous;
@@ -285,9 +286,9 @@ capture_key(Capture *capture, TupleTableSlot *slot, KeyColumn *column)
 	if (is_null)
 		return;
 	previous = MemoryContextSwitchTo(capture->row_context);
-	if (is_native)
+	if (column->is_native)
 		key = key_text(&buffer, column->type, value);
-	if ((is_native || cast_to_text(column, value, &key)) && is_usable_key(key))
+	if ((column->is_native || cast_to_text(column, value, &key)) && is_usable_key(key))
 		add_key(capture, key);
 	MemoryContextSwitchTo(previous);
 	MemoryContextReset(capture->row_context);
@@ -332,7 +333,7 @@ capture_argument(Capture *capture, TriggerData *trigger, const char *name)
 		append_to_log(capture, NULL);
 		return;
 	}
-	if (!is_native_key_type(column.type))
+	if (!column.is_native)
 	{
 		nest_level = NewGUCNestLevel();
 		pin_formats();
