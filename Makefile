@@ -4,8 +4,8 @@ MODULE_big = retention
 
 MATH = $(patsubst src/math/%.c,%,$(wildcard src/math/*.c))
 TEMPLATE = $(patsubst src/template/%.c,%,$(wildcard src/template/*.c))
-BINDINGS = pg_compat clock amount zone_table order_summary score_bounds percentile_bounds \
-	simulate_orders model_value fit_aggregate predictions profile key_text row_store row_groups order_reader customer_builder score_rules collect collected \
+BINDINGS = pg_compat settings clock amount zone_table order_summary score_bounds percentile_bounds \
+	simulate_orders model_value fit_aggregate predictions profile key_text row_store row_groups order_reader unreadable customer_builder score_rules collect collected \
 	relation_fingerprint capture_changes compare_keys render bucket expression job_settings run_as
 OBJS = $(MATH:%=src/math/%.o) $(TEMPLATE:%=src/template/%.o) $(BINDINGS:%=src/%.o)
 

@@ -20,13 +20,13 @@ CREATE OR REPLACE FUNCTION retention._tell(message text) RETURNS void
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- INFO cannot be turned off: simulations, which do this many times, do it so.
-  IF coalesce(current_setting('retention_engine.quiet', true), '') <> 'on' THEN
+  -- A session that has not loaded the module yet knows no default of the setting.
+  IF coalesce(current_setting('retention.progress', true)::boolean, true) THEN
     RAISE INFO '%', message;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done.';
+COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done, unless retention.progress is off.';
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)

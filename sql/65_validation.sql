@@ -369,10 +369,10 @@ AS $$
   SELECT s.kind = 'refund', q.*
   FROM retention.source s,
        retention._query_as(retention._owner(s.relation),
-         format('SELECT s.at, s.amount, %s FROM (%s) AS s (customer_id, at, amount%s)',
+         format('SELECT s.at, s.amount, %s FROM (%s) AS s (customer_id, at, amount%s) WHERE %s',
            CASE WHEN s.order_id IS NULL THEN 'NULL::text' ELSE 's.order_id::text' END,
            retention._keyed_source_query(s, (settings).time_zone, ARRAY[_customer_rows.customer_id]),
-           CASE WHEN s.order_id IS NOT NULL THEN ', order_id' END)) AS q (at timestamptz, amount numeric, order_id text)
+           CASE WHEN s.order_id IS NOT NULL THEN ', order_id' END, retention._readable_condition('at', 'amount'))) AS q (at timestamptz, amount numeric, order_id text)
   WHERE s.metric = (settings).metric
 $$;
 COMMENT ON FUNCTION retention._customer_rows(retention.metric, text) IS
@@ -385,8 +385,7 @@ AS $$
     SELECT r.is_refund, r.at, CASE WHEN r.is_refund THEN -abs(r.amount) ELSE r.amount END AS amount, r.order_id,
            CASE WHEN r.order_id IS NULL THEN row_number() OVER () END AS single_order
     FROM retention._customer_rows(settings, customer_id) AS r
-    WHERE r.amount IS NOT NULL AND r.at <= as_of
-      AND r.at >= coalesce(retention._history_start(settings, as_of), '-infinity')),
+    WHERE r.at <= as_of AND r.at >= coalesce(retention._history_start(settings, as_of), '-infinity')),
   purchase AS (
     SELECT min(at) FILTER (WHERE NOT is_refund) AS at FROM line GROUP BY order_id, single_order HAVING sum(amount) > 0),
   purchase_day AS (

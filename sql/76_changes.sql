@@ -32,8 +32,9 @@ BEGIN
     FROM (SELECT ARRAY[q.customer_id], q.at
           FROM retention.source s, retention._query_as(retention._owner(s.relation), format($query$
             SELECT customer_id::text, min(at) FROM (%s) AS s (customer_id, at)
-            WHERE at > $1 AND at <= $2 AND octet_length(customer_id::text) <= 2000 GROUP BY 1$query$,
-            retention._keyed_source_query(s, settings.time_zone, customer_ids)), as_of, furthest) AS q (customer_id text, at timestamptz)
+            WHERE at > $1 AND at <= $2 AND %s GROUP BY 1$query$,
+            retention._keyed_source_query(s, settings.time_zone, customer_ids), retention._key_condition('customer_id::text')),
+            as_of, furthest) AS q (customer_id text, at timestamptz)
           WHERE s.metric = settings.metric
           EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead;
 END
@@ -54,6 +55,7 @@ BEGIN
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
   changes := ARRAY(SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
   IF cardinality(changes) > 0 THEN
@@ -122,7 +124,7 @@ COMMENT ON FUNCTION retention._process_settled(retention.metric, timestamptz, te
   'Processes some customers of a metric that has been refreshed with its present settings; others are left to the refresh.';
 
 CREATE OR REPLACE FUNCTION retention._try_metric(
-    metric text, as_of timestamptz, customer_ids text[], oldest timestamptz,
+    metric text, as_of timestamptz, customer_ids text[], give_up_at timestamptz,
     OUT changes retention.customer_change[], OUT failed text[], OUT message text, OUT code text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -136,13 +138,14 @@ EXCEPTION WHEN assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
   IF left(code, 2) = '40' THEN
     RAISE;
-  ELSIF middle = 0 OR retention._error_sort(code) <> 'value' THEN
+  ELSIF middle = 0 OR retention._error_sort(code) <> 'value' OR clock_timestamp() > give_up_at THEN
     failed := customer_ids;
     RETURN;
   END IF;
-  -- Some customer's own rows: the others are done without.
-  one := retention._try_metric(metric, as_of, customer_ids[:middle], oldest);
-  other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], oldest);
+  -- Some customer's own rows: the others are done without, unless there are too many such customers.
+  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '10 seconds');
+  one := retention._try_metric(metric, as_of, customer_ids[:middle], give_up_at);
+  other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], give_up_at);
   changes := one.changes || other.changes;
   failed := one.failed || other.failed;
   message := coalesce(one.message, other.message);
@@ -163,7 +166,7 @@ BEGIN
     RETURN;
   END IF;
   failures := retention._note_metric_error(metric, code, message, as_of);
-  RAISE WARNING 'changes of % customers of metric "%" could not be processed: %', cardinality(failed), metric, message
+  RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %', cardinality(failed), metric, failed[1], message
     USING HINT = 'They stay in retention.change_log and are tried again; retention.problem shows it.';
   INSERT INTO retention.change_log (customer_ids, changed_at, due_at) VALUES (failed, oldest, as_of + retention._retry_after(failures));
 END
@@ -181,7 +184,7 @@ DECLARE
   result record;
 BEGIN
   FOREACH metric IN ARRAY metrics LOOP
-    result := retention._try_metric(metric, as_of, customer_ids, oldest);
+    result := retention._try_metric(metric, as_of, customer_ids, NULL);
     PERFORM retention._keep_failed(metric, as_of, result.failed, result.message, result.code, oldest);
     changes := changes || result.changes;
   END LOOP;

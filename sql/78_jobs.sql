@@ -32,12 +32,13 @@ COMMENT ON PROCEDURE retention.refresh_all() IS
 CREATE OR REPLACE FUNCTION retention._jobs(refresh text, process_changes text, prune text, run_flows text)
   RETURNS TABLE (job text, schedule text, command text)
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-  VALUES ('retention refresh', refresh, 'CALL retention.refresh_all()'),
-         ('retention process_changes', process_changes, 'CALL retention.process_changes()'),
+AS $body$
+  -- Nobody reads what a job tells: in one statement, for refresh_all commits.
+  VALUES ('retention refresh', refresh, 'DO $$BEGIN SET retention.progress = off; CALL retention.refresh_all(); END$$'),
+         ('retention process_changes', process_changes, 'DO $$BEGIN SET retention.progress = off; CALL retention.process_changes(); END$$'),
          ('retention prune', prune, 'SELECT retention.prune()'),
          ('retention run_flows', run_flows, 'CALL retention.run_flows()')
-$$;
+$body$;
 COMMENT ON FUNCTION retention._jobs(text, text, text, text) IS 'The jobs that schedule makes, with their schedules.';
 
 CREATE OR REPLACE FUNCTION retention.schedule(

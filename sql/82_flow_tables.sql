@@ -30,6 +30,7 @@ CREATE TABLE retention.contact_source (
   owner         name NOT NULL
 );
 CREATE UNIQUE INDEX contact_source_one ON retention.contact_source ((true));
+ALTER TABLE retention.contact_source REPLICA IDENTITY FULL;
 COMMENT ON TABLE retention.contact_source IS 'The relation of the shop''s own that has the contacts; no row: retention.contact. Written by use_contacts.';
 COMMENT ON COLUMN retention.contact_source.relation IS 'View or table with customer_id and any of the columns of retention.contact.';
 COMMENT ON COLUMN retention.contact_source.relation_name IS 'Its name, as in segment.';
@@ -139,9 +140,9 @@ CREATE TABLE retention.flow_entry (
   flow_id     integer NOT NULL,
   customer_id text COLLATE "C" NOT NULL,
   event       jsonb NOT NULL,
-  number      bigint GENERATED ALWAYS AS IDENTITY
+  number      bigint GENERATED ALWAYS AS IDENTITY,
+  PRIMARY KEY (flow_id, number)
 );
-CREATE INDEX flow_entry_flow ON retention.flow_entry (flow_id, number);
 COMMENT ON TABLE retention.flow_entry IS 'Who is to enter a flow with the next tick: by enroll, from another flow, by a date or a schedule.';
 COMMENT ON COLUMN retention.flow_entry.flow_id IS 'Number of the flow.';
 COMMENT ON COLUMN retention.flow_entry.customer_id IS 'The shop''s key of the customer, as text.';
@@ -151,6 +152,7 @@ COMMENT ON COLUMN retention.flow_entry.number IS 'They enter in this order.';
 CREATE TABLE retention.changed_customers (
   customer_ids text[] NOT NULL
 );
+ALTER TABLE retention.changed_customers REPLICA IDENTITY FULL;
 COMMENT ON TABLE retention.changed_customers IS 'Customers who have changed since the last tick, so that flows look again whether they wait for it or have to exit. Written while any flow runs.';
 COMMENT ON COLUMN retention.changed_customers.customer_ids IS 'Keys of customers.';
 

@@ -42,7 +42,7 @@ enum
 	ARGUMENT_GROUPS
 };
 
-#define REPORT_COLUMNS 17
+#define REPORT_COLUMNS 18
 
 /* The sources, as the arguments give them. */
 typedef struct SourceList
@@ -198,7 +198,7 @@ read_settings(FunctionCallInfo fcinfo, Collection *collection)
 	collection->zone = zone_table(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_TIME_ZONE)), collection->context);
 	collection->as_of = PG_GETARG_TIMESTAMPTZ(ARGUMENT_AS_OF);
 	collection->history_start = PG_ARGISNULL(ARGUMENT_HISTORY_START)
-		? PG_INT64_MIN : PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START);
+		? EARLIEST_TIME : Max(EARLIEST_TIME, PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START));
 	rules->as_of_day = zone_day(collection->zone, collection->as_of);
 	rules->recency.count = read_bounds(PG_GETARG_DATUM(ARGUMENT_RECENCY_LIMITS), "recency_limits",
 									   MAX_SCORE_BOUNDS, rules->recency.bounds);
@@ -207,10 +207,33 @@ read_settings(FunctionCallInfo fcinfo, Collection *collection)
 	read_groups(fcinfo, collection);
 }
 
+/* The names of all sources, each once, for what concerns them together. */
+static const char *
+relation_names(Collection *collection, const SourceList *sources)
+{
+	MemoryContext previous = MemoryContextSwitchTo(collection->context);
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < sources->count; i++)
+	{
+		int			j = 0;
+		char	   *name = TextDatumGetCString(sources->relations[i]);
+
+		while (j < i && strcmp(TextDatumGetCString(sources->relations[j]), name) != 0)
+			j++;
+		if (j == i)
+			appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", name);
+	}
+	MemoryContextSwitchTo(previous);
+	return names.data;
+}
+
 /* Reads everything on one snapshot, so that the sources agree with each other. */
 static void
 read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sources)
 {
+	collection->relations = relation_names(collection, sources);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < sources->count; i++)
@@ -275,7 +298,8 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 		make_bounds(rules->monetary.bounds, rules->monetary.count),
 		group_sizes(rules),
 		TimestampTzGetDatum(report->last_order_at),
-		Int64GetDatum(report->most_orders)
+		Int64GetDatum(report->most_orders),
+		unreadable_json(collection)
 	};
 	TupleDesc	type;
 

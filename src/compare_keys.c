@@ -64,17 +64,13 @@ receive_key(TupleTableSlot *slot, DestReceiver *self)
 	Comparison *comparison = (Comparison *) self;
 	bool		is_null;
 	Datum		value = slot_getattr(slot, 1, &is_null);
-	KeyText		key;
+	KeyText		key = {NULL, 0};
 	KeyRow	   *row;
 	uint32		hash;
 
-	if (is_null)
-	{
-		comparison->null_rows++;
-		return true;
-	}
-	key = key_text(&comparison->buffer, comparison->key_type, value);
-	if (is_long_key(key))
+	if (!is_null)
+		key = key_text(&comparison->buffer, comparison->key_type, value);
+	if (!is_usable_key(key))
 	{
 		comparison->null_rows++;
 		return true;
@@ -151,10 +147,9 @@ PG_FUNCTION_INFO_V1(retention_compare_keys);
 /*
  * _compare_keys(found text, stored text, expected bigint, relation regclass) -> (customer_id,
  * entered, members, duplicate_rows, null_rows): a row for each key that only one of two queries
- * returns, the first of which is run with the rights of the relation's owner, entered where it is the first one; and a last row, without a key,
- * that counts the first query's distinct keys, repeated rows, and NULLs or
- * keys that are too long to be stored. The
- * second query must not return a key twice. About so many rows are expected.
+ * returns, entered where it is the first one, which is run with the rights of the relation's
+ * owner; and a last row, without a key, that counts the first query's distinct keys, repeated
+ * rows, and NULLs, blank keys, or keys that are too long to be stored. The second query must not return a key twice. About so many rows are expected.
  * Memory: as _collect.
  */
 Datum
