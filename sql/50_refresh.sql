@@ -1,11 +1,5 @@
 -- The refresh: reads the sources, scores everybody, records what changed.
 
-CREATE OR REPLACE FUNCTION retention._relation_fingerprint(relation regclass) RETURNS text
-  LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-  AS 'MODULE_PATHNAME', 'retention_relation_fingerprint';
-COMMENT ON FUNCTION retention._relation_fingerprint(regclass) IS
-  'Equal for two moments between which a table has not changed, without reading it; null when this cannot be told.';
-
 CREATE OR REPLACE FUNCTION retention._collect(
     queries text[], relations text[], refunds boolean[], stored_query text,
     as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
@@ -24,6 +18,12 @@ CREATE OR REPLACE FUNCTION retention._collected(
   AS 'MODULE_PATHNAME', 'retention_collected';
 COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean) IS
   'What _collect found to differ from the stored customers; orders is 0 for those that are to go.';
+
+CREATE OR REPLACE FUNCTION retention._collected_loss(OUT customers bigint, OUT lost bigint)
+  LANGUAGE c VOLATILE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_collected_loss';
+COMMENT ON FUNCTION retention._collected_loss() IS
+  'How many stored customers _collect has compared with, and how many of them have lost all their orders, other than to time.';
 
 CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of timestamptz) RETURNS bigint
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -96,17 +96,22 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
 AS $$
   SELECT md5(concat_ws('|',
     -- Without the settings of predictions, which no score depends on.
-    (metric.metric, metric.time_zone, metric.history, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
+    (metric.metric, metric.time_zone, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
      metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
-    retention._groups(metric),
-    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id,
-                       -- Another column under the old name would not show in the relation's fingerprint.
-                       (SELECT array_agg((a.attname, a.attnum)::text ORDER BY a.attname) FROM pg_attribute a
-                        WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped
-                          AND a.attname IN (s.customer_id, s.ordered_at, s.amount, s.order_id)))::text ORDER BY s.source_id)
+    retention._groups(metric)))
+    -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
+    || '/' || md5(concat_ws('|', metric.history,
+    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
+
+CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT split_part(settings, '/', 2) = split_part(other_settings, '/', 2)
+$$;
+COMMENT ON FUNCTION retention._reads_alike(text, text) IS 'Whether two fingerprints of settings have the same sources and history.';
 
 CREATE OR REPLACE FUNCTION retention._last_refresh(metric text) RETURNS retention.population
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -223,7 +228,7 @@ AS $$
     (last).settings = retention._settings(settings) AND NOT (last).stale
     AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
     AND coalesce(retention._history_start(settings, as_of) <= (last).first_order_at, true)
-    AND (SELECT bool_and(coalesce(retention._relation_fingerprint(s.relation) = s.fingerprint, false))
+    AND (SELECT bool_and(coalesce(retention._source_fingerprint(s, (settings).time_zone) = s.fingerprint, false))
          FROM retention.source s WHERE s.metric = (settings).metric), false)
 $$;
 COMMENT ON FUNCTION retention._sources_unchanged(retention.metric, retention.population, timestamptz) IS
@@ -407,7 +412,7 @@ BEGIN
     path := 'rebuild';
     -- Ahead of the snapshot that reads them, so that no change falls in between.
     -- Whether there still is an index is looked up anew.
-    UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation), is_indexed = nullif(s.is_indexed, true)
+    UPDATE retention.source s SET fingerprint = retention._source_fingerprint(s, settings.time_zone), is_indexed = nullif(s.is_indexed, true)
       WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
     PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
