@@ -235,7 +235,7 @@ COMMENT ON FUNCTION retention._sources_unchanged(retention.metric, retention.pop
   'Whether reading the sources again would give the same orders.';
 
 CREATE OR REPLACE FUNCTION retention._publish(
-    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report)
+    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report, fingerprint text)
   RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -248,12 +248,13 @@ BEGIN
     VALUES (
       settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
       report.frequency_bounds, report.monetary_bounds, report.group_sizes,
-      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, retention._settings(settings))
+      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, fingerprint)
     RETURNING refresh_id INTO new_id;
   RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report) IS 'Records the thresholds and group sizes of a refresh; returns its id.';
+COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report, text) IS
+  'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that it went by; returns its id.';
 
 CREATE OR REPLACE FUNCTION retention._write_collected(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass)
@@ -380,7 +381,26 @@ $$;
 COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
   'Writes a row of refresh_log.';
 
-CREATE OR REPLACE FUNCTION retention._refresh_customers(metric text, "full" boolean, as_of timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION retention._reject_loss(
+    settings retention.metric, customers bigint, lost bigint, smallest integer DEFAULT 20)
+  RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A handful of customers says nothing about the sources.
+  PERFORM retention._reject_unless(customers < smallest OR lost <= settings.loss_limit * customers,
+    format('%s of %s customers of metric "%s" have no order any more and would be removed: more than its loss_limit, %s',
+           lost, customers, settings.metric, settings.loss_limit),
+    format('If a source is being loaded, wait for it. If they are to go: CALL retention.refresh(%L, allow_loss => true);', settings.metric),
+    'configuration_limit_exceeded');
+END
+$$;
+COMMENT ON FUNCTION retention._reject_loss(retention.metric, bigint, bigint, integer) IS
+  'An error where too many of so many customers are lost, as after TRUNCATE or while a source is loaded. Of fewer than smallest any number may go.';
+
+CREATE OR REPLACE FUNCTION retention._refresh_customers(
+    metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
+  RETURNS timestamptz
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -388,13 +408,17 @@ DECLARE
   read_at timestamptz;
   path text;
   settings retention.metric;
+  fingerprint text;
   last retention.population;
   report retention.collection_report;
   written retention.write_report;
 BEGIN
   PERFORM retention._require_metric(metric);
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   settings := retention._require_metric(metric);
+  -- Ahead of what reads by them: what is changed meanwhile is then found by the next refresh.
+  fingerprint := retention._settings(settings);
   last := retention._last_refresh(metric);
   IF as_of = pg_catalog.now() THEN
     -- The transaction may have waited: what others have committed meanwhile is not in the future.
@@ -416,11 +440,14 @@ BEGIN
       WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
     PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
+    IF allow_loss IS NOT TRUE AND retention._reads_alike(fingerprint, last.settings) THEN
+      PERFORM retention._reject_loss(settings, l.customers, l.lost) FROM retention._collected_loss() AS l;
+    END IF;
     read_at := clock_timestamp();
     written := retention._write_collected(settings, last, as_of, 'retention.customer');
   END IF;
   PERFORM retention._tell(format('metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric, written.inserted, written.updated, written.deleted, written.transitions));
-  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
+  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report, fingerprint),
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
@@ -430,17 +457,18 @@ BEGIN
   RETURN as_of;
 END
 $$;
-COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz) IS
+COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz, boolean) IS
   'A refresh without the segments. Returns the clock that it went by.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
-    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now(),
+    allow_loss boolean DEFAULT false)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  as_of := retention._refresh_customers(metric, "full", as_of);
+  as_of := retention._refresh_customers(metric, "full", as_of, allow_loss);
   PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;
-COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz) IS
-  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';
+COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz, boolean) IS
+  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case. Where more than the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is true.';

@@ -50,6 +50,7 @@ DECLARE
   changes retention.customer_change[];
   report retention.collection_report;
 BEGIN
+  PERFORM retention._take_turn(settings.metric);
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
@@ -76,6 +77,17 @@ $$;
 COMMENT ON FUNCTION retention._leave_to_refresh(retention.population) IS
   'Has a metric wait for its next refresh, which reads everything, even if what stood in the way is undone before.';
 
+CREATE OR REPLACE FUNCTION retention._put_back(metric text, customer_ids text[], oldest timestamptz, reason text, hint text) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE WARNING 'changes of metric "%" could not be processed: %', metric, reason
+    USING HINT = concat_ws(' ', 'They stay in retention.change_log.', nullif(hint, ''));
+  INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (customer_ids, oldest);
+END
+$$;
+COMMENT ON FUNCTION retention._put_back(text, text[], timestamptz, text, text) IS 'Warns that a metric could not process some customers, and keeps them for the next time.';
+
 CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -84,6 +96,7 @@ DECLARE
   settings retention.metric := retention._require_metric(metric);
   last retention.population := retention._last_refresh(metric);
   reason text;
+  hint text;
 BEGIN
   IF last IS NULL OR last.stale THEN
     RETURN NULL;
@@ -99,14 +112,58 @@ EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;
   WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
-    RAISE WARNING 'changes of metric "%" could not be processed: %', metric, reason USING HINT = 'They stay in retention.change_log.';
-    INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (customer_ids, oldest);
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    PERFORM retention._put_back(metric, customer_ids, oldest, reason, hint);
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz) IS
   'Processes some customers of one metric. A failure is reported, and is that metric''s alone: the changes go back to the log.';
+
+CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  settings retention.metric := retention._require_metric(metric);
+  last retention.population := retention._last_refresh(metric);
+  lost bigint;
+BEGIN
+  -- As a rule too few have changed for too many to be lost, and nothing has to be read.
+  IF last IS NULL OR last.stale OR cardinality(customer_ids) <= settings.loss_limit * last.customers
+     OR last.settings <> retention._settings(settings) THEN
+    RETURN;
+  END IF;
+  PERFORM retention._check_refresh(settings, NULL, as_of);
+  PERFORM retention._read_metric(settings, greatest(as_of, last.as_of), 'retention.customer', last, customer_ids);
+  lost := (retention._collected_loss()).lost;
+  IF lost > 0 THEN
+    PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._check_loss(text, timestamptz, text[]) IS
+  'An error where processing these customers, all that have changed, would remove more of the metric''s than its limit.';
+
+CREATE OR REPLACE FUNCTION retention._may_process(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  reason text;
+  hint text;
+BEGIN
+  PERFORM retention._check_loss(metric, as_of, customer_ids);
+  RETURN true;
+EXCEPTION
+  WHEN transaction_rollback THEN
+    RAISE;
+  WHEN assert_failure OR OTHERS THEN
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    PERFORM retention._put_back(metric, customer_ids, oldest, reason, hint);
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION retention._may_process(text, timestamptz, text[], timestamptz) IS
+  'Whether a metric may process these customers, which is decided for all of them before any; else they are kept, with a warning.';
 
 CREATE OR REPLACE FUNCTION retention._process_customers(metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -139,6 +196,7 @@ AS $$
 DECLARE
   last retention.population := retention._last_refresh(metric);
   reason text;
+  hint text;
 BEGIN
   -- A composite value IS NOT NULL only if none of its columns is null.
   IF NOT last IS NULL THEN
@@ -149,8 +207,9 @@ EXCEPTION
   WHEN transaction_rollback THEN
     RAISE;
   WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
-    RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason USING HINT = 'Its next refresh reads everything.';
+    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason
+      USING HINT = concat_ws(' ', 'Its next refresh reads everything.', nullif(hint, ''));
     PERFORM retention._leave_to_refresh(last);
 END
 $$;
@@ -238,6 +297,9 @@ BEGIN
   ELSIF taken.customer_ids IS NULL AND taken.relations IS NULL THEN
     -- Segments may have been redefined, or wait for another try.
     PERFORM retention._evaluate_segments('data', as_of, '{}');
+  END IF;
+  IF taken.customer_ids IS NOT NULL THEN
+    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
   END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
     PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);

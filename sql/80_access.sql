@@ -39,6 +39,7 @@ BEGIN
       (2, 'GRANT USAGE ON SEQUENCE retention.enrollment_enrollment_id_seq TO %s'),
       (2, 'GRANT UPDATE (trigger_position, fires_at, error, error_at) ON retention.flow TO %s'),
       (2, 'GRANT UPDATE (error, error_at) ON retention.flow_node TO %s'),
+      (2, 'GRANT INSERT, UPDATE ON retention.metric_turn TO %s'),
       (2, 'GRANT UPDATE (fingerprint, is_indexed) ON retention.source TO %s'),
       -- What a segment reads they may have it follow, and not change: its trigger sees to that.
       (2, 'GRANT UPDATE (relation, relation_name, definition, pending, members, duplicate_rows, null_rows, evaluated_at, error, error_at, failures) ON retention.segment TO %s'),
