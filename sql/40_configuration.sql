@@ -136,7 +136,7 @@ BEGIN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
   END IF;
   PERFORM retention._reject_unless(NEW.loss_limit BETWEEN 0 AND 1,
-    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', NEW.metric, NEW.loss_limit),
+    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', NEW.metric, coalesce(NEW.loss_limit::text, 'null')),
     'It is a share of the customers: half of them are 0.5; 1 allows any loss.', 'numeric_value_out_of_range');
   PERFORM retention._check_predictions(NEW);
   RETURN NEW;
