@@ -136,6 +136,9 @@ BEGIN
   IF NEW.monetary_values IS NOT NULL THEN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
   END IF;
+  PERFORM retention._reject_unless(NEW.loss_limit BETWEEN 0 AND 1,
+    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', NEW.metric, coalesce(NEW.loss_limit::text, 'null')),
+    'It is a share of the customers: half of them are 0.5; 1 allows any loss.', 'numeric_value_out_of_range');
   PERFORM retention._check_predictions(NEW);
   RETURN NEW;
 END
@@ -171,7 +174,8 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
     thresholds text DEFAULT 'moving',
     purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
-    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days')
+    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days',
+    loss_limit double precision DEFAULT 0.5)
   RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -187,12 +191,12 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit);
   RETURN metric;
 END
 $$;
 COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval) IS
+    text, integer, double precision, double precision[], interval, double precision) IS
   'Makes a metric. What is left out gets the scheme''s customary thresholds.';
 
 CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
@@ -216,7 +220,8 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
     thresholds text DEFAULT NULL,
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
-    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL)
+    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL,
+    loss_limit double precision DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -244,13 +249,14 @@ BEGIN
     prediction_window = coalesce(alter_metric.prediction_window, e.prediction_window),
     discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
     churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
-    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval)
+    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval),
+    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval) IS
-  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate and churn_levels do at once.';
+    text, integer, double precision, double precision[], interval, double precision) IS
+  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -270,12 +276,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._lock_metric(text) IS 'Makes whatever writes a metric''s customers and history take turns, until the transaction ends.';
 
+CREATE OR REPLACE FUNCTION retention._take_turn(metric text) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO retention.metric_turn AS t (metric, turn) VALUES (metric, 1)
+    ON CONFLICT (metric) DO UPDATE SET turn = t.turn + 1
+$$;
+COMMENT ON FUNCTION retention._take_turn(text) IS
+  'Called, under the lock of the metric, before anything of it is written: a serialization error where the transaction''s snapshot is older than what was written last.';
+
 CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   DELETE FROM retention.customer e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.refresh_log e WHERE e.metric = reset_metric.metric;

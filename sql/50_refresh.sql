@@ -1,11 +1,5 @@
 -- The refresh: reads the sources, scores everybody, records what changed.
 
-CREATE OR REPLACE FUNCTION retention._relation_fingerprint(relation regclass) RETURNS text
-  LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-  AS 'MODULE_PATHNAME', 'retention_relation_fingerprint';
-COMMENT ON FUNCTION retention._relation_fingerprint(regclass) IS
-  'Equal for two moments between which a table has not changed, without reading it; null when this cannot be told.';
-
 CREATE OR REPLACE FUNCTION retention._collect(
     queries text[], relations regclass[], refunds boolean[], stored_query text,
     as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
@@ -24,6 +18,12 @@ CREATE OR REPLACE FUNCTION retention._collected(
   AS 'MODULE_PATHNAME', 'retention_collected';
 COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean) IS
   'What _collect found to differ from the stored customers; orders is 0 for those that are to go.';
+
+CREATE OR REPLACE FUNCTION retention._collected_loss(OUT customers bigint, OUT lost bigint)
+  LANGUAGE c VOLATILE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_collected_loss';
+COMMENT ON FUNCTION retention._collected_loss() IS
+  'How many stored customers _collect has compared with, and how many of them have lost all their orders, other than to time.';
 
 CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of timestamptz) RETURNS bigint
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -114,17 +114,22 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
 AS $$
   SELECT md5(concat_ws('|',
     -- Without the settings of predictions, which no score depends on.
-    (metric.metric, metric.time_zone, metric.history, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
+    (metric.metric, metric.time_zone, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
      metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
-    retention._groups(metric),
-    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id,
-                       -- Another column under the old name would not show in the relation's fingerprint.
-                       (SELECT array_agg((a.attname, a.attnum)::text ORDER BY a.attname) FROM pg_attribute a
-                        WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped
-                          AND a.attname IN (s.customer_id, s.ordered_at, s.amount, s.order_id)))::text ORDER BY s.source_id)
+    retention._groups(metric)))
+    -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
+    || '/' || md5(concat_ws('|', metric.history,
+    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
+
+CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT split_part(settings, '/', 2) = split_part(other_settings, '/', 2)
+$$;
+COMMENT ON FUNCTION retention._reads_alike(text, text) IS 'Whether two fingerprints of settings have the same sources and history.';
 
 CREATE OR REPLACE FUNCTION retention._last_refresh(metric text) RETURNS retention.population
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -238,14 +243,14 @@ AS $$
     (last).settings = retention._settings(settings) AND NOT (last).stale
     AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
     AND coalesce(retention._history_start(settings, as_of) <= (last).first_order_at, true)
-    AND (SELECT bool_and(coalesce(retention._relation_fingerprint(s.relation) = s.fingerprint, false))
+    AND (SELECT bool_and(coalesce(retention._source_fingerprint(s, (settings).time_zone) = s.fingerprint, false))
          FROM retention.source s WHERE s.metric = (settings).metric), false)
 $$;
 COMMENT ON FUNCTION retention._sources_unchanged(retention.metric, retention.population, timestamptz) IS
   'Whether reading the sources again would give the same orders.';
 
 CREATE OR REPLACE FUNCTION retention._publish(
-    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report)
+    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report, fingerprint text)
   RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -258,12 +263,13 @@ BEGIN
     VALUES (
       settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
       report.frequency_bounds, report.monetary_bounds, report.group_sizes,
-      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, retention._settings(settings))
+      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, fingerprint)
     RETURNING refresh_id INTO new_id;
   RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report) IS 'Records the thresholds and group sizes of a refresh; returns its id.';
+COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report, text) IS
+  'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that it went by; returns its id.';
 
 CREATE OR REPLACE FUNCTION retention._write_collected(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass)
@@ -455,7 +461,26 @@ $$;
 COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
   'Writes a row of refresh_log.';
 
-CREATE OR REPLACE FUNCTION retention._refresh_customers(metric text, "full" boolean, as_of timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION retention._reject_loss(
+    settings retention.metric, customers bigint, lost bigint, smallest integer DEFAULT 20)
+  RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A handful of customers says nothing about the sources.
+  PERFORM retention._reject_unless(customers < smallest OR lost <= settings.loss_limit * customers,
+    format('%s of %s customers of metric "%s" have no order any more and would be removed: more than its loss_limit, %s',
+           lost, customers, settings.metric, settings.loss_limit),
+    format('If a source is being loaded, wait for it. If they are to go: CALL retention.refresh(%L, allow_loss => true);', settings.metric),
+    'configuration_limit_exceeded');
+END
+$$;
+COMMENT ON FUNCTION retention._reject_loss(retention.metric, bigint, bigint, integer) IS
+  'An error where too many of so many customers are lost, as after TRUNCATE or while a source is loaded. Of fewer than smallest any number may go.';
+
+CREATE OR REPLACE FUNCTION retention._refresh_customers(
+    metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
+  RETURNS timestamptz
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -463,13 +488,17 @@ DECLARE
   read_at timestamptz;
   path text;
   settings retention.metric;
+  fingerprint text;
   last retention.population;
   report retention.collection_report;
   written retention.write_report;
 BEGIN
   PERFORM retention._require_metric(metric);
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   settings := retention._require_metric(metric);
+  -- Ahead of what reads by them: what is changed meanwhile is then found by the next refresh.
+  fingerprint := retention._settings(settings);
   last := retention._last_refresh(metric);
   IF as_of = pg_catalog.now() THEN
     -- The transaction may have waited: what others have committed meanwhile is not in the future.
@@ -487,16 +516,19 @@ BEGIN
     path := 'rebuild';
     -- Ahead of the snapshot that reads them, so that no change falls in between.
     -- Whether there still is an index is looked up anew.
-    UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation), is_indexed = nullif(s.is_indexed, true)
+    UPDATE retention.source s SET fingerprint = retention._source_fingerprint(s, settings.time_zone), is_indexed = nullif(s.is_indexed, true)
       WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
     PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
     PERFORM retention._warn_of_unreadable(metric, report.unreadable);
+    IF allow_loss IS NOT TRUE AND retention._reads_alike(fingerprint, last.settings) THEN
+      PERFORM retention._reject_loss(settings, l.customers, l.lost) FROM retention._collected_loss() AS l;
+    END IF;
     read_at := clock_timestamp();
     written := retention._write_collected(settings, last, as_of, 'retention.customer');
   END IF;
   PERFORM retention._tell(format('metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric, written.inserted, written.updated, written.deleted, written.transitions));
-  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
+  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report, fingerprint),
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
@@ -506,18 +538,19 @@ BEGIN
   RETURN as_of;
 END
 $$;
-COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz) IS
+COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz, boolean) IS
   'A refresh without the segments. Returns the clock that it went by.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
-    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now(),
+    allow_loss boolean DEFAULT false)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  as_of := retention._refresh_customers(metric, "full", as_of);
+  as_of := retention._refresh_customers(metric, "full", as_of, allow_loss);
   DELETE FROM retention.metric_error e WHERE e.metric = refresh.metric;
   PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;
-COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz) IS
-  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';
+COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz, boolean) IS
+  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case. Where more than the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is true.';

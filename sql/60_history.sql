@@ -49,7 +49,7 @@ DECLARE
   written retention.write_report := retention._write_collected(settings, before, as_of, state);
 BEGIN
   IF as_of < frozen.as_of THEN
-    PERFORM retention._publish(settings, as_of, true, report);
+    PERFORM retention._publish(settings, as_of, true, report, retention._settings(settings));
   END IF;
   RETURN written.transitions;
 END
@@ -71,6 +71,7 @@ DECLARE
   moves bigint := 0;
 BEGIN
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   first := retention._first_record(metric);
   PERFORM retention._check_refresh(settings, NULL, "from");
   PERFORM retention._reject_unless("from" < first.as_of,

@@ -50,6 +50,7 @@ DECLARE
   changes retention.customer_change[];
   report retention.collection_report;
 BEGIN
+  PERFORM retention._take_turn(settings.metric);
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
@@ -155,7 +156,9 @@ $$;
 COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz) IS
   'Processes some customers of one metric. failed are those that could not be, and why.';
 
-CREATE OR REPLACE FUNCTION retention._keep_failed(metric text, as_of timestamptz, failed text[], message text, code text, oldest timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._keep_failed(
+    metric text, as_of timestamptz, failed text[], message text, code text, oldest timestamptz, hint text DEFAULT NULL)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -167,12 +170,58 @@ BEGIN
   END IF;
   failures := retention._note_metric_error(metric, code, message, as_of);
   RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %', cardinality(failed), metric, failed[1], message
-    USING HINT = 'They stay in retention.change_log and are tried again; retention.problem shows it.';
+    USING HINT = concat_ws(' ', 'They stay in retention.change_log and are tried again; retention.problem shows it.', nullif(hint, ''));
   INSERT INTO retention.change_log (customer_ids, changed_at, due_at) VALUES (failed, oldest, as_of + retention._retry_after(failures));
 END
 $$;
-COMMENT ON FUNCTION retention._keep_failed(text, timestamptz, text[], text, text, timestamptz) IS
+COMMENT ON FUNCTION retention._keep_failed(text, timestamptz, text[], text, text, timestamptz, text) IS
   'Puts customers back into the log whose changes could not be processed, to be tried again later, and says so. Null: there were none.';
+
+CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  settings retention.metric := retention._require_metric(metric);
+  last retention.population := retention._last_refresh(metric);
+  lost bigint;
+BEGIN
+  -- As a rule too few have changed for too many to be lost, and nothing has to be read.
+  IF last IS NULL OR last.stale OR cardinality(customer_ids) <= settings.loss_limit * last.customers
+     OR last.settings <> retention._settings(settings) THEN
+    RETURN;
+  END IF;
+  PERFORM retention._check_refresh(settings, NULL, as_of);
+  PERFORM retention._read_metric(settings, greatest(as_of, last.as_of), 'retention.customer', last, customer_ids);
+  lost := (retention._collected_loss()).lost;
+  IF lost > 0 THEN
+    PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._check_loss(text, timestamptz, text[]) IS
+  'An error where processing these customers, all that have changed, would remove more of the metric''s than its limit.';
+
+CREATE OR REPLACE FUNCTION retention._may_process(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  reason text;
+  code text;
+  hint text;
+BEGIN
+  PERFORM retention._check_loss(metric, as_of, customer_ids);
+  RETURN true;
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  IF left(code, 2) = '40' THEN
+    RAISE;
+  END IF;
+  PERFORM retention._keep_failed(metric, as_of, customer_ids, reason, code, oldest, hint);
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION retention._may_process(text, timestamptz, text[], timestamptz) IS
+  'Whether a metric may process these customers, which is decided for all of them before any; else they are kept, with a warning.';
 
 CREATE OR REPLACE FUNCTION retention._process_customers(metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -209,6 +258,7 @@ DECLARE
   last retention.population := retention._last_refresh(metric);
   reason text;
   code text;
+  hint text;
 BEGIN
   -- A composite value IS NOT NULL only if none of its columns is null.
   IF NOT last IS NULL THEN
@@ -216,11 +266,12 @@ BEGIN
     PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(_try_refresh.metric) AS p;
   END IF;
 EXCEPTION WHEN assert_failure OR OTHERS THEN
-  GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
   IF left(code, 2) = '40' THEN
     RAISE;
   END IF;
-  RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason USING HINT = 'Its next refresh reads everything.';
+  RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason
+    USING HINT = concat_ws(' ', 'Its next refresh reads everything.', nullif(hint, ''));
   PERFORM retention._note_metric_error(metric, code, reason, as_of), retention._leave_to_refresh(last);
 END
 $$;
@@ -308,6 +359,9 @@ BEGIN
   ELSIF taken.customer_ids IS NULL AND taken.relations IS NULL THEN
     -- Segments may have been redefined, or wait for another try.
     PERFORM retention._evaluate_segments('data', as_of, '{}');
+  END IF;
+  IF taken.customer_ids IS NOT NULL THEN
+    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
   END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
     PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);

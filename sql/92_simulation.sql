@@ -52,7 +52,7 @@ BEGIN
     PERFORM retention._simulate_ticks(flow, greatest(due, at));
   END LOOP;
   PERFORM set_config('retention.as_of', until::text, true);
-  PERFORM retention._refresh_customers(metric, true, until);
+  PERFORM retention._refresh_customers(metric, true, until, allow_loss => true);
   PERFORM retention._evaluate_segments('refresh', until);
   PERFORM retention._simulate_ticks(flow, until);
 END

@@ -5,6 +5,7 @@
 #include "pg_compat.h"
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -201,6 +202,26 @@ retention_collected(PG_FUNCTION_ARGS)
 	}
 	forget_collection();
 	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(retention_collected_loss);
+
+/*
+ * _collected_loss() -> (customers, lost): of the stored customers that the
+ * pending collection was compared with, how many there are, and how many have
+ * no order any more. Those whose orders left the history window are not lost.
+ */
+Datum
+retention_collected_loss(PG_FUNCTION_ARGS)
+{
+	Collection *collection = pending_collection();
+	Datum		values[2] = {Int64GetDatum(collection->stored_customers), Int64GetDatum(collection->lost_customers)};
+	bool		nulls[2] = {false, false};
+	TupleDesc	type;
+
+	if (get_call_result_type(fcinfo, NULL, &type) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "_collected_loss's result is not a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
 }
 
 static void

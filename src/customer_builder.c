@@ -194,6 +194,14 @@ leave_out_customer(Builder *builder, const OrderRow *key_row, int64 rows)
 		first->customer = clipped_text(collection, key_row->key, key_row->key_length);
 }
 
+/* Counts a stored customer, and one whose orders are gone from the sources, rather than from the history window. */
+static void
+count_stored(Collection *collection, const SummaryFacts *facts, const StoredCustomer *stored)
+{
+	collection->stored_customers++;
+	collection->lost_customers += facts->orders == 0 && stored->facts.last_at >= collection->history_start;
+}
+
 /* Summarises one customer's rows. */
 static void
 build_customer(void *argument, RowPartition *partition, uint32 first)
@@ -234,6 +242,8 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 	report->orders += facts.orders;
 	report->customers += facts.orders > 0;
 	report->customers_without_orders += rows > 0 && facts.orders == 0;
+	if (stored != NULL)
+		count_stored(builder->collection, &facts, stored);
 	if (facts.orders > 0 || stored != NULL)
 		append_customer(builder, row_at(partition, first), &facts, stored);
 }

@@ -276,6 +276,7 @@ INSERT INTO shop SELECT customer_id, ordered_at, amount + 1, filler FROM shop_co
 VACUUM shop;
 CALL pass(1);
 CALL pass(1);
+SELECT retention.alter_metric('orders', loss_limit => 1);
 TRUNCATE shop;
 CALL pass(1);
 INSERT INTO shop SELECT customer_id, ordered_at, amount + 1, filler FROM shop_copy;
