@@ -352,7 +352,7 @@ read_source(Collection *collection, const char *query, Oid relation, bool refund
 		.receiver.rStartup = start_source,
 		.receiver.receiveSlot = receive_order,
 		.collection = collection,
-		.relation = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation))),
+		.relation = relation_label(collection->context, relation),
 		.kind = refunds ? ROW_REFUND : ROW_ORDER
 	};
 
