@@ -263,6 +263,7 @@ capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, KeyCo
 		MemoryContext previous;
 		KeyText		key;
 
+		CHECK_FOR_INTERRUPTS();
 		if (is_null)
 			continue;
 		previous = MemoryContextSwitchTo(capture->row_context);
