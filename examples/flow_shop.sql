@@ -61,7 +61,7 @@ BEGIN
     INSERT INTO shop.orders SELECT * FROM come ORDER BY ordered_at;
     IF date_trunc('day', at - interval '3 hours') > date_trunc('day', at - step - interval '3 hours') THEN
       -- Not told each night what it did.
-      PERFORM set_config('retention_engine.quiet', 'on', true);
+      PERFORM set_config('retention.progress', 'off', true);
       CALL retention.refresh();
     ELSE
       CALL retention.process_changes();

@@ -66,7 +66,8 @@ CREATE TYPE retention.collection_report AS (
   monetary_bounds          double precision[],
   group_sizes              jsonb,
   last_order_at            timestamptz,
-  most_orders              bigint
+  most_orders              bigint,
+  unreadable               jsonb
 );
 COMMENT ON TYPE retention.collection_report IS 'What a refresh read, skipped and found; see the columns of population and refresh_log.';
 

@@ -20,13 +20,13 @@ CREATE OR REPLACE FUNCTION retention._tell(message text) RETURNS void
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- INFO cannot be turned off: simulations, which do this many times, do it so.
-  IF coalesce(current_setting('retention_engine.quiet', true), '') <> 'on' THEN
+  -- A session that has not loaded the module yet knows no default of the setting.
+  IF coalesce(current_setting('retention.progress', true)::boolean, true) THEN
     RAISE INFO '%', message;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done.';
+COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done, unless retention.progress is off.';
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)
@@ -105,11 +105,12 @@ $$;
 COMMENT ON FUNCTION retention._check_predictions(retention.metric) IS 'Checks the settings that predictions are made by.';
 
 CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
@@ -135,6 +136,9 @@ BEGIN
   IF NEW.monetary_values IS NOT NULL THEN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
   END IF;
+  PERFORM retention._reject_unless(NEW.loss_limit BETWEEN 0 AND 1,
+    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', NEW.metric, coalesce(NEW.loss_limit::text, 'null')),
+    'It is a share of the customers: half of them are 0.5; 1 allows any loss.', 'numeric_value_out_of_range');
   PERFORM retention._check_predictions(NEW);
   RETURN NEW;
 END
@@ -142,9 +146,10 @@ $$;
 COMMENT ON FUNCTION retention._check_metric() IS 'Trigger: checks every setting of a metric as a whole.';
 
 CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   DELETE FROM retention.source s WHERE s.metric = OLD.metric;
   RETURN NULL;
 END
@@ -169,9 +174,10 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
     thresholds text DEFAULT 'moving',
     purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
-    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days')
+    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days',
+    loss_limit double precision DEFAULT 0.5)
   RETURNS text
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
@@ -185,12 +191,12 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit);
   RETURN metric;
 END
 $$;
 COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval) IS
+    text, integer, double precision, double precision[], interval, double precision) IS
   'Makes a metric. What is left out gets the scheme''s customary thresholds.';
 
 CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
@@ -214,9 +220,10 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
     thresholds text DEFAULT NULL,
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
-    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL)
+    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL,
+    loss_limit double precision DEFAULT NULL)
   RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
@@ -242,16 +249,17 @@ BEGIN
     prediction_window = coalesce(alter_metric.prediction_window, e.prediction_window),
     discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
     churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
-    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval)
+    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval),
+    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval) IS
-  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate and churn_levels do at once.';
+    text, integer, double precision, double precision[], interval, double precision) IS
+  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
@@ -268,12 +276,22 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._lock_metric(text) IS 'Makes whatever writes a metric''s customers and history take turns, until the transaction ends.';
 
+CREATE OR REPLACE FUNCTION retention._take_turn(metric text) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO retention.metric_turn AS t (metric, turn) VALUES (metric, 1)
+    ON CONFLICT (metric) DO UPDATE SET turn = t.turn + 1
+$$;
+COMMENT ON FUNCTION retention._take_turn(text) IS
+  'Called, under the lock of the metric, before anything of it is written: a serialization error where the transaction''s snapshot is older than what was written last.';
+
 CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   DELETE FROM retention.customer e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.refresh_log e WHERE e.metric = reset_metric.metric;
@@ -308,13 +326,30 @@ BEGIN
   PERFORM retention._reject_unless(FOUND,
     format('column "%s" of %s does not exist', column_name, relation),
     format('Name the column with %s => ''...''.', role), 'undefined_column');
-  PERFORM retention._reject_unless(has_column_privilege(relation, column_name::text, 'SELECT'),
-    format('no right to read column "%s" of %s', column_name, relation),
-    format('GRANT SELECT ON %s TO %I;', relation, current_user), 'insufficient_privilege');
   RETURN found_type;
 END
 $$;
-COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A readable column''s type, or an error that names the column.';
+COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A column''s type, or an error that names the column.';
+
+CREATE OR REPLACE FUNCTION retention._check_readable(relation regclass, columns name[]) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  caller regrole := retention._caller();
+  unreadable name;
+BEGIN
+  SELECT c INTO unreadable
+    FROM unnest(columns) AS c JOIN pg_class ON pg_class.oid = relation
+    WHERE NOT has_schema_privilege(caller, relnamespace, 'USAGE')
+      OR NOT has_column_privilege(caller, relation, c::text, 'SELECT')
+    LIMIT 1;
+  PERFORM retention._reject_unless(unreadable IS NULL,
+    format('no right to read column "%s" of %s', unreadable, relation),
+    format('GRANT SELECT ON %s TO %s;', relation, caller), 'insufficient_privilege');
+END
+$$;
+COMMENT ON FUNCTION retention._check_readable(regclass, name[]) IS
+  'An error unless the caller may read these columns: what they have the engine read, others can see.';
 
 CREATE OR REPLACE FUNCTION retention._check_type(
     relation regclass, column_name name, type regtype, allowed regtype[], hint text)
@@ -330,11 +365,12 @@ $$;
 COMMENT ON FUNCTION retention._check_type(regclass, name, regtype, regtype[], text) IS 'Rejects a column of an unsuitable type.';
 
 CREATE OR REPLACE FUNCTION retention._check_source() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   relation_kind "char";
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.source');
   SELECT relkind INTO relation_kind FROM pg_class WHERE oid = NEW.relation;
   PERFORM retention._reject_unless(relation_kind IN ('r', 'p', 'v', 'm', 'f'),
     format('%s is not a table or view', NEW.relation), '', 'wrong_object_type');
@@ -360,7 +396,7 @@ CREATE OR REPLACE FUNCTION retention.add_source(
     amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders',
     events boolean DEFAULT false)
   RETURNS integer
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   new_id integer;
@@ -384,6 +420,7 @@ BEGIN
   INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
     VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
+  PERFORM retention._check_readable(relation, array_remove(ARRAY[customer_id, ordered_at, amount, order_id], NULL));
   PERFORM retention._track_source(relation, customer_id);
   RETURN new_id;
 END
@@ -392,7 +429,7 @@ COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text,
   'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event. A table that is tracked already is tracked by this column too, which needs to own it.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
@@ -410,9 +447,10 @@ COMMENT ON FUNCTION retention.rfm_group(integer, integer, integer, text) IS
   'The group of a combination of scores in a scheme of retention.rfm_cell; null when it has no such cell.';
 
 CREATE OR REPLACE FUNCTION retention._keep_cell() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.rfm_cell');
   IF TG_OP = 'UPDATE' THEN
     NEW.builtin := false;
   ELSE

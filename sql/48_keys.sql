@@ -15,6 +15,13 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._key_expression(regclass, name) IS 'The expression that reads a column of keys.';
 
+CREATE OR REPLACE FUNCTION retention._key_condition(key text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  -- What is_usable_key says in C.
+  RETURN format($condition$octet_length(%1$s) <= 2000 AND btrim(%1$s, E' \t\n\x0B\f\r') <> ''$condition$, key);
+COMMENT ON FUNCTION retention._key_condition(text) IS
+  'The condition that a key, given as an expression of text, is a customer''s: not too long for an index, and not blank as guests are written.';
+
 CREATE OR REPLACE FUNCTION retention._equality(type regtype) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -27,36 +34,41 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._equality(regtype) IS 'The operator that a type''s indexes compare by, wherever its extension is installed.';
 
-CREATE OR REPLACE FUNCTION retention._is_of_type(value text, type text) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._is_of_type(value text, type text, author regrole DEFAULT current_user::regrole)
+  RETURNS boolean
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  EXECUTE format('SELECT %L::%s', value, type);
+  PERFORM FROM retention._query_as(author, format('SELECT %L::%s IS NULL', value, type)) AS q (is_null boolean);
   RETURN true;
 EXCEPTION WHEN data_exception THEN
   RETURN false;
 END
 $$;
-COMMENT ON FUNCTION retention._is_of_type(text, text) IS 'Whether a text, such as a key, can be a value of a type.';
+COMMENT ON FUNCTION retention._is_of_type(text, text, regrole) IS
+  'Whether a text, such as a key, can be a value of a type, whose author''s rights it is tried with.';
 
-CREATE OR REPLACE FUNCTION retention._typed_keys(customer_ids text[], type text, is_exact boolean) RETURNS text
+CREATE OR REPLACE FUNCTION retention._typed_keys(customer_ids text[], type text, is_exact boolean, author regrole)
+  RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   typed text;
   query text := format($query$
-    SELECT coalesce(array_agg(k::%1$s), '{}')::text FROM unnest($1) AS k WHERE %2$s AND (NOT $2 OR k::%1$s::text = k)$query$, type, '%s');
+    SELECT coalesce(array_agg(k::%1$s), '{}')::text FROM unnest($1) AS k WHERE NOT $2 OR k::%1$s::text = k$query$, type);
 BEGIN
-  EXECUTE format(query, 'true') INTO typed USING customer_ids, is_exact;
+  SELECT q.keys INTO typed
+    FROM retention._query_as(author, query, customer_ids, is_exact) AS q (keys text);
   RETURN typed;
 EXCEPTION WHEN data_exception THEN
   -- Another source's keys may be no values of this type.
-  EXECUTE format(query, 'k = ANY ($3)') INTO typed
-    USING customer_ids, is_exact, ARRAY(SELECT k FROM unnest(customer_ids) AS k WHERE retention._is_of_type(k, type));
+  SELECT q.keys INTO typed
+    FROM retention._query_as(author, query,
+           ARRAY(SELECT k FROM unnest(customer_ids) AS k WHERE retention._is_of_type(k, type, author)), is_exact) AS q (keys text);
   RETURN typed;
 END
 $$;
-COMMENT ON FUNCTION retention._typed_keys(text[], text, boolean) IS
+COMMENT ON FUNCTION retention._typed_keys(text[], text, boolean, regrole) IS
   'Keys as an array of a type, without those that are no values of it; where exact, also without those that the type would write otherwise: 007 is the number 7, but not the same customer.';
 
 CREATE OR REPLACE FUNCTION retention._is_deterministic(relation regclass, column_name name) RETURNS boolean
@@ -72,10 +84,11 @@ AS $$
 DECLARE
   base_type regtype := retention._column_type(relation, 'customer_id', column_name);
   type text := format_type(base_type, -1);
+  author regrole := retention._owner(relation);
   exact text := format('%I::text COLLATE "C" = ANY (%L::text[])', column_name, customer_ids);
 BEGIN
   IF base_type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN
-    RETURN format('%I = ANY (%L::%s[])', column_name, retention._typed_keys(customer_ids, type, true), type);
+    RETURN format('%I = ANY (%L::%s[])', column_name, retention._typed_keys(customer_ids, type, true, author), type);
   END IF;
   IF base_type = ANY ('{text,varchar}'::regtype[]) AND retention._is_deterministic(relation, column_name) THEN
     RETURN format('%I = ANY (%L::text[])', column_name, customer_ids);
@@ -83,9 +96,10 @@ BEGIN
     RETURN exact; -- there are no arrays of arrays
   END IF;
   -- The first comparison can use an index, the second one decides: values that the type, or its collation, has for equal may be two customers.
-  EXECUTE format('SELECT NULL::%1$s %2$s NULL::%1$s', type, retention._equality(base_type));
+  PERFORM FROM retention._query_as(author, format('SELECT NULL::%1$s %2$s NULL::%1$s', type, retention._equality(base_type)))
+    AS q (is_equal boolean);
   RETURN format('%I %s ANY (%L::%s[]) AND %s', column_name, retention._equality(base_type),
-                retention._typed_keys(customer_ids, type, false), type, exact);
+                retention._typed_keys(customer_ids, type, false, author), type, exact);
 EXCEPTION WHEN undefined_function THEN
   RETURN exact;
 END
@@ -106,13 +120,14 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._is_by_index(jsonb) IS 'Whether a node of a plan finds its rows by the first column of an index.';
 
-CREATE OR REPLACE FUNCTION retention._scans_a_table(query text) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._scans_a_table(query text, author regrole) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   plan jsonb;
 BEGIN
-  EXECUTE 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query INTO plan;
+  SELECT q.plan INTO plan
+    FROM retention._query_as(author, 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query) AS q (plan json);
   -- A few pages are read as fast in full.
   RETURN EXISTS (
     SELECT FROM jsonb_path_query(plan, 'strict $.** ? (@."Node Type" like_regex "^(Seq|Index|Index Only|Bitmap Heap) Scan$")') AS node
@@ -120,4 +135,4 @@ BEGIN
       AND NOT retention._is_by_index(node));
 END
 $$;
-COMMENT ON FUNCTION retention._scans_a_table(text) IS 'Whether a query cannot do without reading a table of more than a megabyte in full, or an index of it.';
+COMMENT ON FUNCTION retention._scans_a_table(text, regrole) IS 'Whether a query cannot do without reading a table of more than a megabyte in full, or an index of it.';

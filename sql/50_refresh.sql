@@ -1,21 +1,15 @@
 -- The refresh: reads the sources, scores everybody, records what changed.
 
-CREATE OR REPLACE FUNCTION retention._relation_fingerprint(relation regclass) RETURNS text
-  LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-  AS 'MODULE_PATHNAME', 'retention_relation_fingerprint';
-COMMENT ON FUNCTION retention._relation_fingerprint(regclass) IS
-  'Equal for two moments between which a table has not changed, without reading it; null when this cannot be told.';
-
 CREATE OR REPLACE FUNCTION retention._collect(
-    queries text[], relations text[], refunds boolean[], stored_query text,
+    queries text[], relations regclass[], refunds boolean[], stored_query text,
     as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
     frequency_percentiles double precision[], frequency_bounds double precision[],
     monetary_percentiles double precision[], monetary_bounds double precision[], groups text[])
   RETURNS retention.collection_report
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_collect';
-COMMENT ON FUNCTION retention._collect(text[], text[], boolean[], text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
-  'Reads sources by queries and keeps the scored customers for _collected or _load.';
+COMMENT ON FUNCTION retention._collect(text[], regclass[], boolean[], text, timestamptz, timestamptz, text, double precision[], double precision[], double precision[], double precision[], double precision[], text[]) IS
+  'Reads sources by queries, each with the rights of its relation''s owner, and keeps the scored customers for _collected or _load.';
 
 CREATE OR REPLACE FUNCTION retention._collected(
     previous_frequency_bounds double precision[], previous_monetary_bounds double precision[], settings_changed boolean)
@@ -25,11 +19,36 @@ CREATE OR REPLACE FUNCTION retention._collected(
 COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean) IS
   'What _collect found to differ from the stored customers; orders is 0 for those that are to go.';
 
+CREATE OR REPLACE FUNCTION retention._collected_loss(OUT customers bigint, OUT lost bigint)
+  LANGUAGE c VOLATILE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_collected_loss';
+COMMENT ON FUNCTION retention._collected_loss() IS
+  'How many stored customers _collect has compared with, and how many of them have lost all their orders, other than to time.';
+
 CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of timestamptz) RETURNS bigint
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_load';
 COMMENT ON FUNCTION retention._load(regclass, text, timestamptz) IS
   'Writes what _collect found into an empty table like retention.customer; null, and nothing done, when it is not empty.';
+
+CREATE OR REPLACE FUNCTION retention._time_expression(column_name name, type regtype, time_zone text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(CASE type
+    WHEN 'timestamptz'::regtype THEN '%1$I::timestamptz'
+    -- A conversion that leaves the calendar is an error, which would stop all other rows.
+    ELSE $case$CASE WHEN %1$I BETWEEN '4713-01-01 BC' AND '294275-12-31' THEN %1$I::timestamp AT TIME ZONE %2$L
+                    WHEN %1$I < '4713-01-01 BC' THEN '-infinity' WHEN %1$I > '294275-12-31' THEN 'infinity' END$case$ END, column_name, time_zone)
+$$;
+COMMENT ON FUNCTION retention._time_expression(name, regtype, text) IS
+  'The expression that reads a column of times; infinite for dates and local times that are no instants.';
+
+CREATE OR REPLACE FUNCTION retention._readable_condition(at text, amount text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN format($condition$%1$s >= timestamptz '4713-01-01 00:00+00 BC' AND %1$s < timestamptz 'infinity'
+    AND %2$s > numeric '-1e38' AND %2$s < numeric '1e38'$condition$, at, amount);
+COMMENT ON FUNCTION retention._readable_condition(text, text) IS
+  'The condition by which queries of our own leave out the rows that _collect cannot read, of expressions for the time and the amount.';
 
 CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -38,8 +57,7 @@ BEGIN
   PERFORM retention._column_type(source.relation, 'amount', source.amount);
   RETURN format('SELECT %s, %s, %I::numeric%s FROM %s',
     retention._key_expression(source.relation, source.customer_id),
-    format(CASE retention._column_type(source.relation, 'ordered_at', source.ordered_at)
-             WHEN 'timestamptz'::regtype THEN '%I::timestamptz' ELSE '%I::timestamp AT TIME ZONE %L' END, source.ordered_at, time_zone),
+    retention._time_expression(source.ordered_at, retention._column_type(source.relation, 'ordered_at', source.ordered_at), time_zone),
     source.amount,
     CASE WHEN source.order_id IS NULL THEN '' ELSE ', ' || retention._key_expression(source.relation, source.order_id) END,
     source.relation);
@@ -96,17 +114,22 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
 AS $$
   SELECT md5(concat_ws('|',
     -- Without the settings of predictions, which no score depends on.
-    (metric.metric, metric.time_zone, metric.history, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
+    (metric.metric, metric.time_zone, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
      metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
-    retention._groups(metric),
-    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id,
-                       -- Another column under the old name would not show in the relation's fingerprint.
-                       (SELECT array_agg((a.attname, a.attnum)::text ORDER BY a.attname) FROM pg_attribute a
-                        WHERE a.attrelid = s.relation AND a.attnum > 0 AND NOT a.attisdropped
-                          AND a.attname IN (s.customer_id, s.ordered_at, s.amount, s.order_id)))::text ORDER BY s.source_id)
+    retention._groups(metric)))
+    -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
+    || '/' || md5(concat_ws('|', metric.history,
+    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
+
+CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT split_part(settings, '/', 2) = split_part(other_settings, '/', 2)
+$$;
+COMMENT ON FUNCTION retention._reads_alike(text, text) IS 'Whether two fingerprints of settings have the same sources and history.';
 
 CREATE OR REPLACE FUNCTION retention._last_refresh(metric text) RETURNS retention.population
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -126,9 +149,6 @@ CREATE OR REPLACE FUNCTION retention._read_metric(
     settings retention.metric, as_of timestamptz, state regclass, published retention.population, customer_ids text[] DEFAULT NULL)
   RETURNS retention.collection_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- Keys are read as text, which must not depend on the session.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex
-  SET TimeZone = 'UTC'
 AS $$
 DECLARE
   -- Some customers tell nothing of percentiles.
@@ -137,7 +157,7 @@ DECLARE
 BEGIN
   SELECT collected.* INTO report
     FROM (SELECT array_agg(retention._keyed_source_query(s, settings.time_zone, customer_ids) ORDER BY s.source_id) AS queries,
-                 array_agg(s.relation::text ORDER BY s.source_id) AS relations,
+                 array_agg(s.relation ORDER BY s.source_id) AS relations,
                  array_agg(s.kind = 'refund' ORDER BY s.source_id) AS refunds
           FROM retention.source s WHERE s.metric = settings.metric) AS sources,
          retention._collect(
@@ -223,14 +243,14 @@ AS $$
     (last).settings = retention._settings(settings) AND NOT (last).stale
     AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
     AND coalesce(retention._history_start(settings, as_of) <= (last).first_order_at, true)
-    AND (SELECT bool_and(coalesce(retention._relation_fingerprint(s.relation) = s.fingerprint, false))
+    AND (SELECT bool_and(coalesce(retention._source_fingerprint(s, (settings).time_zone) = s.fingerprint, false))
          FROM retention.source s WHERE s.metric = (settings).metric), false)
 $$;
 COMMENT ON FUNCTION retention._sources_unchanged(retention.metric, retention.population, timestamptz) IS
   'Whether reading the sources again would give the same orders.';
 
 CREATE OR REPLACE FUNCTION retention._publish(
-    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report)
+    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report, fingerprint text)
   RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -243,12 +263,13 @@ BEGIN
     VALUES (
       settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
       report.frequency_bounds, report.monetary_bounds, report.group_sizes,
-      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, retention._settings(settings))
+      report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders, fingerprint)
     RETURNING refresh_id INTO new_id;
   RETURN new_id;
 END
 $$;
-COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report) IS 'Records the thresholds and group sizes of a refresh; returns its id.';
+COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report, text) IS
+  'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that it went by; returns its id.';
 
 CREATE OR REPLACE FUNCTION retention._write_collected(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass)
@@ -326,7 +347,7 @@ CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at, (last).next_order_at,
-         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes, (last).last_order_at, (last).most_orders
+         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes, (last).last_order_at, (last).most_orders, '[]'::jsonb
 $$;
 COMMENT ON FUNCTION retention._unchanged_report(retention.population) IS 'The report of a refresh that needs to read nothing.';
 
@@ -356,6 +377,70 @@ $$;
 COMMENT ON FUNCTION retention._check_refresh(retention.metric, retention.population, timestamptz) IS
   'Rejects a refresh that cannot be done, with the reason.';
 
+CREATE OR REPLACE FUNCTION retention._unreadable_count(unreadable jsonb) RETURNS bigint
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(sum((u ->> 'row_count')::bigint), 0) FROM jsonb_array_elements(unreadable) AS u
+$$;
+COMMENT ON FUNCTION retention._unreadable_count(jsonb) IS 'How many rows a report could not read.';
+
+CREATE OR REPLACE FUNCTION retention._warn_of_unreadable(metric text, unreadable jsonb) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF unreadable <> '[]' THEN
+    RAISE WARNING 'metric "%": % rows are left out because they cannot be read', metric, retention._unreadable_count(unreadable)
+      USING DETAIL = (
+        SELECT string_agg(format('%s in %s: customer "%s"%s%s.', u ->> 'reason', u ->> 'relation', left(u ->> 'customer_id', 100),
+                                 ', order "' || left(u ->> 'order_id', 100) || '"', ', ' || left(u ->> 'value', 100)), E'\n')
+        FROM jsonb_array_elements(unreadable) AS u),
+      HINT = 'retention.unreadable_row counts them by source and reason.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS 'Says what a refresh could not read, with an example for each reason.';
+
+CREATE OR REPLACE FUNCTION retention._note_unreadable(metric text, met jsonb) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE retention.refresh_log l SET unreadable_since = (
+      SELECT jsonb_agg(jsonb_set(latest.u, '{row_count}', to_jsonb(latest.total)))
+      FROM (SELECT DISTINCT ON (u ->> 'relation', u ->> 'reason') u,
+                   sum((u ->> 'row_count')::bigint) OVER (PARTITION BY u ->> 'relation', u ->> 'reason') AS total
+            FROM jsonb_array_elements(l.unreadable_since || met) WITH ORDINALITY AS e (u, number)
+            ORDER BY u ->> 'relation', u ->> 'reason', number DESC) AS latest)
+    WHERE met <> '[]'
+      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
+$$;
+COMMENT ON FUNCTION retention._note_unreadable(text, jsonb) IS
+  'Adds what process_changes could not read to the log of the last refresh that has read the sources; the latest example stays.';
+
+CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text) RETURNS jsonb
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(jsonb_agg(CASE WHEN u ->> 'customer_id' = _without_customer.customer_id
+                                 THEN u || '{"customer_id": null, "order_id": null, "value": null}' ELSE u END ORDER BY number), '[]')
+  FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (u, number)
+$$;
+COMMENT ON FUNCTION retention._without_customer(jsonb, text) IS 'Counts of unreadable rows without a customer''s example.';
+
+CREATE OR REPLACE FUNCTION retention._forget_unreadable(customer_id text) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  example CONSTANT jsonb := jsonb_build_array(jsonb_build_object('customer_id', customer_id));
+  forgotten bigint;
+BEGIN
+  UPDATE retention.refresh_log l
+    SET unreadable_rows = retention._without_customer(l.unreadable_rows, customer_id),
+        unreadable_since = retention._without_customer(l.unreadable_since, customer_id)
+    WHERE l.unreadable_rows @> example OR l.unreadable_since @> example;
+  GET DIAGNOSTICS forgotten = ROW_COUNT;
+  RETURN forgotten;
+END
+$$;
+COMMENT ON FUNCTION retention._forget_unreadable(text) IS 'Removes a person from the examples of unreadable rows, and keeps the counts. Returns the number of refreshes that had one.';
+
 CREATE OR REPLACE FUNCTION retention._log_refresh(
     id bigint, metric text, as_of timestamptz, path text, report retention.collection_report, written retention.write_report,
     started_at timestamptz, read_at timestamptz)
@@ -365,17 +450,37 @@ AS $$
   INSERT INTO retention.refresh_log (
       refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
       rows_read, without_customer, without_time, without_amount, after_as_of, before_history, refund_rows,
-      customers_without_orders, inserted, updated, deleted, transitions)
+      customers_without_orders, inserted, updated, deleted, transitions, unreadable, unreadable_rows)
     VALUES (
       id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
       (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
       (report).after_as_of, (report).before_history, (report).refund_rows, (report).customers_without_orders,
-      (written).inserted, (written).updated, (written).deleted, (written).transitions)
+      (written).inserted, (written).updated, (written).deleted, (written).transitions,
+      retention._unreadable_count((report).unreadable), (report).unreadable)
 $$;
 COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
   'Writes a row of refresh_log.';
 
-CREATE OR REPLACE FUNCTION retention._refresh_customers(metric text, "full" boolean, as_of timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION retention._reject_loss(
+    settings retention.metric, customers bigint, lost bigint, smallest integer DEFAULT 20)
+  RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A handful of customers says nothing about the sources.
+  PERFORM retention._reject_unless(customers < smallest OR lost <= settings.loss_limit * customers,
+    format('%s of %s customers of metric "%s" have no order any more and would be removed: more than its loss_limit, %s',
+           lost, customers, settings.metric, settings.loss_limit),
+    format('If a source is being loaded, wait for it. If they are to go: CALL retention.refresh(%L, allow_loss => true);', settings.metric),
+    'configuration_limit_exceeded');
+END
+$$;
+COMMENT ON FUNCTION retention._reject_loss(retention.metric, bigint, bigint, integer) IS
+  'An error where too many of so many customers are lost, as after TRUNCATE or while a source is loaded. Of fewer than smallest any number may go.';
+
+CREATE OR REPLACE FUNCTION retention._refresh_customers(
+    metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
+  RETURNS timestamptz
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -383,13 +488,17 @@ DECLARE
   read_at timestamptz;
   path text;
   settings retention.metric;
+  fingerprint text;
   last retention.population;
   report retention.collection_report;
   written retention.write_report;
 BEGIN
   PERFORM retention._require_metric(metric);
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   settings := retention._require_metric(metric);
+  -- Ahead of what reads by them: what is changed meanwhile is then found by the next refresh.
+  fingerprint := retention._settings(settings);
   last := retention._last_refresh(metric);
   IF as_of = pg_catalog.now() THEN
     -- The transaction may have waited: what others have committed meanwhile is not in the future.
@@ -407,15 +516,19 @@ BEGIN
     path := 'rebuild';
     -- Ahead of the snapshot that reads them, so that no change falls in between.
     -- Whether there still is an index is looked up anew.
-    UPDATE retention.source s SET fingerprint = retention._relation_fingerprint(s.relation), is_indexed = nullif(s.is_indexed, true)
+    UPDATE retention.source s SET fingerprint = retention._source_fingerprint(s, settings.time_zone), is_indexed = nullif(s.is_indexed, true)
       WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
     PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
+    PERFORM retention._warn_of_unreadable(metric, report.unreadable);
+    IF allow_loss IS NOT TRUE AND retention._reads_alike(fingerprint, last.settings) THEN
+      PERFORM retention._reject_loss(settings, l.customers, l.lost) FROM retention._collected_loss() AS l;
+    END IF;
     read_at := clock_timestamp();
     written := retention._write_collected(settings, last, as_of, 'retention.customer');
   END IF;
   PERFORM retention._tell(format('metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric, written.inserted, written.updated, written.deleted, written.transitions));
-  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report),
+  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report, fingerprint),
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
@@ -425,17 +538,19 @@ BEGIN
   RETURN as_of;
 END
 $$;
-COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz) IS
+COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz, boolean) IS
   'A refresh without the segments. Returns the clock that it went by.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
-    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now())
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now(),
+    allow_loss boolean DEFAULT false)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  as_of := retention._refresh_customers(metric, "full", as_of);
+  as_of := retention._refresh_customers(metric, "full", as_of, allow_loss);
+  DELETE FROM retention.metric_error e WHERE e.metric = refresh.metric;
   PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;
-COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz) IS
-  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case.';
+COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz, boolean) IS
+  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case. Where more than the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is true.';

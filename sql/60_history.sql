@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION retention.customer_at(metric text DEFAULT 'orders', a
     revenue numeric, repeat_value numeric, average_order_value numeric,
     average_days_between_orders double precision, days_between_orders_sd double precision,
     days_since_last_order integer, r smallint, f smallint, m smallint, rfm_group text)
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -49,7 +49,7 @@ DECLARE
   written retention.write_report := retention._write_collected(settings, before, as_of, state);
 BEGIN
   IF as_of < frozen.as_of THEN
-    PERFORM retention._publish(settings, as_of, true, report);
+    PERFORM retention._publish(settings, as_of, true, report, retention._settings(settings));
   END IF;
   RETURN written.transitions;
 END
@@ -60,7 +60,7 @@ COMMENT ON FUNCTION retention._record_past(retention.metric, retention.populatio
 CREATE OR REPLACE FUNCTION retention.backfill_history(
     metric text, "from" timestamptz, "to" timestamptz DEFAULT NULL, step interval DEFAULT '1 month')
   RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   settings retention.metric := retention._require_metric(metric);
@@ -71,6 +71,7 @@ DECLARE
   moves bigint := 0;
 BEGIN
   PERFORM retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
   first := retention._first_record(metric);
   PERFORM retention._check_refresh(settings, NULL, "from");
   PERFORM retention._reject_unless("from" < first.as_of,

@@ -325,7 +325,7 @@ CREATE OR REPLACE FUNCTION retention.validate_model(
   RETURNS TABLE (
     section text, number integer, item text, customers bigint,
     actual double precision, predicted double precision, naive double precision)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -362,48 +362,42 @@ COMMENT ON FUNCTION retention.validate_model(text, timestamptz, timestamptz) IS
 
 -- One customer.
 
-CREATE OR REPLACE FUNCTION retention._customer_query(settings retention.metric, customer_id text) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._customer_rows(settings retention.metric, customer_id text)
+  RETURNS TABLE (is_refund boolean, at timestamptz, amount numeric, order_id text)
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT string_agg(
-    format('SELECT %L::boolean, s.at, s.amount, %s FROM (%s) AS s (customer_id, at, amount%s)',
-           s.kind = 'refund', CASE WHEN s.order_id IS NULL THEN 'NULL' ELSE 's.order_id::text' END,
-           retention._keyed_source_query(s, (settings).time_zone, ARRAY[_customer_query.customer_id]),
-           CASE WHEN s.order_id IS NOT NULL THEN ', order_id' END), ' UNION ALL ')
-  FROM retention.source s WHERE s.metric = (settings).metric
+  SELECT s.kind = 'refund', q.*
+  FROM retention.source s,
+       retention._query_as(retention._owner(s.relation),
+         format('SELECT s.at, s.amount, %s FROM (%s) AS s (customer_id, at, amount%s) WHERE %s',
+           CASE WHEN s.order_id IS NULL THEN 'NULL::text' ELSE 's.order_id::text' END,
+           retention._keyed_source_query(s, (settings).time_zone, ARRAY[_customer_rows.customer_id]),
+           CASE WHEN s.order_id IS NOT NULL THEN ', order_id' END, retention._readable_condition('at', 'amount'))) AS q (at timestamptz, amount numeric, order_id text)
+  WHERE s.metric = (settings).metric
 $$;
-COMMENT ON FUNCTION retention._customer_query(retention.metric, text) IS
-  'The query that reads one customer''s rows from all of a metric''s sources: whether it is a refund, time, amount, order id.';
+COMMENT ON FUNCTION retention._customer_rows(retention.metric, text) IS
+  'One customer''s rows of all of a metric''s sources.';
 
 CREATE OR REPLACE FUNCTION retention._purchase_days(settings retention.metric, customer_id text, as_of timestamptz) RETURNS date[]
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-  -- As in _read_metric.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex
-  SET TimeZone = 'UTC'
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  days date[];
-BEGIN
-  EXECUTE format($query$
-    WITH line AS (
-      SELECT refund, at, CASE WHEN refund THEN -abs(amount) ELSE amount END AS amount, order_id,
-             CASE WHEN order_id IS NULL THEN row_number() OVER () END AS single_order
-      FROM (%s) AS s (refund, at, amount, order_id)
-      WHERE amount IS NOT NULL AND at <= $1 AND at >= coalesce($2, '-infinity')),
-    purchase AS (
-      SELECT min(at) FILTER (WHERE NOT refund) AS at FROM line GROUP BY order_id, single_order HAVING sum(amount) > 0)
-    SELECT array_agg(DISTINCT (at AT TIME ZONE $3)::date ORDER BY (at AT TIME ZONE $3)::date) FROM purchase WHERE at IS NOT NULL
-  $query$, retention._customer_query(settings, customer_id))
-    INTO days USING as_of, retention._history_start(settings, as_of), settings.time_zone;
-  RETURN days;
-END
+  WITH line AS (
+    SELECT r.is_refund, r.at, CASE WHEN r.is_refund THEN -abs(r.amount) ELSE r.amount END AS amount, r.order_id,
+           CASE WHEN r.order_id IS NULL THEN row_number() OVER () END AS single_order
+    FROM retention._customer_rows(settings, customer_id) AS r
+    WHERE r.at <= as_of AND r.at >= coalesce(retention._history_start(settings, as_of), '-infinity')),
+  purchase AS (
+    SELECT min(at) FILTER (WHERE NOT is_refund) AS at FROM line GROUP BY order_id, single_order HAVING sum(amount) > 0),
+  purchase_day AS (
+    SELECT DISTINCT (at AT TIME ZONE (settings).time_zone)::date AS day FROM purchase WHERE at IS NOT NULL)
+  SELECT array_agg(day ORDER BY day) FROM purchase_day
 $$;
 COMMENT ON FUNCTION retention._purchase_days(retention.metric, text, timestamptz) IS
   'A customer''s days with an order of a net amount above zero, ascending, from the sources; null when there are none.';
 
 CREATE OR REPLACE FUNCTION retention.churn_history(customer_id text, metric text DEFAULT 'orders')
   RETURNS TABLE (day date, x integer, days_since_last_order integer, p_alive double precision)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE

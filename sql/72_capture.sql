@@ -1,6 +1,7 @@
 -- Change capture: triggers on the shop's tables note whose rows change, and process_changes reads what they noted.
 
--- Written by C code, which knows its columns; without an index, so that writers only append.
+-- Written by C code, which knows its columns; without an index, so that writers only append. Replicas know a row by all of it,
+-- which costs writers nothing, and only what process_changes deletes is written to the log in full.
 CREATE TABLE retention.change_log (
   relation     regclass,
   customer_ids text[],
@@ -12,7 +13,7 @@ COMMENT ON COLUMN retention.change_log.relation IS 'Table that changed; null whe
 COMMENT ON COLUMN retention.change_log.customer_ids IS 'Keys of the customers, each once; null: anything may have changed.';
 COMMENT ON COLUMN retention.change_log.changed_at IS 'Time of the transaction that changed them.';
 COMMENT ON COLUMN retention.change_log.due_at IS 'Engine''s time from which on they are to be processed, that of an order dated ahead of the clock; null: at once.';
-ALTER TABLE retention.change_log ALTER customer_ids SET STORAGE MAIN;
+ALTER TABLE retention.change_log ALTER customer_ids SET STORAGE MAIN, REPLICA IDENTITY FULL;
 
 SELECT pg_extension_config_dump('retention.change_log', '');
 
@@ -20,7 +21,7 @@ CREATE OR REPLACE FUNCTION retention._capture_changes() RETURNS trigger
   LANGUAGE c VOLATILE
   AS 'MODULE_PATHNAME', 'retention_capture_changes';
 COMMENT ON FUNCTION retention._capture_changes() IS
-  'Trigger, after a statement: notes the customers whose rows it changed. Arguments: the columns of their keys.';
+  'Trigger, after a statement, or after a row that replication writes: notes the customers whose rows changed. Arguments: the columns of their keys.';
 
 CREATE OR REPLACE FUNCTION retention._parts(relation regclass) RETURNS SETOF regclass
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -39,7 +40,7 @@ CREATE OR REPLACE VIEW retention.tracked AS
                FROM unnest(string_to_array(encode(t.tgargs, 'escape'), E'\\000')) WITH ORDINALITY AS c (name, number)
                WHERE c.number <= t.tgnargs ORDER BY c.number) AS customer_id_columns,
          (SELECT count(*) FROM retention._parts(t.tgrelid) AS part
-          WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = part AND q.tgfoid = t.tgfoid)) AS untracked_partitions
+          WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = part AND q.tgfoid = t.tgfoid AND q.tgname = t.tgname)) AS untracked_partitions
   FROM pg_trigger t
   WHERE t.tgfoid = 'retention._capture_changes'::regproc AND t.tgname = 'retention_insert';
 COMMENT ON VIEW retention.tracked IS 'Tables whose changes are captured, partitions each by themselves.';
@@ -59,6 +60,17 @@ AS $$
   SELECT c.oid::regclass, c.relkind FROM read JOIN pg_class c ON c.oid = read.oid
 $$;
 COMMENT ON FUNCTION retention._tables_below(regclass) IS 'A relation, and all that a view reads, directly or through other views.';
+
+CREATE OR REPLACE FUNCTION retention._check_owner(relation regclass) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(pg_has_role(retention._caller(), retention._owner(relation), 'USAGE'),
+    format('%s belongs to another role', relation),
+    format('Its owner %s can do that, or a member of that role.', retention._owner(relation)), 'insufficient_privilege');
+END
+$$;
+COMMENT ON FUNCTION retention._check_owner(regclass) IS 'An error unless the caller may do what a table''s owner may.';
 
 CREATE OR REPLACE FUNCTION retention._check_trackable(relation regclass) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -89,7 +101,8 @@ BEGIN
   FOR trigger IN
     SELECT tgrelid::regclass AS relation, tgname
     FROM retention._parts(relation) AS part
-    JOIN pg_trigger ON tgrelid = part AND tgfoid = 'retention._capture_changes'::regproc
+    -- Partitions get the trigger for rows from their parent, and lose it with that one.
+    JOIN pg_trigger ON tgrelid = part AND tgfoid = 'retention._capture_changes'::regproc AND tgparentid = 0
   LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
     dropped := dropped + 1;
@@ -99,36 +112,54 @@ END
 $$;
 COMMENT ON FUNCTION retention._drop_triggers(regclass) IS 'Drops the capturing triggers of a table and its partitions; returns their number.';
 
-CREATE OR REPLACE FUNCTION retention._make_triggers(relation regclass, columns name[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._make_trigger(relation regclass, columns name[], name text, event text, level text, firing text)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  made record;
-  arguments text := (SELECT string_agg(quote_literal(c), ', ' ORDER BY c) FROM unnest(columns) AS c);
 BEGIN
-  FOR made IN SELECT * FROM (VALUES
-    ('insert', 'REFERENCING NEW TABLE AS new_rows'),
-    ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
-    ('delete', 'REFERENCING OLD TABLE AS old_rows'),
-    ('truncate', '')) AS v (event, transition)
-  LOOP
-    EXECUTE format('CREATE TRIGGER retention_%s AFTER %1$s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION retention._capture_changes(%s)',
-                   made.event, relation, made.transition, arguments);
-    -- So that DROP EXTENSION takes it along.
-    EXECUTE format('ALTER TRIGGER retention_%s ON %s DEPENDS ON EXTENSION retention', made.event, relation);
-  END LOOP;
+  EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s EXECUTE FUNCTION retention._capture_changes(%s)',
+                 name, event, relation, level, (SELECT string_agg(quote_literal(c), ', ' ORDER BY c) FROM unnest(columns) AS c));
+  -- So that DROP EXTENSION takes it along.
+  EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION retention', name, relation);
+  -- Partitions have copies of a trigger for rows, and none of one for statements.
+  EXECUTE format('ALTER TABLE %s %s ENABLE %s TRIGGER %I', CASE level WHEN 'FOR EACH ROW' THEN '' ELSE 'ONLY' END, relation, firing, name);
 END
 $$;
-COMMENT ON FUNCTION retention._make_triggers(regclass, name[]) IS 'Makes the capturing triggers of one table.';
+COMMENT ON FUNCTION retention._make_trigger(regclass, name[], text, text, text, text) IS 'Makes one capturing trigger; firing: by whom it is fired.';
+
+CREATE OR REPLACE FUNCTION retention._make_triggers(relation regclass, columns name[]) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT retention._make_trigger(relation, columns, made.name, made.event, made.level, made.firing)
+  FROM (VALUES
+    ('retention_insert', 'INSERT', 'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', ''),
+    ('retention_update', 'UPDATE', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', ''),
+    ('retention_delete', 'DELETE', 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', ''),
+    -- Replication fires this one too, as often as a TRUNCATE that somebody gave.
+    ('retention_truncate', 'TRUNCATE', 'FOR EACH STATEMENT', 'ALWAYS')) AS made (name, event, level, firing)
+$$;
+COMMENT ON FUNCTION retention._make_triggers(regclass, name[]) IS 'Makes the triggers that capture the statements on one table.';
+
+CREATE OR REPLACE FUNCTION retention._make_replica_trigger(relation regclass, columns name[]) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- Partitions take a parent's trigger by its name: one that is tracked by itself must not have one of that name.
+  SELECT retention._make_trigger(relation, columns, CASE c.relkind WHEN 'p' THEN 'retention_replica_parts' ELSE 'retention_replica' END,
+                                 'INSERT OR UPDATE OR DELETE', 'FOR EACH ROW', 'REPLICA')
+  FROM pg_class c WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION retention._make_replica_trigger(regclass, name[]) IS
+  'Makes the trigger that captures what a subscription writes into a table and its partitions, those made later too. It fires for nobody else.';
 
 CREATE OR REPLACE FUNCTION retention.track(relation regclass, customer_id name DEFAULT NULL) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   columns name[];
   part regclass;
 BEGIN
   PERFORM retention._check_trackable(relation);
+  PERFORM retention._check_owner(relation);
   columns := ARRAY(SELECT s.customer_id FROM retention.source s WHERE s.relation = track.relation
                    UNION SELECT c FROM retention.tracked t, unnest(t.customer_id_columns) AS c WHERE t.relation = track.relation
                      -- not those that are gone
@@ -140,6 +171,7 @@ BEGIN
   PERFORM retention._drop_triggers(relation);
   FOR part IN SELECT retention._parts(relation) LOOP
     PERFORM retention._make_triggers(part, columns);
+    PERFORM retention._make_replica_trigger(part, columns) FROM pg_class c WHERE c.oid = part AND (part = relation OR NOT c.relispartition);
   END LOOP;
 END
 $$;
@@ -152,7 +184,7 @@ AS $$
 BEGIN
   IF NOT EXISTS (SELECT FROM retention.tracked t WHERE t.relation = _track_source.relation AND customer_id <> ALL (t.customer_id_columns)) THEN
     RETURN;
-  ELSIF pg_has_role((SELECT relowner FROM pg_class WHERE oid = relation), 'USAGE') THEN
+  ELSIF pg_has_role(retention._caller(), retention._owner(relation), 'USAGE') THEN
     PERFORM retention.track(relation);
   ELSE
     RAISE WARNING '% is tracked, but not by column "%"', relation, customer_id
@@ -163,11 +195,13 @@ $$;
 COMMENT ON FUNCTION retention._track_source(regclass, name) IS 'Of a table that is tracked already, has the keys of a new source captured too, or warns that they are not.';
 
 CREATE OR REPLACE FUNCTION retention.untrack(relation regclass) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._reject_unless(retention._drop_triggers(relation) > 0,
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.tracked t WHERE t.relation = untrack.relation),
     format('%s is not tracked', coalesce(relation::text, 'null')), 'retention.tracked lists the tables that are.', 'undefined_object');
+  PERFORM retention._check_owner(relation);
+  PERFORM retention._drop_triggers(relation);
 END
 $$;
 COMMENT ON FUNCTION retention.untrack(regclass) IS 'Ends the capture of a table''s changes; refresh goes on finding them.';

@@ -5,6 +5,7 @@ CREATE TABLE retention.segment (
   number         integer GENERATED ALWAYS AS IDENTITY,
   relation       regclass NOT NULL,
   relation_name  text NOT NULL,
+  owner          name NOT NULL,
   enabled        boolean NOT NULL DEFAULT true,
   definition     text NOT NULL,
   pending        text CHECK (pending IN ('definition', 'refresh')),
@@ -14,6 +15,7 @@ CREATE TABLE retention.segment (
   duplicate_rows bigint NOT NULL DEFAULT 0,
   null_rows      bigint NOT NULL DEFAULT 0,
   error          text,
+  error_code     text,
   error_at       timestamptz,
   failures       integer NOT NULL DEFAULT 0
 );
@@ -21,9 +23,10 @@ COMMENT ON TABLE retention.segment IS 'Relations whose customers are kept as mem
 COMMENT ON COLUMN retention.segment.segment IS 'Name of the segment.';
 COMMENT ON COLUMN retention.segment.number IS 'Segments are evaluated in this order.';
 COMMENT ON COLUMN retention.segment.relation IS 'View or table whose column customer_id says who is in.';
-COMMENT ON COLUMN retention.segment.relation_name IS 'Its name, by which it is found again when it was dropped and created anew, or another one has taken its place; where nothing has that name any more, what was renamed is followed.';
+COMMENT ON COLUMN retention.segment.relation_name IS 'Its name, by which it is found again when its owner has dropped and created it anew, or a dump was restored; while it is there, it is followed under any name.';
+COMMENT ON COLUMN retention.segment.owner IS 'Role that owns it, with whose rights it is read. Another role''s relation of the same name is not taken for it.';
 COMMENT ON COLUMN retention.segment.enabled IS 'Whether the segment is kept current; a disabled one stays as it was.';
-COMMENT ON COLUMN retention.segment.definition IS 'Fingerprint of the view and of the views below it, as last evaluated.';
+COMMENT ON COLUMN retention.segment.definition IS 'Fingerprint of the view, and of the views and functions below it, as last evaluated, after the major version of the server that wrote it.';
 COMMENT ON COLUMN retention.segment.pending IS 'Cause of the changes that its next evaluation, in full, will find, where a segment that its view reads has changed other than by single customers; else null.';
 COMMENT ON COLUMN retention.segment.added_at IS 'Engine''s time at which it was added.';
 COMMENT ON COLUMN retention.segment.evaluated_at IS 'Engine''s time of the last evaluation in full.';
@@ -31,8 +34,9 @@ COMMENT ON COLUMN retention.segment.members IS 'Number of members.';
 COMMENT ON COLUMN retention.segment.duplicate_rows IS 'Rows of the last evaluation in full that repeated a customer.';
 COMMENT ON COLUMN retention.segment.null_rows IS 'Rows of the last evaluation in full without a customer, or with a key of more than 2,000 bytes.';
 COMMENT ON COLUMN retention.segment.error IS 'Why the last evaluation failed; null when it did not.';
+COMMENT ON COLUMN retention.segment.error_code IS 'SQLSTATE of that failure.';
 COMMENT ON COLUMN retention.segment.error_at IS 'Engine''s time of that failure.';
-COMMENT ON COLUMN retention.segment.failures IS 'How often evaluation has failed in a row; process_changes waits so many minutes, at most 60, before it tries again.';
+COMMENT ON COLUMN retention.segment.failures IS 'How often evaluation has failed in a row; process_changes tries again after a minute, then two, four, up to an hour.';
 
 CREATE TABLE retention.segment_member (
   segment     text COLLATE "C" NOT NULL,
@@ -151,15 +155,17 @@ COMMENT ON FUNCTION retention._mark_readers(text[], text) IS
   'Has the segments that read members, and were added later, evaluated in full: anybody may have entered or left these ones.';
 
 CREATE OR REPLACE FUNCTION retention._queue_changes() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   entered boolean := TG_OP = 'INSERT';
   cause text := nullif(current_setting('retention_engine.cause', true), '');
   at timestamptz;
   zone text;
-  segments text[] := ARRAY(SELECT DISTINCT c.segment FROM changed c);
+  segments text[];
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
+  segments := ARRAY(SELECT DISTINCT c.segment FROM changed c);
   -- A restored dump brings the members, and the queue by itself.
   IF entered AND cause IS NULL OR segments = '{}' THEN
     RETURN NULL;
@@ -189,9 +195,10 @@ $$;
 COMMENT ON FUNCTION retention._queue_changes() IS 'Trigger: writes the members that were inserted or deleted to the queue, counts them, and tells who listens, and the segments that read these.';
 
 CREATE OR REPLACE FUNCTION retention._take_turns() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
   PERFORM retention._lock_queue();
   RETURN NULL;
 END
@@ -211,9 +218,10 @@ CREATE TRIGGER queue_left AFTER DELETE ON retention.segment_member
 COMMENT ON TRIGGER queue_left ON retention.segment_member IS 'Writes removed members to the queue.';
 
 CREATE OR REPLACE FUNCTION retention._refuse_change() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
   RAISE EXCEPTION '% of % would bypass the queue', TG_OP, TG_RELID::regclass
     USING ERRCODE = 'feature_not_supported', HINT = 'DELETE removes members and tells the queue.';
 END
@@ -225,7 +233,7 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OF segment, customer_id OR TRUNCATE O
 COMMENT ON TRIGGER refuse_change ON retention.segment_member IS 'Rejects changes that the queue could not show.';
 
 CREATE OR REPLACE FUNCTION retention.add_consumer(consumer text, from_start boolean DEFAULT false) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment_consumer c WHERE c.consumer = add_consumer.consumer),
@@ -237,7 +245,7 @@ $$;
 COMMENT ON FUNCTION retention.add_consumer(text, boolean) IS 'Makes a reader of the queue, who starts with the next change, or with the oldest one that is kept.';
 
 CREATE OR REPLACE FUNCTION retention.drop_consumer(consumer text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM retention.segment_consumer c WHERE c.consumer = drop_consumer.consumer;
@@ -248,7 +256,7 @@ $$;
 COMMENT ON FUNCTION retention.drop_consumer(text) IS 'Removes a reader of the queue; prune no longer waits for it.';
 
 CREATE OR REPLACE FUNCTION retention.read_segment_changes(consumer text, "limit" integer DEFAULT 1000) RETURNS SETOF retention.segment_change
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   read_up_to bigint;
@@ -273,32 +281,67 @@ COMMENT ON FUNCTION retention.read_segment_changes(text, integer) IS
 
 -- Evaluation.
 
+CREATE OR REPLACE FUNCTION retention._objects_below(relation regclass) RETURNS TABLE (class regclass, object oid)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE read AS (
+    SELECT 'pg_class'::regclass::oid AS class, relation::oid AS object
+    UNION
+    SELECT d.refclassid, d.refobjid
+    FROM read
+    LEFT JOIN pg_rewrite r ON read.class = 'pg_class'::regclass AND r.ev_class = read.object AND r.ev_type = '1'
+    JOIN pg_depend d ON d.classid = CASE read.class WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE read.class END
+                    AND d.objid = CASE read.class WHEN 'pg_class'::regclass THEN r.oid ELSE read.object END
+    WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
+      -- An extension's functions change with its version.
+      AND (d.refclassid = 'pg_class'::regclass OR NOT EXISTS (
+        SELECT FROM pg_depend e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')))
+  SELECT class::regclass, object FROM read
+$$;
+COMMENT ON FUNCTION retention._objects_below(regclass) IS
+  'A relation, and the relations, functions and operators that it uses if it is a view, or a view below it does, as far as PostgreSQL knows: not what the text of a function names.';
+
+CREATE OR REPLACE FUNCTION retention._function_definition(function regprocedure) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT concat_ws(' ', function, l.lanname, p.prosrc, pg_get_function_sqlbody(p.oid), p.probin, p.proconfig, p.prosecdef,
+                   a.aggtransfn, a.aggfinalfn, a.agginitval)
+  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid
+  WHERE p.oid = function
+$$;
+COMMENT ON FUNCTION retention._function_definition(regprocedure) IS 'What a function or an aggregate does, as text.';
+
 CREATE OR REPLACE FUNCTION retention._definition(relation regclass) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   -- Views are hashed as text, which must not depend on the session.
   SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
   SET lc_monetary = 'C' SET quote_all_identifiers = off SET standard_conforming_strings = on
 AS $$
-  SELECT md5(string_agg(concat(below, ' ', CASE WHEN kind IN ('v', 'm') THEN pg_get_viewdef(below) END), E'\n' ORDER BY below::text))
-  FROM retention._tables_below(relation)
+  SELECT retention._stamped(md5(string_agg(part.text, E'\n' ORDER BY part.text)))
+  FROM retention._objects_below(relation) AS below
+  LEFT JOIN pg_class c ON below.class = 'pg_class'::regclass AND c.oid = below.object
+  LEFT JOIN pg_operator o ON below.class = 'pg_operator'::regclass AND o.oid = below.object
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN c.relkind IN ('v', 'm') THEN concat(c.oid::regclass, ' ', pg_get_viewdef(c.oid))
+                WHEN c.oid IS NOT NULL THEN c.oid::regclass::text
+                WHEN o.oid IS NOT NULL THEN concat(o.oid::regoperator, ' ', o.oprcode)
+                ELSE retention._function_definition(below.object) END COLLATE "C" AS text) AS part
 $$;
-COMMENT ON FUNCTION retention._definition(regclass) IS 'Fingerprint of a view and of the views below it.';
+COMMENT ON FUNCTION retention._definition(regclass) IS 'Stamped fingerprint of a view, of the views below it, and of the functions that these call.';
 
 CREATE OR REPLACE FUNCTION retention._compare_keys(
-    found text, stored text, expected bigint,
+    found text, stored text, expected bigint, relation regclass,
     OUT customer_id text, OUT entered boolean, OUT members bigint, OUT duplicate_rows bigint, OUT null_rows bigint)
   RETURNS SETOF record
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_compare_keys';
-COMMENT ON FUNCTION retention._compare_keys(text, text, bigint) IS
-  'The keys that only one of two queries returns, entered where it is the first; and a row without a key, which counts the keys of the first one, rows that repeat one, and nulls. About so many rows are expected of both.';
+COMMENT ON FUNCTION retention._compare_keys(text, text, bigint, regclass) IS
+  'The keys that only one of two queries returns, entered where it is the first, which is run with the rights of the relation''s owner; and a row without a key, which counts the keys of the first one, rows that repeat one, and nulls. About so many rows are expected of both.';
 
 CREATE OR REPLACE FUNCTION retention._update_members(
     evaluated retention.segment, cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL)
   RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- As in _read_metric.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
 AS $$
 DECLARE
   found_query text := format('SELECT %s FROM %s', retention._key_expression(evaluated.relation, 'customer_id'), evaluated.relation);
@@ -310,7 +353,7 @@ BEGIN
     stored_query := stored_query || format(' AND customer_id = ANY (%L::text[])', customer_ids);
   END IF;
   PERFORM set_config('retention_engine.cause', cause, true), set_config('retention_engine.as_of', as_of::text, true);
-  WITH difference AS MATERIALIZED (SELECT * FROM retention._compare_keys(found_query, stored_query, 2 * coalesce(cardinality(customer_ids), evaluated.members))),
+  WITH difference AS MATERIALIZED (SELECT * FROM retention._compare_keys(found_query, stored_query, 2 * coalesce(cardinality(customer_ids), evaluated.members), evaluated.relation)),
   gone AS (
     DELETE FROM retention.segment_member m USING difference d
     WHERE NOT d.entered AND m.segment = evaluated.segment AND m.customer_id = d.customer_id),
@@ -324,7 +367,7 @@ BEGIN
   IF customer_ids IS NULL THEN
     UPDATE retention.segment s SET members = report.members, duplicate_rows = report.duplicate_rows, null_rows = report.null_rows,
         definition = evaluated.definition, pending = NULL,
-        evaluated_at = as_of, error = NULL, error_at = NULL, failures = 0
+        evaluated_at = as_of, error = NULL, error_code = NULL, error_at = NULL, failures = 0
       WHERE s.segment = evaluated.segment;
     IF report.entered + report.gone > 0 THEN
       PERFORM retention._tell(format('segment "%s": %s entered, %s left, %s members', evaluated.segment, report.entered, report.gone, report.members));
@@ -336,50 +379,44 @@ $$;
 COMMENT ON FUNCTION retention._update_members(retention.segment, text, timestamptz, text[]) IS
   'Makes a segment''s members those of its relation: all, or of some customers only. Returns how many entered and left.';
 
-CREATE OR REPLACE FUNCTION retention._relation_now(stored retention.segment) RETURNS regclass
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT coalesce(to_regclass((stored).relation_name), (SELECT oid::regclass FROM pg_class WHERE oid = (stored).relation))
-$$;
-COMMENT ON FUNCTION retention._relation_now(retention.segment) IS
-  'What a segment reads: the relation of its name, or, where there is none, the one that had it, under its new name; null when that is gone too.';
-
-CREATE OR REPLACE FUNCTION retention._check_relation() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._find_by_name() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF TG_OP = 'INSERT' THEN
-    -- A dump has the number of a relation that was gone, which here may be another one's.
-    NEW.relation := coalesce(to_regclass(NEW.relation_name), 0);
-  ELSE
-    PERFORM retention._reject_unless(NEW.relation = retention._relation_now(OLD) AND NEW.relation_name = NEW.relation::text,
-      format('segment "%s" cannot be made to read %s', OLD.segment, coalesce(to_regclass(NEW.relation_name), NEW.relation)),
-      'Jobs would read it with their own rights. It follows its view by name; drop_segment it, and add_segment the other one.', 'insufficient_privilege');
-  END IF;
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment', 'retention.contact_source');
+  NEW.relation := coalesce(to_regclass(NEW.relation_name), 0);
+  NEW.owner := coalesce(pg_get_userbyid(retention._owner(NEW.relation)), NEW.owner);
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION retention._check_relation() IS
-  'Trigger: whoever runs the jobs may have a segment follow its relation, and not have it read another one.';
+COMMENT ON FUNCTION retention._find_by_name() IS
+  'Trigger: a new row''s relation is that of its name. A restored dump has the number of one that was gone, which here may be another''s.';
 
-CREATE TRIGGER check_relation BEFORE INSERT OR UPDATE OF relation, relation_name ON retention.segment
-  FOR EACH ROW EXECUTE FUNCTION retention._check_relation();
-COMMENT ON TRIGGER check_relation ON retention.segment IS 'Rejects another relation than the one that the segment''s name leads to.';
+CREATE TRIGGER find_by_name BEFORE INSERT ON retention.segment
+  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
+COMMENT ON TRIGGER find_by_name ON retention.segment IS 'Finds the relation by its name.';
 
 CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) RETURNS retention.segment
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  current regclass := retention._relation_now(stored);
+  current regclass := retention._same_relation(stored.relation, stored.relation_name, stored.owner);
+  present text;
 BEGIN
   PERFORM retention._reject_unless(current IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
-    'Create it again, or drop_segment.', 'undefined_table');
-  IF current <> stored.relation OR to_regclass(stored.relation_name) IS NULL THEN
-    stored.relation := current;
-    stored.relation_name := current;
-    UPDATE retention.segment s SET relation = stored.relation, relation_name = stored.relation_name WHERE s.segment = stored.segment;
+    format('Its owner "%s" can create it again; or drop_segment, and add_segment another one.', stored.owner), 'undefined_table');
+  IF (current, current::text, pg_get_userbyid(retention._owner(current)))
+     IS DISTINCT FROM (stored.relation, stored.relation_name, stored.owner) THEN
+    UPDATE retention.segment s
+      SET relation = current, relation_name = current, owner = pg_get_userbyid(retention._owner(current))
+      WHERE s.segment = stored.segment RETURNING * INTO stored;
   END IF;
-  stored.definition := retention._definition(stored.relation);
+  present := retention._definition(stored.relation);
+  IF present <> stored.definition AND NOT retention._is_redefined(stored.definition, present) THEN
+    -- The server is of another major version: moving there is no redefinition.
+    UPDATE retention.segment s SET definition = present WHERE s.segment = stored.segment;
+  END IF;
+  stored.definition := present;
   RETURN stored;
 END
 $$;
@@ -394,11 +431,12 @@ DECLARE
   evaluated retention.segment;
   cause_in_full text;
   reason text;
+  code text;
 BEGIN
   SELECT * INTO stored FROM retention.segment s WHERE s.segment = _evaluate_segment.segment;
   evaluated := retention._current_segment(stored);
   cause_in_full := CASE
-    WHEN evaluated.definition <> stored.definition THEN 'definition'
+    WHEN retention._is_redefined(stored.definition, evaluated.definition) THEN 'definition'
     WHEN stored.pending IS NOT NULL THEN stored.pending
     WHEN customer_ids IS NULL THEN cause
     WHEN stored.error IS NOT NULL THEN 'refresh' END;
@@ -407,32 +445,34 @@ BEGIN
   ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
   END IF;
-EXCEPTION
-  WHEN transaction_rollback THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  IF left(code, 2) = '40' THEN
     RAISE;
-  WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
-    RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason
-      USING HINT = 'Its members stay as they are. It is tried again by process_changes and refresh.';
-    UPDATE retention.segment s SET error = reason, error_at = as_of, failures = s.failures + 1 WHERE s.segment = _evaluate_segment.segment;
+  END IF;
+  RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason
+    USING HINT = 'Its members stay as they are. It is tried again by process_changes and refresh.';
+  UPDATE retention.segment s SET error = reason, error_code = code, error_at = as_of, failures = s.failures + 1
+    WHERE s.segment = _evaluate_segment.segment;
 END
 $$;
 COMMENT ON FUNCTION retention._evaluate_segment(text, text, timestamptz, text[]) IS
   'Brings a segment''s members up to date: of all, where that is asked for, or its definition has changed, or a segment below it, or it had failed; else of some customers. A failure is reported, and is that segment''s alone.';
 
 CREATE OR REPLACE FUNCTION retention._evaluate_segments(cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD'
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  clock text := current_setting('retention.as_of');
+  clock text := coalesce(current_setting('retention.as_of', true), '');
   segment text;
 BEGIN
+  PERFORM retention._pin_settings();
   PERFORM retention._lock_queue();
   -- Views tell the time by the same clock.
   PERFORM set_config('retention.as_of', as_of::text, true);
   FOR segment IN
     SELECT s.segment FROM retention.segment s
-    WHERE s.enabled AND (s.error IS NULL OR customer_ids IS NULL OR as_of >= s.error_at + least(s.failures, 60) * interval '1 minute')
+    WHERE s.enabled AND (s.error IS NULL OR customer_ids IS NULL OR as_of >= s.error_at + retention._retry_after(s.failures))
     ORDER BY s.number
   LOOP
     PERFORM retention._evaluate_segment(segment, cause, as_of, customer_ids);
@@ -458,19 +498,20 @@ $$;
 COMMENT ON FUNCTION retention._require_segment(text) IS 'A segment, which nobody else changes until the transaction ends, or an error.';
 
 CREATE OR REPLACE FUNCTION retention.add_segment(relation regclass, segment text DEFAULT NULL, backfill boolean DEFAULT false) RETURNS text
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   added retention.segment;
 BEGIN
   PERFORM retention._reject_unless(relation IS NOT NULL, 'the segment''s relation must not be null', '', 'null_value_not_allowed');
   PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
+  PERFORM retention._check_readable(relation, '{customer_id}');
   segment := coalesce(segment, (SELECT relname FROM pg_class WHERE oid = relation));
   PERFORM retention._lock_all();
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment s WHERE s.segment = add_segment.segment),
     format('segment "%s" already exists', segment), 'Give this one another name, as the second argument; or drop_segment first.', 'duplicate_object');
-  INSERT INTO retention.segment (segment, relation, relation_name, definition, added_at)
-    VALUES (segment, relation, relation::text, retention._definition(relation), retention.now())
+  INSERT INTO retention.segment (segment, relation, relation_name, owner, definition, added_at)
+    VALUES (segment, relation, relation::text, pg_get_userbyid(retention._owner(relation)), retention._definition(relation), retention.now())
     RETURNING * INTO added;
   PERFORM retention._update_members(added, CASE WHEN backfill THEN 'backfill' ELSE 'definition' END, retention.now());
   RETURN segment;
@@ -480,7 +521,7 @@ COMMENT ON FUNCTION retention.add_segment(regclass, text, boolean) IS
   'Makes a segment of a view or table with a column customer_id, named as it unless a name is given, and evaluates it. Its members start no flow, unless backfill is true. Returns the name.';
 
 CREATE OR REPLACE FUNCTION retention.drop_segment(segment text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_segment(segment);
@@ -494,7 +535,7 @@ $$;
 COMMENT ON FUNCTION retention.drop_segment(text) IS 'Removes a segment and its growth; its members leave. The view stays.';
 
 CREATE OR REPLACE FUNCTION retention.disable_segment(segment text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_segment(segment);
@@ -504,7 +545,7 @@ $$;
 COMMENT ON FUNCTION retention.disable_segment(text) IS 'Leaves a segment''s members as they are until it is enabled again.';
 
 CREATE OR REPLACE FUNCTION retention.enable_segment(segment text, backfill boolean DEFAULT false) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   stored retention.segment := retention._require_segment(segment);
@@ -517,14 +558,14 @@ COMMENT ON FUNCTION retention.enable_segment(text, boolean) IS
   'Keeps a disabled segment current again, from now on. Who entered meanwhile starts no flow, unless backfill is true.';
 
 CREATE OR REPLACE FUNCTION retention.refresh_segment(segment text, backfill boolean DEFAULT false) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   stored retention.segment := retention._require_segment(segment);
   evaluated retention.segment := retention._current_segment(stored);
 BEGIN
   PERFORM retention._update_members(evaluated,
-    CASE WHEN backfill THEN 'backfill' WHEN evaluated.definition <> stored.definition THEN 'definition' ELSE 'refresh' END, retention.now());
+    CASE WHEN backfill THEN 'backfill' WHEN retention._is_redefined(stored.definition, evaluated.definition) THEN 'definition' ELSE 'refresh' END, retention.now());
 END
 $$;
 COMMENT ON FUNCTION retention.refresh_segment(text, boolean) IS

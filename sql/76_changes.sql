@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION retention._warn_without_index(source retention.source
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  scans boolean := retention._scans_a_table(retention._keyed_source_query(source, time_zone, customer_ids[1:1]));
+  scans boolean := retention._scans_a_table(
+    retention._keyed_source_query(source, time_zone, customer_ids[1:1]), retention._owner(source.relation));
 BEGIN
   IF scans AND source.is_indexed IS NOT FALSE THEN
     RAISE WARNING '% is read in full for every change: no index finds a customer''s rows by "%"', source.relation, source.customer_id
@@ -19,24 +20,23 @@ CREATE OR REPLACE FUNCTION retention._note_orders_ahead(
     settings retention.metric, as_of timestamptz, next_order_at timestamptz, customer_ids text[])
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- As in _read_metric.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
 AS $$
 DECLARE
   furthest timestamptz := as_of + interval '1 day';
-  source retention.source;
 BEGIN
-  IF next_order_at <= furthest THEN
-    FOR source IN SELECT * FROM retention.source s WHERE s.metric = settings.metric LOOP
-      EXECUTE format($query$
-        INSERT INTO retention.change_log (customer_ids, due_at, changed_at)
-        SELECT ahead.*, clock_timestamp()
-        FROM (SELECT ARRAY[customer_id::text], min(at) FROM (%s) AS s (customer_id, at)
-              WHERE at > $1 AND at <= $2 AND octet_length(customer_id::text) <= 2000 GROUP BY 1
-              EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead
-      $query$, retention._keyed_source_query(source, settings.time_zone, customer_ids)) USING as_of, furthest;
-    END LOOP;
+  IF next_order_at > furthest IS NOT FALSE THEN
+    RETURN;
   END IF;
+  INSERT INTO retention.change_log (customer_ids, due_at, changed_at)
+    SELECT ahead.*, clock_timestamp()
+    FROM (SELECT ARRAY[q.customer_id], q.at
+          FROM retention.source s, retention._query_as(retention._owner(s.relation), format($query$
+            SELECT customer_id::text, min(at) FROM (%s) AS s (customer_id, at)
+            WHERE at > $1 AND at <= $2 AND %s GROUP BY 1$query$,
+            retention._keyed_source_query(s, settings.time_zone, customer_ids), retention._key_condition('customer_id::text')),
+            as_of, furthest) AS q (customer_id text, at timestamptz)
+          WHERE s.metric = settings.metric
+          EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead;
 END
 $$;
 COMMENT ON FUNCTION retention._note_orders_ahead(retention.metric, timestamptz, timestamptz, text[]) IS
@@ -50,11 +50,13 @@ DECLARE
   changes retention.customer_change[];
   report retention.collection_report;
 BEGIN
+  PERFORM retention._take_turn(settings.metric);
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
   PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
   changes := ARRAY(SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
   IF cardinality(changes) > 0 THEN
@@ -76,14 +78,36 @@ $$;
 COMMENT ON FUNCTION retention._leave_to_refresh(retention.population) IS
   'Has a metric wait for its next refresh, which reads everything, even if what stood in the way is undone before.';
 
-CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
+CREATE TABLE retention.metric_error (
+  metric     text PRIMARY KEY,
+  error      text NOT NULL,
+  error_code text NOT NULL,
+  error_at   timestamptz NOT NULL,
+  failures   integer NOT NULL DEFAULT 1
+);
+COMMENT ON TABLE retention.metric_error IS 'Why the changes of a metric''s customers could not be processed the last time, or the metric not be read; no row: they were.';
+COMMENT ON COLUMN retention.metric_error.metric IS 'Name of the metric.';
+COMMENT ON COLUMN retention.metric_error.error IS 'What went wrong.';
+COMMENT ON COLUMN retention.metric_error.error_code IS 'SQLSTATE of that error.';
+COMMENT ON COLUMN retention.metric_error.error_at IS 'Engine''s time of that error.';
+COMMENT ON COLUMN retention.metric_error.failures IS 'How often in a row; what failed is tried again after a minute, then two, four, up to an hour.';
+
+CREATE OR REPLACE FUNCTION retention._note_metric_error(metric text, code text, message text, as_of timestamptz) RETURNS integer
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO retention.metric_error AS e VALUES (metric, message, code, as_of)
+    ON CONFLICT ON CONSTRAINT metric_error_pkey DO UPDATE
+      SET error = excluded.error, error_code = excluded.error_code, error_at = excluded.error_at, failures = e.failures + 1
+  RETURNING failures
+$$;
+COMMENT ON FUNCTION retention._note_metric_error(text, text, text, timestamptz) IS 'Records that a metric has failed; returns how often in a row.';
+
+CREATE OR REPLACE FUNCTION retention._process_settled(settings retention.metric, as_of timestamptz, customer_ids text[])
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  settings retention.metric := retention._require_metric(metric);
-  last retention.population := retention._last_refresh(metric);
-  reason text;
+  last retention.population := retention._last_refresh(settings.metric);
 BEGIN
   IF last IS NULL OR last.stale THEN
     RETURN NULL;
@@ -95,18 +119,109 @@ BEGIN
     RETURN NULL;
   END IF;
   RETURN retention._process_metric(settings, last, as_of, customer_ids);
-EXCEPTION
-  WHEN transaction_rollback THEN
+END
+$$;
+COMMENT ON FUNCTION retention._process_settled(retention.metric, timestamptz, text[]) IS
+  'Processes some customers of a metric that has been refreshed with its present settings; others are left to the refresh.';
+
+CREATE OR REPLACE FUNCTION retention._try_metric(
+    metric text, as_of timestamptz, customer_ids text[], give_up_at timestamptz,
+    OUT changes retention.customer_change[], OUT failed text[], OUT message text, OUT code text)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  middle integer := cardinality(customer_ids) / 2;
+  one record;
+  other record;
+BEGIN
+  changes := retention._process_settled(retention._require_metric(metric), as_of, customer_ids);
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  IF left(code, 2) = '40' THEN
     RAISE;
-  WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
-    RAISE WARNING 'changes of metric "%" could not be processed: %', metric, reason USING HINT = 'They stay in retention.change_log.';
-    INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (customer_ids, oldest);
-    RETURN NULL;
+  ELSIF middle = 0 OR retention._error_sort(code) <> 'value' OR clock_timestamp() > give_up_at THEN
+    failed := customer_ids;
+    RETURN;
+  END IF;
+  -- Some customer's own rows: the others are done without, unless there are too many such customers.
+  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '10 seconds');
+  one := retention._try_metric(metric, as_of, customer_ids[:middle], give_up_at);
+  other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], give_up_at);
+  changes := one.changes || other.changes;
+  failed := one.failed || other.failed;
+  message := coalesce(one.message, other.message);
+  code := coalesce(one.code, other.code);
 END
 $$;
 COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz) IS
-  'Processes some customers of one metric. A failure is reported, and is that metric''s alone: the changes go back to the log.';
+  'Processes some customers of one metric. failed are those that could not be, and why.';
+
+CREATE OR REPLACE FUNCTION retention._keep_failed(
+    metric text, as_of timestamptz, failed text[], message text, code text, oldest timestamptz, hint text DEFAULT NULL)
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  failures integer;
+BEGIN
+  IF failed IS NULL THEN
+    DELETE FROM retention.metric_error e WHERE e.metric = _keep_failed.metric;
+    RETURN;
+  END IF;
+  failures := retention._note_metric_error(metric, code, message, as_of);
+  RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %', cardinality(failed), metric, failed[1], message
+    USING HINT = concat_ws(' ', 'They stay in retention.change_log and are tried again; retention.problem shows it.', nullif(hint, ''));
+  INSERT INTO retention.change_log (customer_ids, changed_at, due_at) VALUES (failed, oldest, as_of + retention._retry_after(failures));
+END
+$$;
+COMMENT ON FUNCTION retention._keep_failed(text, timestamptz, text[], text, text, timestamptz, text) IS
+  'Puts customers back into the log whose changes could not be processed, to be tried again later, and says so. Null: there were none.';
+
+CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  settings retention.metric := retention._require_metric(metric);
+  last retention.population := retention._last_refresh(metric);
+  lost bigint;
+BEGIN
+  -- As a rule too few have changed for too many to be lost, and nothing has to be read.
+  IF last IS NULL OR last.stale OR cardinality(customer_ids) <= settings.loss_limit * last.customers
+     OR last.settings <> retention._settings(settings) THEN
+    RETURN;
+  END IF;
+  PERFORM retention._check_refresh(settings, NULL, as_of);
+  PERFORM retention._read_metric(settings, greatest(as_of, last.as_of), 'retention.customer', last, customer_ids);
+  lost := (retention._collected_loss()).lost;
+  IF lost > 0 THEN
+    PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._check_loss(text, timestamptz, text[]) IS
+  'An error where processing these customers, all that have changed, would remove more of the metric''s than its limit.';
+
+CREATE OR REPLACE FUNCTION retention._may_process(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  reason text;
+  code text;
+  hint text;
+BEGIN
+  PERFORM retention._check_loss(metric, as_of, customer_ids);
+  RETURN true;
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  IF left(code, 2) = '40' THEN
+    RAISE;
+  END IF;
+  PERFORM retention._keep_failed(metric, as_of, customer_ids, reason, code, oldest, hint);
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION retention._may_process(text, timestamptz, text[], timestamptz) IS
+  'Whether a metric may process these customers, which is decided for all of them before any; else they are kept, with a warning.';
 
 CREATE OR REPLACE FUNCTION retention._process_customers(metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -115,9 +230,12 @@ DECLARE
   changes retention.customer_change[] := '{}';
   affected record;
   metric text;
+  result record;
 BEGIN
   FOREACH metric IN ARRAY metrics LOOP
-    changes := changes || retention._try_metric(metric, as_of, customer_ids, oldest);
+    result := retention._try_metric(metric, as_of, customer_ids, NULL);
+    PERFORM retention._keep_failed(metric, as_of, result.failed, result.message, result.code, oldest);
+    changes := changes || result.changes;
   END LOOP;
   PERFORM retention._note_changed(customer_ids);
   FOR affected IN
@@ -139,19 +257,22 @@ AS $$
 DECLARE
   last retention.population := retention._last_refresh(metric);
   reason text;
+  code text;
+  hint text;
 BEGIN
   -- A composite value IS NOT NULL only if none of its columns is null.
   IF NOT last IS NULL THEN
     PERFORM retention._refresh_customers(metric, true, greatest(as_of, last.as_of));
     PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(_try_refresh.metric) AS p;
   END IF;
-EXCEPTION
-  WHEN transaction_rollback THEN
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  IF left(code, 2) = '40' THEN
     RAISE;
-  WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
-    RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason USING HINT = 'Its next refresh reads everything.';
-    PERFORM retention._leave_to_refresh(last);
+  END IF;
+  RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason
+    USING HINT = concat_ws(' ', 'Its next refresh reads everything.', nullif(hint, ''));
+  PERFORM retention._note_metric_error(metric, code, reason, as_of), retention._leave_to_refresh(last);
 END
 $$;
 COMMENT ON FUNCTION retention._try_refresh(text, timestamptz) IS 'Rebuilds one metric that was refreshed before. A failure is reported, and is that metric''s alone.';
@@ -217,7 +338,7 @@ $$;
 COMMENT ON FUNCTION retention._warn_of_gone_columns(regclass[]) IS 'Warns of tables whose column of the customer''s key was dropped or renamed since they are tracked.';
 
 CREATE OR REPLACE PROCEDURE retention.process_changes(as_of timestamptz DEFAULT retention.now())
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   batch CONSTANT integer := 10000;
@@ -239,6 +360,9 @@ BEGIN
     -- Segments may have been redefined, or wait for another try.
     PERFORM retention._evaluate_segments('data', as_of, '{}');
   END IF;
+  IF taken.customer_ids IS NOT NULL THEN
+    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
+  END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
     PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);
   END LOOP;
@@ -252,7 +376,7 @@ COMMENT ON PROCEDURE retention.process_changes(timestamptz) IS
   'Brings the customers that the triggers of track have noted up to date: facts, scores, groups, history, segments and order events, in one transaction. Others are left alone: what time alone changes is found by refresh.';
 
 CREATE OR REPLACE FUNCTION retention.prune(keep interval DEFAULT '90 days') RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   oldest timestamptz := retention.now() - keep;

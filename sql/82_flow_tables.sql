@@ -25,11 +25,16 @@ COMMENT ON COLUMN retention.contact.push_consent IS 'Whether the customer agreed
 COMMENT ON COLUMN retention.contact.properties IS 'Whatever else is known, for templates and conditions.';
 
 CREATE TABLE retention.contact_source (
-  relation_name text NOT NULL
+  relation      regclass NOT NULL,
+  relation_name text NOT NULL,
+  owner         name NOT NULL
 );
 CREATE UNIQUE INDEX contact_source_one ON retention.contact_source ((true));
+ALTER TABLE retention.contact_source REPLICA IDENTITY FULL;
 COMMENT ON TABLE retention.contact_source IS 'The relation of the shop''s own that has the contacts; no row: retention.contact. Written by use_contacts.';
-COMMENT ON COLUMN retention.contact_source.relation_name IS 'Name of a view or table with customer_id and any of the columns of retention.contact.';
+COMMENT ON COLUMN retention.contact_source.relation IS 'View or table with customer_id and any of the columns of retention.contact.';
+COMMENT ON COLUMN retention.contact_source.relation_name IS 'Its name, as in segment.';
+COMMENT ON COLUMN retention.contact_source.owner IS 'Role that owns it, with whose rights it is read, as in segment.';
 
 CREATE TABLE retention.suppression (
   channel       text COLLATE "C" NOT NULL,
@@ -47,6 +52,7 @@ COMMENT ON COLUMN retention.suppression.suppressed_at IS 'Engine''s time since w
 CREATE TABLE retention.flow (
   flow_id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   flow             text COLLATE "C" NOT NULL UNIQUE,
+  owner            name NOT NULL,
   status           text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'manual', 'live', 'paused', 'archived')),
   draft            jsonb NOT NULL,
   version          integer,
@@ -54,11 +60,14 @@ CREATE TABLE retention.flow (
   trigger_position bigint,
   fires_at         timestamptz,
   error            text,
-  error_at         timestamptz
+  error_code       text,
+  error_at         timestamptz,
+  failures         integer NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE retention.flow IS 'Flows, with their status. Made by create_flow.';
 COMMENT ON COLUMN retention.flow.flow_id IS 'Number of the flow.';
 COMMENT ON COLUMN retention.flow.flow IS 'Name of the flow.';
+COMMENT ON COLUMN retention.flow.owner IS 'Role with whose rights its expressions are run: who made it, or was made its owner by set_flow_owner.';
 COMMENT ON COLUMN retention.flow.status IS 'draft, manual, live, paused or archived. Changed by set_status.';
 COMMENT ON COLUMN retention.flow.draft IS 'The document as last given to create_flow; publish makes a version of it.';
 COMMENT ON COLUMN retention.flow.version IS 'Version that new enrollments run; null before the first publish.';
@@ -66,7 +75,9 @@ COMMENT ON COLUMN retention.flow.running_since IS 'Engine''s time since when it 
 COMMENT ON COLUMN retention.flow.trigger_position IS 'Last change or event that has been looked at, by the trigger''s own numbers.';
 COMMENT ON COLUMN retention.flow.fires_at IS 'When a trigger of dates or a schedule is due next.';
 COMMENT ON COLUMN retention.flow.error IS 'Why nobody can enter: the trigger or the entry filter cannot be run any more; null: they can.';
+COMMENT ON COLUMN retention.flow.error_code IS 'SQLSTATE of that error.';
 COMMENT ON COLUMN retention.flow.error_at IS 'Engine''s time of that error.';
+COMMENT ON COLUMN retention.flow.failures IS 'How often in a row; it is tried again after a minute, then two, four, up to an hour.';
 
 CREATE TABLE retention.flow_version (
   flow_id      integer NOT NULL,
@@ -92,8 +103,10 @@ CREATE TABLE retention.flow_node (
   branch   text,
   due      text,
   payload  text,
-  error    text,
-  error_at timestamptz,
+  error      text,
+  error_code text,
+  error_at   timestamptz,
+  failures   integer NOT NULL DEFAULT 0,
   UNIQUE (flow_id, version, node)
 );
 COMMENT ON TABLE retention.flow_node IS 'The nodes of published versions, compiled. Written by publish.';
@@ -107,8 +120,10 @@ COMMENT ON COLUMN retention.flow_node.targets IS 'Numbers of the nodes that its 
 COMMENT ON COLUMN retention.flow_node.branch IS 'Expression for which branch a customer takes.';
 COMMENT ON COLUMN retention.flow_node.due IS 'Expression for how long a customer waits here; null or past: not at all.';
 COMMENT ON COLUMN retention.flow_node.payload IS 'Expression for what the node hands on: a message''s context, properties to set.';
-COMMENT ON COLUMN retention.flow_node.error IS 'Why its customers wait: an expression that cannot be run any more; null when it can.';
+COMMENT ON COLUMN retention.flow_node.error IS 'Why customers wait here: an expression that cannot be run, for now or any more; null when it can.';
+COMMENT ON COLUMN retention.flow_node.error_code IS 'SQLSTATE of that error.';
 COMMENT ON COLUMN retention.flow_node.error_at IS 'Engine''s time of that error.';
+COMMENT ON COLUMN retention.flow_node.failures IS 'How often in a row; they are tried again after a minute, then two, four, up to an hour.';
 
 CREATE TABLE retention.message_status (
   flow_id integer NOT NULL,
@@ -125,9 +140,9 @@ CREATE TABLE retention.flow_entry (
   flow_id     integer NOT NULL,
   customer_id text COLLATE "C" NOT NULL,
   event       jsonb NOT NULL,
-  number      bigint GENERATED ALWAYS AS IDENTITY
+  number      bigint GENERATED ALWAYS AS IDENTITY,
+  PRIMARY KEY (flow_id, number)
 );
-CREATE INDEX flow_entry_flow ON retention.flow_entry (flow_id, number);
 COMMENT ON TABLE retention.flow_entry IS 'Who is to enter a flow with the next tick: by enroll, from another flow, by a date or a schedule.';
 COMMENT ON COLUMN retention.flow_entry.flow_id IS 'Number of the flow.';
 COMMENT ON COLUMN retention.flow_entry.customer_id IS 'The shop''s key of the customer, as text.';
@@ -137,6 +152,7 @@ COMMENT ON COLUMN retention.flow_entry.number IS 'They enter in this order.';
 CREATE TABLE retention.changed_customers (
   customer_ids text[] NOT NULL
 );
+ALTER TABLE retention.changed_customers REPLICA IDENTITY FULL;
 COMMENT ON TABLE retention.changed_customers IS 'Customers who have changed since the last tick, so that flows look again whether they wait for it or have to exit. Written while any flow runs.';
 COMMENT ON COLUMN retention.changed_customers.customer_ids IS 'Keys of customers.';
 
@@ -152,6 +168,7 @@ CREATE TABLE retention.enrollment (
   customer_id   text COLLATE "C",
   outcome       text,
   reason        text,
+  error_code    text,
   event         jsonb NOT NULL
 );
 CREATE INDEX enrollment_due ON retention.enrollment (flow_id, due_at) WHERE due_at IS NOT NULL;
@@ -168,6 +185,7 @@ COMMENT ON COLUMN retention.enrollment.finished_at IS 'Engine''s time at which i
 COMMENT ON COLUMN retention.enrollment.customer_id IS 'The shop''s key of the customer, as text; null after forget.';
 COMMENT ON COLUMN retention.enrollment.outcome IS 'How it ended: completed, exited, filtered, exhausted, archived, forgotten, error, or what an exit node says.';
 COMMENT ON COLUMN retention.enrollment.reason IS 'Of an error: what went wrong.';
+COMMENT ON COLUMN retention.enrollment.error_code IS 'Of an error: its SQLSTATE.';
 COMMENT ON COLUMN retention.enrollment.event IS 'What started it.';
 
 CREATE TABLE retention.message (
@@ -282,6 +300,7 @@ CREATE TYPE retention.traveller AS (
   properties    jsonb,
   outcome       text,
   reason        text,
+  error_code    text,
   is_new        boolean,
   is_changed    boolean,
   is_waiting    boolean,

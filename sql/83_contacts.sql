@@ -18,9 +18,10 @@ COMMENT ON FUNCTION retention._channels() IS
   'The channels: columns of the contact with the address and the consent, and how far apart smart sending keeps messages.';
 
 CREATE OR REPLACE FUNCTION retention._check_contact() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
   PERFORM retention._reject_unless(coalesce(retention._is_time_zone(NEW.time_zone), true),
     format('time zone "%s" of customer "%s" does not exist', NEW.time_zone, NEW.customer_id),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
@@ -55,6 +56,7 @@ CREATE OR REPLACE FUNCTION retention._note_contacts() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
   PERFORM retention._note_changed(array_agg(customer_id)) FROM changed;
   RETURN NULL;
 END
@@ -68,61 +70,101 @@ CREATE TRIGGER note_updated AFTER UPDATE ON retention.contact
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION retention._note_contacts();
 COMMENT ON TRIGGER note_updated ON retention.contact IS 'Has flows look again at these customers.';
 
+CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
+  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
+COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';
+
+CREATE OR REPLACE FUNCTION retention._contact_columns()
+  RETURNS TABLE (name name, type text, number smallint)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT attname, format_type(atttypid, NULL), attnum FROM pg_attribute
+  WHERE attrelid = 'retention.contact'::regclass AND attnum > 0 AND NOT attisdropped
+$$;
+COMMENT ON FUNCTION retention._contact_columns() IS 'The columns of a contact.';
+
 CREATE OR REPLACE FUNCTION retention.use_contacts(relation regclass) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM retention.contact_source;
-  IF relation IS NOT NULL AND relation <> 'retention.contact'::regclass THEN
-    PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
-    EXECUTE retention._contact_query(relation, '{}');
-    INSERT INTO retention.contact_source VALUES (relation::text);
+  IF relation IS NULL OR relation = 'retention.contact'::regclass THEN
+    RETURN;
   END IF;
+  PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
+  PERFORM retention._check_readable(relation, ARRAY(
+    SELECT c.name FROM retention._contact_columns() c JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name));
+  INSERT INTO retention.contact_source VALUES (relation, relation::text, pg_get_userbyid(retention._owner(relation)));
+  PERFORM retention._with_contacts('{}', retention.now());
 END
 $$;
 COMMENT ON FUNCTION retention.use_contacts(regclass) IS
-  'Has flows read contacts from a view or table of the shop''s own: customer_id, and those columns of retention.contact that it has. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
+  'Has flows read contacts from a view or table of the shop''s own, with its owner''s rights: customer_id, and those columns of retention.contact that it has. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
 
 CREATE OR REPLACE FUNCTION retention._contact_relation() RETURNS regclass
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  name text := coalesce((SELECT relation_name FROM retention.contact_source), 'retention.contact');
-  relation regclass := to_regclass(name);
+  source retention.contact_source;
+  relation regclass;
 BEGIN
-  PERFORM retention._reject_unless(relation IS NOT NULL, format('relation %s, which has the contacts, does not exist', name),
-    'Create it again, or name another one by use_contacts.', 'undefined_table');
+  SELECT * INTO source FROM retention.contact_source;
+  IF NOT FOUND THEN
+    RETURN 'retention.contact';
+  END IF;
+  relation := retention._same_relation(source.relation, source.relation_name, source.owner);
+  PERFORM retention._reject_unless(relation IS NOT NULL, format('relation %s, which has the contacts, does not exist', source.relation_name),
+    format('Its owner "%s" can create it again; or name another one by use_contacts.', source.owner), 'undefined_table');
   RETURN relation;
 END
 $$;
 COMMENT ON FUNCTION retention._contact_relation() IS 'Where contacts are read from.';
 
-CREATE OR REPLACE FUNCTION retention._contact_query(relation regclass, customer_ids text[]) RETURNS text
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._their_query(relation regclass, customer_ids text[]) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('SELECT %s FROM %s WHERE %s',
+    string_agg(format(CASE WHEN a.attname IS NULL THEN 'NULL::%2$s' ELSE '%1$I::%2$s' END, c.name, c.type), ', ' ORDER BY c.number),
+    relation, retention._keys_condition(relation, 'customer_id', customer_ids))
+  FROM retention._contact_columns() c
+  LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+COMMENT ON FUNCTION retention._their_query(regclass, text[]) IS
+  'The query for some customers'' contacts in a relation of the shop''s own; null for the columns that it lacks.';
+
+CREATE OR REPLACE FUNCTION retention._their_contacts(customer_ids text[])
+  RETURNS TABLE (customer_id text, contact retention.contact, rows bigint)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  relation regclass := retention._contact_relation();
   columns text;
+  fields text;
 BEGIN
-  IF relation = 'retention.contact'::regclass THEN
-    RETURN 'SELECT * FROM retention.contact WHERE customer_id = ANY ($2)';
-  END IF;
-  SELECT string_agg(CASE WHEN theirs.attname IS NULL THEN format('ours.%I', c.attname)
-                         ELSE format('theirs.%I::%s AS %1$I', c.attname, format_type(c.atttypid, NULL)) END, ', ' ORDER BY c.attnum)
-    INTO columns
-    FROM pg_attribute c
-    LEFT JOIN pg_attribute theirs ON theirs.attrelid = relation AND theirs.attname = c.attname AND theirs.attnum > 0 AND NOT theirs.attisdropped
-    WHERE c.attrelid = 'retention.contact'::regclass AND c.attnum > 0 AND NOT c.attisdropped AND c.attname NOT IN ('customer_id', 'properties');
-  RETURN format('SELECT theirs.customer_id::text COLLATE "C" AS customer_id, %s, %s || coalesce(ours.properties, ''{}'') AS properties
-                 FROM (SELECT * FROM %s WHERE %s) AS theirs
-                 LEFT JOIN retention.contact ours ON ours.customer_id = theirs.customer_id::text COLLATE "C"',
-    columns,
-    CASE WHEN EXISTS (SELECT FROM pg_attribute WHERE attrelid = relation AND attname = 'properties' AND NOT attisdropped)
-         THEN 'coalesce(theirs.properties::jsonb, ''{}'')' ELSE '''{}''' END,
-    relation, retention._keys_condition(relation, 'customer_id', customer_ids));
+  -- What flows have set is added to the properties of theirs.
+  SELECT string_agg(format('%I %s', c.name, c.type), ', ' ORDER BY c.number),
+         string_agg(CASE WHEN c.name = 'properties' THEN 'coalesce(theirs.properties, ''{}'') || coalesce(ours.properties, ''{}'')'
+                         ELSE format(CASE WHEN a.attname IS NULL THEN 'ours.%I' ELSE 'theirs.%I' END, c.name) END, ', ' ORDER BY c.number)
+    INTO columns, fields
+    FROM retention._contact_columns() c
+    LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
+  RETURN QUERY EXECUTE format($query$
+    SELECT theirs.customer_id COLLATE "C", (array_agg(ROW (%s)::retention.contact))[1], count(*)
+    FROM retention._query_as($1, $2) AS theirs (%s)
+    LEFT JOIN retention.contact ours ON ours.customer_id = theirs.customer_id COLLATE "C" GROUP BY 1$query$, fields, columns)
+    USING retention._owner(relation), retention._their_query(relation, customer_ids);
 END
 $$;
-COMMENT ON FUNCTION retention._contact_query(regclass, text[]) IS
-  'The query that reads some customers'' contacts; $2 is their keys. Properties that flows have set are added to those of a relation of the shop''s own.';
+COMMENT ON FUNCTION retention._their_contacts(text[]) IS
+  'Some customers'' contacts in a relation of the shop''s own, read with its owner''s rights, and how many rows each has, for only one can be meant.';
+
+CREATE OR REPLACE FUNCTION retention._contact_query() RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN EXISTS (SELECT FROM retention.contact_source) THEN 'SELECT * FROM retention._their_contacts($2)'
+    ELSE 'SELECT c.customer_id, c AS contact, 1 AS rows FROM retention.contact c WHERE c.customer_id = ANY ($2)' END
+$$;
+COMMENT ON FUNCTION retention._contact_query() IS 'The query for the contacts of the customers in $2: key, contact, and how many rows there are.';
 
 CREATE OR REPLACE FUNCTION retention._person_columns() RETURNS TABLE (name name, origin text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -161,7 +203,7 @@ CREATE OR REPLACE FUNCTION retention._normal_address(channel text, address text)
 COMMENT ON FUNCTION retention._normal_address(text, text) IS 'An address as the suppression list has it.';
 
 CREATE OR REPLACE FUNCTION retention.suppress(channel text, address text, reason text DEFAULT 'unsubscribed') RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._reject_unless(EXISTS (SELECT FROM retention._channels() c WHERE c.channel = suppress.channel),

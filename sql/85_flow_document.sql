@@ -259,7 +259,7 @@ $$;
 COMMENT ON FUNCTION retention._rule_problems(jsonb) IS 'What is wrong with objects of a document as a whole.';
 
 CREATE OR REPLACE FUNCTION retention.validate_flow(document jsonb) RETURNS TABLE (path text, problem text)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF jsonb_typeof(document) IS DISTINCT FROM 'object' THEN

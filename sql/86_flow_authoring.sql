@@ -210,17 +210,45 @@ $$;
 COMMENT ON FUNCTION retention._require_valid(jsonb) IS 'An error that names every problem of a document, where it has any.';
 
 CREATE OR REPLACE FUNCTION retention.create_flow(document jsonb) RETURNS text
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  author name := pg_get_userbyid(retention._caller());
 BEGIN
   PERFORM retention._require_valid(document);
-  INSERT INTO retention.flow AS f (flow, draft) VALUES (document ->> 'name', document)
-    ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft;
+  INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', author, document)
+    ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft WHERE retention._may_act_as(f.owner);
+  PERFORM retention._reject_unless(FOUND, format('flow "%s" belongs to another role', document ->> 'name'),
+    'Its expressions run with its owner''s rights: only they can change them. set_flow_owner gives it to another role.',
+    'insufficient_privilege');
   RETURN document ->> 'name';
 END
 $$;
 COMMENT ON FUNCTION retention.create_flow(jsonb) IS
   'Checks a flow document as a whole and stores it as the draft of the flow that it names, which it makes where there is none. What runs goes on as published: publish makes a version of the draft. Returns the name.';
+
+CREATE OR REPLACE FUNCTION retention._may_act_as(role name) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- What belongs to nobody any more is taken over by a superuser.
+  SELECT coalesce(pg_has_role(retention._caller(), to_regrole(quote_ident(role)), 'USAGE'),
+                  (SELECT rolsuper FROM pg_roles WHERE oid = retention._caller()))
+$$;
+COMMENT ON FUNCTION retention._may_act_as(name) IS 'Whether the caller has the rights of a role.';
+
+CREATE OR REPLACE FUNCTION retention.set_flow_owner(flow text, role regrole) RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  target retention.flow := retention._require_flow(flow);
+BEGIN
+  PERFORM retention._reject_unless(retention._may_act_as(pg_get_userbyid(role)), format('no right to act as %s', coalesce(role::text, 'null')),
+    'The flow''s expressions will run with that role''s rights: be a member of it.', 'insufficient_privilege');
+  UPDATE retention.flow f SET owner = pg_get_userbyid(role) WHERE f.flow_id = target.flow_id;
+END
+$$;
+COMMENT ON FUNCTION retention.set_flow_owner(text, regrole) IS
+  'Has a flow''s expressions run with the rights of another role, which the caller is a member of: read them before.';
 
 CREATE OR REPLACE FUNCTION retention._write_nodes(flow_id integer, version integer, document jsonb) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -245,7 +273,7 @@ $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
 
 CREATE OR REPLACE FUNCTION retention.publish(flow text) RETURNS integer
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   published retention.flow := retention._require_flow(flow);
@@ -317,7 +345,7 @@ $$;
 COMMENT ON FUNCTION retention._set_message_status(retention.flow, text, text) IS 'Sets the status of one message of a flow, in all versions.';
 
 CREATE OR REPLACE FUNCTION retention.set_status(flow text, status text, node text DEFAULT NULL) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);
@@ -346,7 +374,7 @@ COMMENT ON FUNCTION retention.set_status(text, text, text) IS
   'Sets the status of a flow: draft, manual, live, paused or archived; or, with a node, of one message: draft, manual or live.';
 
 CREATE OR REPLACE FUNCTION retention.migrate_flow(flow text, from_version integer, nodes jsonb DEFAULT '{}') RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);
@@ -375,7 +403,7 @@ COMMENT ON FUNCTION retention.migrate_flow(text, integer, jsonb) IS
   'Moves those who are in a version of a flow to its published one: from each node to the one of the same name, or that nodes maps it to. When they are due stays as it is, and no message that was written is written again. Returns their number.';
 
 CREATE OR REPLACE FUNCTION retention.drop_flow(flow text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);

@@ -47,7 +47,7 @@ BEGIN
     EXECUTE format('SELECT coalesce(max(%I), 0) FROM %s', stream.id, stream.relation) INTO last_position;
   END IF;
   UPDATE retention.flow f
-    SET running_since = retention.now(), trigger_position = last_position, error = NULL, error_at = NULL,
+    SET running_since = retention.now(), trigger_position = last_position, error = NULL, error_code = NULL, error_at = NULL, failures = 0,
         fires_at = retention._next_firing(document -> 'trigger', retention.now(), retention._flow_zone(document))
     WHERE f.flow_id = _start_trigger.flow_id;
 END
@@ -69,106 +69,149 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
 
-CREATE OR REPLACE FUNCTION retention._with_contacts(travellers retention.traveller[]) RETURNS retention.traveller[]
-  -- Looked up by key, however many more there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
-AS $$
-DECLARE
-  customer_ids text[] := retention._keys(travellers);
-  columns text := (SELECT string_agg(format('c.%I', attname), ', ' ORDER BY attnum) FROM pg_attribute
-                   WHERE attrelid = 'retention.contact'::regclass AND attnum > 0 AND NOT attisdropped);
-BEGIN
-  EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
-      retention._changed_traveller(jsonb_build_object('contact', format('ROW (%s)::retention.contact', columns))),
-      retention._contact_query(retention._contact_relation(), customer_ids))
-    INTO travellers USING travellers, customer_ids;
-  RETURN travellers;
-END
-$$;
-COMMENT ON FUNCTION retention._with_contacts(retention.traveller[]) IS 'Travellers with their customers'' contacts as they are now.';
-
 CREATE OR REPLACE FUNCTION retention._run(
-    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    author name, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
   -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN
-  EXECUTE statement INTO moved, queued
-    USING travellers, retention._keys(travellers), as_of, targets;
+  SELECT q.moved, q.queued INTO moved, queued
+    FROM retention._query_as(quote_ident(author)::regrole, statement, travellers, retention._keys(travellers), as_of, targets)
+      AS q (moved retention.traveller[], queued retention.queued_message[]);
 END
 $$;
-COMMENT ON FUNCTION retention._run(text, retention.traveller[], timestamptz, integer[]) IS 'Runs a statement over travellers, which returns them as they are afterwards, and the messages that they are to get.';
+COMMENT ON FUNCTION retention._run(name, text, retention.traveller[], timestamptz, integer[]) IS
+  'Runs a statement over travellers with the rights of its author. It returns them as they are afterwards, and the messages that they are to get.';
 
-CREATE OR REPLACE FUNCTION retention._try_run(
-    statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
-    OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT problem text)
+CREATE OR REPLACE FUNCTION retention._fails_without_rows(author name, statement text, as_of timestamptz, targets integer[]) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._run(author, statement, '{}', as_of, targets);
+  RETURN false;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  RETURN true;
+END
+$$;
+COMMENT ON FUNCTION retention._fails_without_rows(name, text, timestamptz, integer[]) IS
+  'Whether a statement fails whoever it is run for: it names what is not there.';
+
+CREATE OR REPLACE FUNCTION retention._run_in_parts(
+    author name, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[], give_up_at timestamptz,
+    OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT failed retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   middle integer := cardinality(travellers) / 2;
   code text;
-  reason text;
+  message text;
   one record;
   other record;
 BEGIN
-  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(statement, travellers, as_of, targets) AS r;
-EXCEPTION
-  WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
-    RAISE;
-  WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, reason = MESSAGE_TEXT;
-    IF left(code, 2) = '42' THEN
-      -- It fails for everybody: something that it names is gone.
-      problem := reason;
-    ELSIF middle = 0 THEN
-      travellers[1].outcome := 'error';
-      travellers[1].reason := reason;
-      travellers[1].is_changed := true;
-      moved := travellers;
-    ELSE
-      -- Some customer's own values: the others are done without.
-      one := retention._try_run(statement, travellers[:middle], as_of, targets);
-      other := retention._try_run(statement, travellers[middle + 1:], as_of, targets);
-      moved := one.moved || other.moved;
-      queued := one.queued || other.queued;
-      problem := coalesce(one.problem, other.problem);
-    END IF;
+  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(author, statement, travellers, as_of, targets) AS r;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '2 seconds');
+  IF middle = 0 OR retention._error_sort(code) = 'passing' AND clock_timestamp() > give_up_at
+     OR retention._error_sort(code) <> 'value' AND retention._fails_without_rows(author, statement, as_of, targets) THEN
+    failed := retention._failed(travellers, code, message);
+    RETURN;
+  END IF;
+  one := retention._run_in_parts(author, statement, travellers[:middle], as_of, targets, give_up_at);
+  other := retention._run_in_parts(author, statement, travellers[middle + 1:], as_of, targets, give_up_at);
+  moved := one.moved || other.moved;
+  queued := one.queued || other.queued;
+  failed := one.failed || other.failed;
 END
 $$;
-COMMENT ON FUNCTION retention._try_run(text, retention.traveller[], timestamptz, integer[]) IS
-  'Runs a statement over travellers. Those for whom it fails end with the outcome error; one that fails for all, for it names what is not there, is reported and moves nobody.';
+COMMENT ON FUNCTION retention._run_in_parts(name, text, retention.traveller[], timestamptz, integer[], timestamptz) IS
+  'Runs a statement over travellers, where it fails over halves of them, down to each one who makes it fail. '
+  'What fails for all, by its names, is not divided; nor, for longer than a moment, what passes, such as waiting for a server.';
+
+CREATE OR REPLACE FUNCTION retention._failed(travellers retention.traveller[], code text, message text) RETURNS retention.traveller[]
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, t.due_at, t.customer_id, t.event, t.properties,
+                        'error', message, code, t.is_new, true, t.is_waiting, t.contact)::retention.traveller)
+  FROM unnest(travellers) AS t
+$$;
+COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS 'Travellers who end with an error.';
+
+CREATE OR REPLACE FUNCTION retention._try_run(
+    author name, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT held retention.traveller[])
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  result record := retention._run_in_parts(author, statement, travellers, as_of, targets, NULL);
+  -- Names that are missing for some only are those of their own values.
+  is_for_all boolean := result.moved IS NULL AND (cardinality(travellers) > 1 OR (result.failed[1]).error_code NOT IN ('42601'));
+BEGIN
+  queued := result.queued;
+  SELECT result.moved || array_agg(t) FILTER (WHERE NOT waits), array_agg(t) FILTER (WHERE waits)
+    INTO moved, held
+    FROM unnest(result.failed) AS t,
+    LATERAL (SELECT CASE retention._error_sort(t.error_code) WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
+END
+$$;
+COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timestamptz, integer[]) IS
+  'Runs a statement over travellers. Those whose values make it fail end with the outcome error; '
+  'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
+
+CREATE OR REPLACE FUNCTION retention._with_contacts(
+    travellers retention.traveller[], as_of timestamptz, OUT moved retention.traveller[], OUT held retention.traveller[])
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  SELECT r.moved, r.held INTO moved, held
+    FROM retention._try_run(current_user,
+      format('SELECT array_agg(CASE WHEN c.rows > 1 THEN %s ELSE %s END), NULL::retention.queued_message[]
+              FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
+        retention._changed_traveller('{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
+          "reason": "format(''there are %s contacts of customer \"%s\"'', c.rows, c.customer_id)"}'),
+        retention._changed_traveller('{"contact": "c.contact"}'), retention._contact_query()),
+      travellers, as_of, NULL) AS r;
+END
+$$;
+COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz) IS
+  'Travellers with their customers'' contacts as they are now; those whose contact cannot be read end with an error, or are held.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
-    metric text, condition text, travellers retention.traveller[], as_of timestamptz)
+    author name, metric text, condition text, travellers retention.traveller[], as_of timestamptz)
   RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  known record;
   result record;
+  held retention.traveller;
 BEGIN
   IF condition IS NULL OR travellers IS NULL THEN
     RETURN travellers;
   END IF;
-  travellers := retention._with_contacts(travellers);
-  result := retention._try_run(
+  known := retention._with_contacts(travellers, as_of);
+  result := retention._try_run(author,
     -- OFFSET keeps the condition to these customers: it may fail for others.
     format(E'SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, (\n%s\n) AS fits FROM %s OFFSET 0) AS asked WHERE fits',
            condition, retention._person_query(metric)),
-    travellers, as_of, NULL);
-  PERFORM retention._reject_unless(result.problem IS NULL, result.problem, '', 'undefined_object');
-  RETURN result.moved;
+    ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NULL), as_of, NULL);
+  held := (known.held || result.held)[1];
+  IF held.error_code IS NOT NULL THEN
+    RAISE EXCEPTION USING MESSAGE = held.reason, ERRCODE = held.error_code;
+  END IF;
+  RETURN result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NOT NULL);
 END
 $$;
-COMMENT ON FUNCTION retention._fitting(text, text, retention.traveller[], timestamptz) IS
-  'Those who fit a condition; who fails it by an error is kept, with that outcome.';
+COMMENT ON FUNCTION retention._fitting(name, text, text, retention.traveller[], timestamptz) IS
+  'Those who fit a condition; who fails it by an error is kept, with that outcome. An error where all have to wait.';
 
 CREATE OR REPLACE FUNCTION retention._candidates(
     flow_id integer, start integer, customer_ids text[], events jsonb[], as_of timestamptz)
   RETURNS retention.traveller[]
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
+  SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
   FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
 $$;
 COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, numbered in the order of what started it.';
@@ -191,7 +234,7 @@ END
 $$;
 COMMENT ON FUNCTION retention._fire_date(integer, jsonb, text, text, date) IS 'Has those enter whose date it is.';
 
-CREATE OR REPLACE FUNCTION retention._fire_schedule(flow_id integer, trigger jsonb, metric text, fires_at timestamptz, as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._fire_schedule(flow retention.flow, trigger jsonb, metric text, as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -203,13 +246,14 @@ BEGIN
     GROUP BY c.batch ORDER BY c.batch
   LOOP
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT t.flow_id, t.customer_id, jsonb_build_object('scheduled_for', fires_at)
-      FROM unnest(retention._fitting(metric, trigger ->> 'condition', retention._candidates(flow_id, NULL, customer_ids, NULL, as_of), as_of)) AS t
+      SELECT t.flow_id, t.customer_id, jsonb_build_object('scheduled_for', flow.fires_at)
+      FROM unnest(retention._fitting(flow.owner, metric, trigger ->> 'condition',
+                                     retention._candidates(flow.flow_id, NULL, customer_ids, NULL, as_of), as_of)) AS t
       WHERE t.outcome IS NULL ORDER BY t.customer_id;
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention._fire_schedule(integer, jsonb, text, timestamptz, timestamptz) IS 'Has everybody enter who fits a schedule''s condition.';
+COMMENT ON FUNCTION retention._fire_schedule(retention.flow, jsonb, text, timestamptz) IS 'Has everybody enter who fits a schedule''s condition.';
 
 CREATE OR REPLACE FUNCTION retention._fire_when_due(flow retention.flow, document jsonb, as_of timestamptz) RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -227,7 +271,7 @@ BEGIN
     IF trigger ->> 'type' = 'date' THEN
       PERFORM retention._fire_date(flow.flow_id, trigger, metric, zone, (flow.fires_at AT TIME ZONE zone)::date);
     ELSE
-      PERFORM retention._fire_schedule(flow.flow_id, trigger, metric, flow.fires_at, as_of);
+      PERFORM retention._fire_schedule(flow, trigger, metric, as_of);
     END IF;
   END IF;
   UPDATE retention.flow f SET fires_at = retention._next_firing(trigger, greatest(flow.fires_at, as_of - interval '1 day'), zone) WHERE f.flow_id = flow.flow_id;
@@ -285,7 +329,7 @@ AS $$
                OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN r.reentry::interval END))
     ORDER BY c.enrollment_id)
   SELECT array_agg(ROW (a.enrollment_id, a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
-    a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, true, true, false, a.contact)::retention.traveller)
+    a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, a.error_code, true, true, false, a.contact)::retention.traveller)
   FROM admitted a
 $$;
 COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
@@ -307,10 +351,10 @@ BEGIN
   SELECT array_agg(g.customer_id ORDER BY g.number) AS customer_ids, array_agg(g.event ORDER BY g.number) AS events INTO listed FROM gone g;
   looked_at := stream.looked_at + coalesce(cardinality(listed.customer_ids), 0) + has_fired::integer;
   entered := retention._candidates(flow.flow_id, start, stream.customer_ids || listed.customer_ids, stream.events || listed.events, as_of);
-  entered := retention._fitting(coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
+  entered := retention._fitting(flow.owner, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
   entered := retention._admit(flow, document, entered, as_of);
   IF flow.error IS NOT NULL THEN
-    UPDATE retention.flow f SET error = NULL, error_at = NULL WHERE f.flow_id = flow.flow_id;
+    UPDATE retention.flow f SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE f.flow_id = flow.flow_id;
   END IF;
 END
 $$;
@@ -320,23 +364,22 @@ CREATE OR REPLACE FUNCTION retention._try_enter(flow retention.flow, as_of times
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  code text;
   failure text;
 BEGIN
-  SELECT e.* INTO entered, looked_at FROM retention._enter(flow, as_of, batch) AS e;
-EXCEPTION
-  WHEN transaction_rollback OR operator_intervention OR insufficient_resources THEN
-    RAISE;
-  WHEN assert_failure OR OTHERS THEN
-    GET STACKED DIAGNOSTICS failure = MESSAGE_TEXT;
-    RAISE WARNING 'nobody can enter flow "%": %', flow.flow, failure USING HINT = 'What started it meanwhile is kept, and tried again with every tick.';
-    UPDATE retention.flow f SET error = failure, error_at = as_of WHERE f.flow_id = flow.flow_id;
-    looked_at := 0;
+  SELECT e.entered, e.looked_at INTO entered, looked_at FROM retention._enter(flow, as_of, batch) AS e;
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, failure = MESSAGE_TEXT;
+  RAISE WARNING 'nobody can enter flow "%": %', flow.flow, failure
+    USING HINT = 'What started it meanwhile is kept, and tried again, at first after a minute.';
+  UPDATE retention.flow f SET error = failure, error_code = code, error_at = as_of, failures = f.failures + 1 WHERE f.flow_id = flow.flow_id;
+  looked_at := 0;
 END
 $$;
 COMMENT ON FUNCTION retention._try_enter(retention.flow, timestamptz, integer) IS 'As _enter. A failure is reported, and is that flow''s alone.';
 
 CREATE OR REPLACE FUNCTION retention.enroll(flow text, customer_id text, event jsonb DEFAULT '{}') RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   target retention.flow := retention._find_flow(flow);
@@ -351,7 +394,7 @@ $$;
 COMMENT ON FUNCTION retention.enroll(text, text, jsonb) IS 'Has a customer enter a flow with the next tick, as far as its entry filter and its rule of reentry allow.';
 
 CREATE OR REPLACE FUNCTION retention.backfill_flow(flow text) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);

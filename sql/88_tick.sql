@@ -13,7 +13,7 @@ BEGIN
     -- Those whom another worker has are left to it.
     due := due || ARRAY(
       SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
-                  NULL, NULL, NULL, false, false, false, NULL)::retention.traveller
+                  NULL, NULL, NULL, NULL, false, false, false, NULL)::retention.traveller
       FROM retention.enrollment e
       WHERE e.flow_id = flow.flow_id AND e.due_at <= as_of
       ORDER BY e.due_at LIMIT batch - cardinality(due) FOR UPDATE SKIP LOCKED);
@@ -40,7 +40,7 @@ BEGIN
       WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
       ORDER BY e.enrollment_id FOR UPDATE)
     SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
-                NULL, NULL, NULL, false, false, n.type <> 'wait_for', NULL)::retention.traveller
+                NULL, NULL, NULL, NULL, false, false, n.type <> 'wait_for', NULL)::retention.traveller
     FROM locked e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
@@ -71,6 +71,7 @@ BEGIN
   looked_at := woken.looked_at;
   FOREACH flow IN ARRAY flows LOOP
     EXIT WHEN cardinality(travellers) >= batch;
+    CONTINUE WHEN flow.error_at + retention._retry_after(flow.failures) > as_of;
     entry := retention._try_enter(flow, as_of, batch - cardinality(travellers));
     travellers := travellers || entry.entered;
     looked_at := looked_at + entry.looked_at;
@@ -79,21 +80,38 @@ END
 $$;
 COMMENT ON FUNCTION retention._intake(retention.flow[], timestamptz, integer) IS 'Those who enter, and those who have changed; how many events and changes were looked at for them.';
 
-CREATE OR REPLACE FUNCTION retention._mark_broken(travellers retention.traveller[], problem text, as_of timestamptz) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._hold(held retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  problem record;
 BEGIN
-  RAISE WARNING 'customers wait in flows: %', problem USING HINT = 'They are tried again every five minutes; retention.flow_node shows where.';
-  UPDATE retention.flow_node n SET error = problem, error_at = as_of WHERE n.node_id IN (SELECT t.node_id FROM unnest(travellers) AS t);
+  FOR problem IN
+    SELECT n.node_id, n.node, f.flow, n.error_at + retention._retry_after(n.failures) <= as_of AS is_another,
+           min(t.reason) AS reason, min(t.error_code) AS error_code, count(*) AS customers
+    FROM unnest(held) AS t JOIN retention.flow_node n USING (node_id) JOIN retention.flow f ON f.flow_id = n.flow_id
+    GROUP BY n.node_id, f.flow ORDER BY n.node_id
+  LOOP
+    RAISE WARNING '% customers wait at node "%" of flow "%": %', problem.customers, problem.node, problem.flow, problem.reason
+      USING HINT = 'They are tried again, at first after a minute; retention.problem shows it.';
+    UPDATE retention.flow_node n
+      SET error = problem.reason, error_code = problem.error_code, error_at = as_of,
+          failures = n.failures + CASE WHEN coalesce(problem.is_another, true) THEN 1 ELSE 0 END
+      WHERE n.node_id = problem.node_id;
+  END LOOP;
   RETURN (
-    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + interval '5 minutes' END, t.customer_id, t.event,
-                          t.properties, t.outcome, t.reason, t.is_new, true, true, NULL)::retention.traveller)
-    FROM unnest(travellers) AS t);
+    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since,
+                          CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + retention._retry_after(n.failures) END,
+                          t.customer_id, t.event, t.properties, NULL, NULL, NULL, t.is_new, true, true, NULL)::retention.traveller)
+    FROM unnest(held) AS t JOIN retention.flow_node n USING (node_id));
 END
 $$;
-COMMENT ON FUNCTION retention._mark_broken(retention.traveller[], text, timestamptz) IS 'Has travellers wait a while where an expression cannot be run any more.';
+COMMENT ON FUNCTION retention._hold(retention.traveller[], timestamptz) IS
+  'Has travellers wait where an expression cannot be run, for now or any more, for longer from time to time, and says so.';
 
-CREATE OR REPLACE FUNCTION retention._screen_version(document jsonb, travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._screen_version(
+    author name, document jsonb, travellers retention.traveller[], as_of timestamptz)
+  RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -102,15 +120,15 @@ DECLARE
 BEGIN
   checks := concat_ws(' ', CASE WHEN document ? 'exit' THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
                            CASE WHEN document ? 'filter' THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE THEN ''filtered''', document ->> 'filter') END);
-  result := retention._try_run(
+  result := retention._try_run(author,
     format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
       retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
       retention._person_query(coalesce(document ->> 'metric', 'orders'))),
     travellers, as_of, NULL);
-  RETURN CASE WHEN result.problem IS NULL THEN result.moved ELSE retention._mark_broken(travellers, result.problem, as_of) END;
+  RETURN result.moved || retention._hold(result.held, as_of);
 END
 $$;
-COMMENT ON FUNCTION retention._screen_version(jsonb, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._screen_version(name, jsonb, retention.traveller[], timestamptz) IS
   'Ends those of a version who fit its exit condition, or are about to act and no longer fit its filter.';
 
 CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
@@ -121,13 +139,15 @@ DECLARE
   version record;
 BEGIN
   FOR version IN
-    SELECT v.document, array_agg(n.node_id) AS nodes
+    SELECT f.owner, v.document, array_agg(n.node_id) AS nodes
     FROM (SELECT DISTINCT t.node_id FROM unnest(travellers) AS t) AS here
     JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document
+    JOIN retention.flow f ON f.flow_id = n.flow_id
+    WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document, f.owner
   LOOP
-    screened := screened || retention._screen_version(version.document, ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id = ANY (version.nodes)), as_of);
-    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id <> ALL (version.nodes));
+    screened := screened || retention._screen_version(version.owner, version.document,
+      ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id = ANY (version.nodes) AND t.outcome IS NULL), as_of);
+    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id <> ALL (version.nodes) OR t.outcome IS NOT NULL);
   END LOOP;
   RETURN travellers || screened;
 END
@@ -151,6 +171,7 @@ AS $$
       "due_at": "CASE WHEN waits THEN due ELSE coalesce(due, least((t).due_at, $3)) END",
       "properties": "CASE WHEN payload ? ''set'' THEN coalesce((t).properties, ''{}'') || (payload -> ''set'') ELSE (t).properties END",
       "outcome": "CASE WHEN NOT waits THEN ends END", "reason": "CASE WHEN NOT waits THEN payload ->> ''error'' END",
+      "error_code": "CASE WHEN NOT waits AND payload ? ''error'' THEN ''22000'' END",
       "is_changed": "(t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at", "is_waiting": "waits"}'),
     CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
         payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
@@ -165,26 +186,23 @@ CREATE OR REPLACE FUNCTION retention._step(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
-  problem text;
+  document jsonb := (SELECT v.document FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
+  author name := (SELECT f.owner FROM retention.flow f WHERE f.flow_id = node.flow_id);
+  result record;
 BEGIN
   IF node.type = 'coupon' THEN
     PERFORM retention._issue_coupons(node, travellers, as_of);
   END IF;
-  SELECT r.* INTO moved, queued, problem
-    FROM retention._try_run(retention._node_statement(node, metric), travellers, as_of, node.targets) AS r;
-  IF problem IS NOT NULL THEN
-    moved := retention._mark_broken(travellers, problem, as_of);
-    queued := NULL;
-    RETURN;
-  END IF;
+  result := retention._try_run(author, retention._node_statement(node, coalesce(document ->> 'metric', 'orders')), travellers, as_of, node.targets);
+  moved := result.moved || retention._hold(result.held, as_of);
+  queued := result.queued;
   IF node.type = 'enter_flow' THEN
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
+      SELECT f.flow_id, t.customer_id, t.event FROM unnest(result.moved) AS t, retention.flow f
       WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
   END IF;
-  IF node.error IS NOT NULL THEN
-    UPDATE retention.flow_node n SET error = NULL, error_at = NULL WHERE n.node_id = node.node_id;
+  IF node.error IS NOT NULL AND result.held IS NULL THEN
+    UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE n.node_id = node.node_id;
   END IF;
 END
 $$;
@@ -196,7 +214,7 @@ AS $$
 BEGIN
   RETURN (
     SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
-      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, t.is_new, true, false, t.contact)::retention.traveller
+      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, NULL, t.is_new, true, false, t.contact)::retention.traveller
       ELSE t END)
     FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id));
 END
@@ -239,13 +257,13 @@ AS $$
 DECLARE
   moved bigint[] := ARRAY(SELECT t.enrollment_id FROM unnest(travellers) AS t WHERE NOT t.is_new AND t.is_changed);
 BEGIN
-  INSERT INTO retention.enrollment (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, finished_at, customer_id, outcome, reason, event)
+  INSERT INTO retention.enrollment (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, finished_at, customer_id, outcome, reason, error_code, event)
     SELECT t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, CASE WHEN t.outcome IS NULL THEN t.since END,
-           CASE WHEN t.outcome IS NULL THEN t.due_at END, CASE WHEN t.outcome IS NOT NULL THEN as_of END, t.customer_id, t.outcome, t.reason, t.event
+           CASE WHEN t.outcome IS NULL THEN t.due_at END, CASE WHEN t.outcome IS NOT NULL THEN as_of END, t.customer_id, t.outcome, t.reason, t.error_code, t.event
     FROM unnest(travellers) AS t WHERE t.is_new;
   UPDATE retention.enrollment e
     SET node_id = t.node_id, since = CASE WHEN t.outcome IS NULL THEN t.since END, due_at = CASE WHEN t.outcome IS NULL THEN t.due_at END,
-        finished_at = CASE WHEN t.outcome IS NOT NULL THEN as_of END, outcome = t.outcome, reason = t.reason
+        finished_at = CASE WHEN t.outcome IS NOT NULL THEN as_of END, outcome = t.outcome, reason = t.reason, error_code = t.error_code
     FROM unnest(travellers) AS t
     WHERE e.enrollment_id = t.enrollment_id AND e.enrollment_id = ANY (moved);
 END
@@ -267,56 +285,114 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 
-CREATE OR REPLACE FUNCTION retention._tick(as_of timestamptz, batch integer, only_flow text DEFAULT NULL) RETURNS bigint
-  -- JIT would take a hundred times as long as the statements: plans count as dear where ways to join are switched off.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET TimeZone = 'UTC' SET jit = off
+CREATE OR REPLACE FUNCTION retention._advance(travellers retention.traveller[], as_of timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  clock text := current_setting('retention.as_of');
+  known record := retention._with_contacts(travellers, as_of);
+  journey record;
+BEGIN
+  journey := retention._travel(
+    retention._end_delays(retention._screen(known.moved || retention._hold(known.held, as_of), as_of)), as_of);
+  PERFORM retention._write_messages(journey.queued, as_of);
+  PERFORM retention._write_properties(journey.arrived);
+  PERFORM retention._write_enrollments(journey.arrived, as_of);
+  RETURN EXISTS (SELECT FROM retention.flow_node n WHERE n.error_code = '57014' AND n.error_at = as_of);
+END
+$$;
+COMMENT ON FUNCTION retention._advance(retention.traveller[], timestamptz) IS
+  'Takes travellers on as far as they get now, and writes what comes of it. Whether an expression was cancelled, or took too long.';
+
+CREATE OR REPLACE FUNCTION retention._try_advance(travellers retention.traveller[], as_of timestamptz) RETURNS boolean
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  middle integer := cardinality(travellers) / 2;
+  code text;
+  message text;
+BEGIN
+  RETURN retention._advance(travellers, as_of);
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+  GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+  IF retention._error_sort(code) = 'passing' THEN
+    RAISE;
+  ELSIF middle > 0 THEN
+    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t ORDER BY t.flow_id, t.enrollment_id);
+    RETURN retention._try_advance(travellers[:middle], as_of) OR retention._try_advance(travellers[middle + 1:], as_of);
+  END IF;
+  PERFORM retention._write_enrollments(retention._failed(travellers, code, message), as_of);
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION retention._try_advance(retention.traveller[], timestamptz) IS
+  'As _advance. Where that fails in spite of all, halves of the travellers are tried, and the one who makes it fail ends with an error.';
+
+CREATE OR REPLACE FUNCTION retention._tick(
+    as_of timestamptz, batch integer, only_flow text DEFAULT NULL, OUT looked_at bigint, OUT was_cancelled boolean)
+  -- JIT would take a hundred times as long as the statements: plans count as dear where ways to join are switched off.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+DECLARE
+  clock text := coalesce(current_setting('retention.as_of', true), '');
   flows retention.flow[];
   intake record;
   travellers retention.traveller[];
-  journey record;
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
   PERFORM retention._reject_unless(batch > 0, format('batch must be 1 or more, not %s', coalesce(batch::text, 'null')));
+  PERFORM retention._pin_settings();
   PERFORM set_config('retention.as_of', as_of::text, true);
   -- Who changes a status waits until this is over.
   flows := ARRAY(SELECT f FROM retention.flow f WHERE f.status IN ('live', 'manual') AND f.flow = coalesce(only_flow, f.flow) ORDER BY f.flow_id FOR KEY SHARE);
   intake := retention._intake(flows, as_of, batch);
   travellers := intake.travellers || retention._due(flows, as_of, batch - cardinality(intake.travellers));
-  IF cardinality(travellers) > 0 THEN
-    journey := retention._travel(retention._end_delays(retention._screen(retention._with_contacts(travellers), as_of)), as_of);
-    PERFORM retention._write_messages(journey.queued, as_of);
-    PERFORM retention._write_properties(journey.arrived);
-    PERFORM retention._write_enrollments(journey.arrived, as_of);
-  END IF;
+  was_cancelled := cardinality(travellers) > 0 AND retention._try_advance(travellers, as_of);
   PERFORM set_config('retention.as_of', clock, true);
-  RETURN intake.looked_at + cardinality(travellers);
+  looked_at := intake.looked_at + cardinality(travellers);
 END
 $$;
-COMMENT ON FUNCTION retention._tick(timestamptz, integer, text) IS 'One tick, of all flows or of one. Returns how much there was to do: 0 when nothing is due.';
+COMMENT ON FUNCTION retention._tick(timestamptz, integer, text) IS
+  'One tick, of all flows or of one. How much there was to do: 0 when nothing is due; and whether an expression was cancelled, or took too long.';
+
+CREATE OR REPLACE FUNCTION retention.run_flows_once(
+    as_of timestamptz DEFAULT retention.now(), batch integer DEFAULT 5000, OUT looked_at bigint, OUT was_cancelled boolean)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  SELECT t.looked_at, t.was_cancelled INTO looked_at, was_cancelled FROM retention._tick(as_of, batch) AS t;
+END
+$$;
+COMMENT ON FUNCTION retention.run_flows_once(timestamptz, integer) IS
+  'Takes at most a batch of customers through their flows: those who enter, who are due, and who have changed. In one transaction; several at once share the work. Returns how much there was to do, and whether an expression was cancelled or took too long.';
 
 CREATE OR REPLACE PROCEDURE retention.tick(as_of timestamptz DEFAULT retention.now(), batch integer DEFAULT 5000)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._tick(as_of, batch);
 END
 $$;
-COMMENT ON PROCEDURE retention.tick(timestamptz, integer) IS
-  'Takes at most a batch of customers through their flows: those who enter, who are due, and who have changed. In one transaction; several at once share the work.';
+COMMENT ON PROCEDURE retention.tick(timestamptz, integer) IS 'As run_flows_once, by CALL.';
 
 CREATE OR REPLACE PROCEDURE retention.run_flows(as_of timestamptz DEFAULT NULL, batch integer DEFAULT 5000)
   -- It commits, so it cannot pin search_path: every name and operator is qualified.
   LANGUAGE plpgsql
 AS $$
+DECLARE
+  looked_at pg_catalog.int8 := 1;
+  was_cancelled pg_catalog.bool := false;
 BEGIN
   -- In a transaction block this fails, and does so before the first tick rather than after it.
   COMMIT;
-  WHILE retention._tick(COALESCE(as_of, retention.now()), batch) OPERATOR(pg_catalog.>) 0 LOOP
+  WHILE looked_at OPERATOR(pg_catalog.>) 0 AND NOT was_cancelled LOOP
+    SELECT t.looked_at, t.was_cancelled INTO looked_at, was_cancelled
+      FROM retention.run_flows_once(COALESCE(as_of, retention.now()), batch) AS t;
     COMMIT;
   END LOOP;
+  IF was_cancelled THEN
+    RAISE EXCEPTION 'an expression of a flow was cancelled, or took too long' USING ERRCODE = 'query_canceled',
+      HINT = 'Its customers wait, others go on with the next call; retention.problem shows where.';
+  END IF;
 END
 $$;
 COMMENT ON PROCEDURE retention.run_flows(timestamptz, integer) IS 'Ticks until nothing is due, each in a transaction of its own, so not inside one.';

@@ -74,19 +74,35 @@ $$;
 COMMENT ON FUNCTION retention._write_messages(retention.queued_message[], timestamptz) IS
   'Renders messages and writes them to the outbox, ready, held or not to be sent, with the reason; and tells who listens.';
 
+CREATE OR REPLACE FUNCTION retention._contacts_of_messages(message_ids bigint[]) RETURNS retention.traveller[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  known record;
+BEGIN
+  known := retention._with_contacts(
+    ARRAY(SELECT DISTINCT ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, m.customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller
+          FROM retention.message m WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL), retention.now());
+  PERFORM retention._reject_unless(known.held IS NULL, 'contacts cannot be read: ' || (known.held[1]).reason,
+    'Messages stay ready meanwhile.', (known.held[1]).error_code);
+  RETURN known.moved;
+END
+$$;
+COMMENT ON FUNCTION retention._contacts_of_messages(bigint[]) IS
+  'The contacts of the customers of messages, as of travellers: those that cannot be read have an outcome and a reason. An error where none can be read.';
+
 CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease interval) RETURNS bigint[]
   -- Messages and contacts are looked up by key, however many more there are.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 DECLARE
-  customer_ids text[] := ARRAY(SELECT DISTINCT m.customer_id FROM retention.message m WHERE m.message_id = ANY (taken));
+  contacts retention.traveller[] := retention._contacts_of_messages(taken);
   kind record;
   leased bigint[];
 BEGIN
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = _lease.channel;
   EXECUTE format($query$
-    WITH contact AS MATERIALIZED (%1$s),
-    rule AS MATERIALIZED (
+    WITH rule AS MATERIALIZED (
       SELECT n.node_id, f.status, coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
              (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone
       FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
@@ -95,24 +111,27 @@ BEGIN
       FOR KEY SHARE OF f),
     -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
-      SELECT m.message_id, %2$s AS address, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE %3$s END AS reason,
-             CASE WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone(c.time_zone, r.zone)) END AS quiet_until
-      FROM retention.message m JOIN rule r USING (node_id) LEFT JOIN contact c ON c.customer_id = m.customer_id
+      SELECT m.message_id, %1$s AS address, r.status IN ('paused', 'draft') AS is_paused, CASE WHEN r.status = 'archived' THEN 'archived' WHEN t.outcome IS NULL OR $3 > m.expires_at THEN %2$s END AS reason,
+             CASE WHEN t.outcome IS NOT NULL THEN $3 + interval '1 hour'
+                  WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone((t.contact).time_zone, r.zone)) END AS quiet_until,
+             t.reason AS contact_error
+      FROM retention.message m JOIN rule r USING (node_id) LEFT JOIN unnest($2) AS t ON t.customer_id = m.customer_id
       WHERE m.message_id = ANY ($1)),
     decided AS (
       SELECT f.*, CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' WHEN f.quiet_until > $3 THEN 'ready' ELSE 'leased' END AS state
       FROM found f OFFSET 0),
     written AS (
       UPDATE retention.message m
-      SET state = d.state, reason = CASE d.state WHEN 'held' THEN 'pause' ELSE d.reason END, address = coalesce(d.address, m.address),
+      SET state = d.state, reason = CASE d.state WHEN 'held' THEN 'pause' WHEN 'suppressed' THEN d.reason END, address = coalesce(d.address, m.address),
           ready_at = CASE d.state WHEN 'leased' THEN $3 + $4 WHEN 'ready' THEN d.quiet_until ELSE m.ready_at END,
-          attempts = m.attempts + (d.state = 'leased')::integer
+          attempts = m.attempts + (d.state = 'leased')::integer, last_error = coalesce(d.contact_error, m.last_error)
       FROM decided d WHERE m.message_id = d.message_id
       RETURNING m.message_id, m.state)
     SELECT array_agg(w.message_id) FROM written w WHERE w.state = 'leased'$query$,
-    retention._contact_query(retention._contact_relation(), customer_ids), coalesce('c.' || quote_ident(kind.address), 'm.address'),
-    retention._unsendable('m.channel', coalesce('c.' || quote_ident(kind.address), 'm.address'), coalesce('c.' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
-    INTO leased USING taken, customer_ids, retention.now(), lease;
+    coalesce('(t.contact).' || quote_ident(kind.address), 'm.address'),
+    retention._unsendable('m.channel', coalesce('(t.contact).' || quote_ident(kind.address), 'm.address'),
+                          coalesce('(t.contact).' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
+    INTO leased USING taken, contacts, retention.now(), lease;
   RETURN leased;
 END
 $$;
@@ -121,7 +140,7 @@ COMMENT ON FUNCTION retention._lease(text, bigint[], interval) IS
 
 CREATE OR REPLACE FUNCTION retention.claim_messages(channel text, "limit" integer DEFAULT 100, lease interval DEFAULT '5 minutes')
   RETURNS SETOF retention.claimed_message
-  LANGUAGE plpgsql ROWS 100 SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
+  LANGUAGE plpgsql ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC'
 AS $$
 DECLARE
   claimed bigint[] := '{}';
@@ -150,7 +169,7 @@ COMMENT ON FUNCTION retention.claim_messages(text, integer, interval) IS
   'The next messages of a channel that are ready, for a sender, which has until the end of the lease to ack or fail them. Consent, suppression, lateness and quiet hours are checked once more. Commit before sending.';
 
 CREATE OR REPLACE FUNCTION retention.ack(message_ids bigint[], sent_at timestamptz DEFAULT retention.now()) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   acknowledged bigint;
@@ -164,20 +183,20 @@ END
 $$;
 COMMENT ON FUNCTION retention.ack(bigint[], timestamptz) IS 'Says that claimed messages have been sent. Returns how many were not known to be.';
 
-CREATE OR REPLACE FUNCTION retention._retry_after(attempts integer) RETURNS interval
+CREATE OR REPLACE FUNCTION retention._most_attempts() RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN attempts < 12 THEN least(interval '1 minute' * 2 ^ (attempts - 1), interval '6 hours') END;
-COMMENT ON FUNCTION retention._retry_after(integer) IS 'How long to wait after so many failed attempts; null: it was the last one.';
+  RETURN 12;
+COMMENT ON FUNCTION retention._most_attempts() IS 'How often it is tried to send a message: over about a day.';
 
 CREATE OR REPLACE FUNCTION retention.fail(message_ids bigint[], error text, permanent boolean DEFAULT false) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   failed bigint;
 BEGIN
   UPDATE retention.message m
-    SET state = CASE WHEN permanent OR retention._retry_after(m.attempts) IS NULL THEN 'dead' ELSE 'ready' END,
-        ready_at = retention.now() + coalesce(retention._retry_after(m.attempts), '0'), last_error = error
+    SET state = CASE WHEN permanent OR m.attempts >= retention._most_attempts() THEN 'dead' ELSE 'ready' END,
+        ready_at = retention.now() + retention._retry_after(m.attempts, '6 hours'), last_error = error
     WHERE m.message_id = ANY (message_ids) AND m.state = 'leased';
   GET DIAGNOSTICS failed = ROW_COUNT;
   RETURN failed;
@@ -187,7 +206,7 @@ COMMENT ON FUNCTION retention.fail(bigint[], text, boolean) IS
   'Says that claimed messages could not be sent: they are ready again after a minute, then two, four, up to six hours; after twelve attempts, or when the failure is permanent, they are dead. Returns their number.';
 
 CREATE OR REPLACE FUNCTION retention.approve(message_ids bigint[]) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   approved bigint;
@@ -203,7 +222,7 @@ $$;
 COMMENT ON FUNCTION retention.approve(bigint[]) IS 'Lets messages go that were held for approval. Returns their number.';
 
 CREATE OR REPLACE FUNCTION retention.cancel(message_ids bigint[]) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   cancelled bigint;
@@ -219,7 +238,7 @@ COMMENT ON FUNCTION retention.cancel(bigint[]) IS 'Has messages not be sent that
 -- Coupons.
 
 CREATE OR REPLACE FUNCTION retention.import_coupons(pool text, codes text[]) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   imported bigint;
@@ -237,7 +256,7 @@ COMMENT ON FUNCTION retention.import_coupons(text, text[]) IS 'Adds codes to a p
 CREATE OR REPLACE FUNCTION retention.add_coupon_pool(
     pool text, codes text[] DEFAULT NULL, prefix text DEFAULT '', length integer DEFAULT 10, valid_for interval DEFAULT NULL)
   RETURNS text
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.coupon_pool p WHERE p.pool = add_coupon_pool.pool),
@@ -285,7 +304,7 @@ BEGIN
     UPDATE retention.coupon c SET enrollment_id = t.enrollment_id, node = _issue_coupons.node.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + source.valid_for
       FROM (SELECT code, row_number() OVER (ORDER BY code) AS number FROM free) AS f
       JOIN unnest(travellers) WITH ORDINALITY AS t (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
-                                                    properties, outcome, reason, is_new, is_changed, is_waiting, contact, number) USING (number)
+                                                    properties, outcome, reason, error_code, is_new, is_changed, is_waiting, contact, number) USING (number)
       WHERE c.pool = source.pool AND c.code = f.code;
   END IF;
 END
@@ -294,7 +313,7 @@ COMMENT ON FUNCTION retention._issue_coupons(retention.flow_node, retention.trav
   'Issues a code to each traveller as far as there are any. No code is issued twice: whoever takes one has locked it.';
 
 CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.

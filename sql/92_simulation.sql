@@ -29,7 +29,7 @@ CREATE OR REPLACE FUNCTION retention._simulate_ticks(flow text, at timestamptz) 
 AS $$
 BEGIN
   PERFORM set_config('retention.as_of', at::text, true);
-  WHILE retention._tick(at, 5000, flow) > 0 LOOP
+  WHILE (SELECT t.looked_at > 0 AND NOT t.was_cancelled FROM retention._tick(at, 5000, flow) AS t) LOOP
     NULL;
   END LOOP;
   -- Whatever is ready is sent at once.
@@ -52,7 +52,7 @@ BEGIN
     PERFORM retention._simulate_ticks(flow, greatest(due, at));
   END LOOP;
   PERFORM set_config('retention.as_of', until::text, true);
-  PERFORM retention._refresh_customers(metric, true, until);
+  PERFORM retention._refresh_customers(metric, true, until, allow_loss => true);
   PERFORM retention._evaluate_segments('refresh', until);
   PERFORM retention._simulate_ticks(flow, until);
 END
@@ -90,7 +90,7 @@ COMMENT ON FUNCTION retention._simulation_rows(text, text, integer) IS 'What a s
 CREATE OR REPLACE FUNCTION retention.simulate_flow(
     flow text, "from" timestamptz, "to" timestamptz, step interval DEFAULT '1 day', timelines integer DEFAULT 5)
   RETURNS TABLE (part text, day date, node text, detail text, customer_id text, number bigint)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET retention_engine.quiet = on
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET retention.progress = off
 AS $$
 #variable_conflict use_variable
 DECLARE

@@ -49,9 +49,12 @@ reject_special(Datum numeric)
 			 errhint("Leave such rows out, for example by a view's WHERE.")));
 }
 
-/* Reads a numeric. NaN and infinity are errors, and so are values of more than 38 digits. */
-void
-amount_read(Datum numeric, Decimal *result)
+/*
+ * Reads a numeric. MATH_UNDEFINED for NaN and infinity, MATH_OVERFLOW for
+ * values of more than 38 digits.
+ */
+MathStatus
+amount_parse(Datum numeric, Decimal *result)
 {
 	struct varlena *value = (struct varlena *) DatumGetPointer(numeric);
 	const char *data;
@@ -68,7 +71,7 @@ amount_read(Datum numeric, Decimal *result)
 	memcpy(&header, data, sizeof(header));
 	data += sizeof(header);
 	if ((header & FORM_MASK) == FORM_SPECIAL)
-		reject_special(PointerGetDatum(value));
+		return MATH_UNDEFINED;
 	if ((header & FORM_MASK) == FORM_SHORT)
 	{
 		negative = (header & SHORT_NEGATIVE) != 0;
@@ -83,7 +86,43 @@ amount_read(Datum numeric, Decimal *result)
 		data += sizeof(weight);
 		size -= sizeof(weight);
 	}
-	amount_check(decimal_from_digits(result, data, size / sizeof(uint16), weight, negative, display_scale));
+	return decimal_from_digits(result, data, size / sizeof(uint16), weight, negative, display_scale);
+}
+
+/* Reads a numeric. NaN and infinity are errors, and so are values of more than 38 digits. */
+void
+amount_read(Datum numeric, Decimal *result)
+{
+	MathStatus	status = amount_parse(numeric, result);
+
+	if (unlikely(status == MATH_UNDEFINED))
+		reject_special(numeric);
+	amount_check(status);
+}
+
+/*
+ * An amount as the nearest double. Numbers that exact decimals cannot hold,
+ * such as the quotient of a sum of 38 digits, take numeric's own cast.
+ */
+double
+amount_double(Datum numeric)
+{
+	Decimal		amount;
+
+	if (amount_parse(numeric, &amount) != MATH_OK)
+		return DatumGetFloat8(DirectFunctionCall1(numeric_float8, numeric));
+	return decimal_to_double(&amount);
+}
+
+/* The same to within two units of the last place, quickly. */
+double
+amount_near_double(Datum numeric)
+{
+	Decimal		amount;
+
+	if (amount_parse(numeric, &amount) != MATH_OK)
+		return amount_double(numeric);
+	return decimal_near_double(&amount);
 }
 
 PG_FUNCTION_INFO_V1(retention_double);
@@ -92,10 +131,7 @@ PG_FUNCTION_INFO_V1(retention_double);
 Datum
 retention_double(PG_FUNCTION_ARGS)
 {
-	Decimal		amount;
-
-	amount_read(PG_GETARG_DATUM(0), &amount);
-	PG_RETURN_FLOAT8(decimal_near_double(&amount));
+	PG_RETURN_FLOAT8(amount_near_double(PG_GETARG_DATUM(0)));
 }
 
 /* Makes a numeric, in the current memory context. */

@@ -6,6 +6,9 @@
 
 #include "math/decimal.h"
 
+extern MathStatus amount_parse(Datum numeric, Decimal *result);
+extern double amount_double(Datum numeric);
+extern double amount_near_double(Datum numeric);
 extern void amount_read(Datum numeric, Decimal *result);
 extern Datum amount_numeric(const Decimal *value);
 extern Datum amount_quotient(const Decimal *sum, int64 count);

@@ -4,6 +4,9 @@
  * It appends to retention.change_log, and nothing else: writers never wait for
  * each other, and need no right on the log, which is written below the level
  * of privileges. A statement costs one row, or one for each page of keys.
+ *
+ * Logical replication fires triggers for rows only, and has no statements: what
+ * it applies is noted row by row, up to a number of rows for each transaction.
  */
 #include "pg_compat.h"
 
@@ -36,6 +39,9 @@
 #define MAX_LISTED_KEYS 8
 #define KEY_SLOTS (2 * MAX_ROW_KEYS)
 
+/* So many rows of a transaction are noted one by one; of an initial copy of millions it is said once that anything may have changed. */
+#define MAX_REPLICATED_ROWS 5000
+
 enum
 {
 	LOG_RELATION,
@@ -64,14 +70,34 @@ typedef struct KeyColumn
 	AttrNumber	number;
 	Oid			type;
 	Oid			collation;
+	bool		is_native;		/* key_text writes it */
 	bool		is_cast;
 	FmgrInfo	function;		/* the cast, unless it leaves the bytes as they are; or the output function */
 } KeyColumn;
 
+/* What this transaction has noted row by row. */
+static struct
+{
+	FullTransactionId transaction;
+	int			rows;
+	List	   *spent_relations;	/* of which has been noted that anything may have changed */
+} replicated;
+
+/* Opens the log, which has to be what the extension made: rows are written by the numbers of its columns. */
 static Relation
 open_log(void)
 {
-	return table_open(get_relname_relid("change_log", get_namespace_oid("retention", false)), RowExclusiveLock);
+	static const Oid types[LOG_COLUMNS] = {REGCLASSOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Relation	log = table_open(get_relname_relid("change_log", get_namespace_oid("retention", false)), RowExclusiveLock);
+	TupleDesc	type = RelationGetDescr(log);
+	bool		alike = log->rd_rel->relkind == RELKIND_RELATION && type->natts == LOG_COLUMNS;
+
+	for (int i = 0; alike && i < LOG_COLUMNS; i++)
+		alike = TupleDescAttr(type, i)->atttypid == types[i];
+	if (!alike)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("retention.change_log is not the table that the extension made")));
+	return log;
 }
 
 /* Appends a row to the log; without keys it says that anything may have changed. */
@@ -239,11 +265,33 @@ find_column(Relation relation, const char *name, KeyColumn *column)
 		column->number = i + 1;
 		column->type = getBaseType(attribute->atttypid);
 		column->collation = attribute->attcollation;
-		if (!is_native_key_type(column->type))
+		column->is_native = is_native_key_type(column->type);
+		if (!column->is_native)
 			find_cast(column);
 		return true;
 	}
 	return false;
+}
+
+/* Adds the key that a row has in a column. */
+static void
+capture_key(Capture *capture, TupleTableSlot *slot, KeyColumn *column)
+{
+	bool		is_null;
+	Datum		value = slot_getattr(slot, column->number, &is_null);
+	MemoryContext previous;
+	KeyBuffer	buffer;
+	KeyText		key;
+
+	if (is_null)
+		return;
+	previous = MemoryContextSwitchTo(capture->row_context);
+	if (column->is_native)
+		key = key_text(&buffer, column->type, value);
+	if ((column->is_native || cast_to_text(column, value, &key)) && is_usable_key(key))
+		add_key(capture, key);
+	MemoryContextSwitchTo(previous);
+	MemoryContextReset(capture->row_context);
 }
 
 /* Adds the keys of a column of a transition table. */
@@ -251,28 +299,13 @@ static void
 capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, KeyColumn *column)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
-	bool		is_native = is_native_key_type(column->type);
-	KeyBuffer	buffer;
 
 	tuplestore_select_read_pointer(rows, tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND));
 	tuplestore_rescan(rows);
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
-		bool		is_null;
-		Datum		value = slot_getattr(slot, column->number, &is_null);
-		MemoryContext previous;
-		KeyText		key;
-
 		CHECK_FOR_INTERRUPTS();
-		if (is_null)
-			continue;
-		previous = MemoryContextSwitchTo(capture->row_context);
-		if (is_native)
-			key = key_text(&buffer, column->type, value);
-		if (is_native || cast_to_text(column, value, &key))
-			add_key(capture, key);
-		MemoryContextSwitchTo(previous);
-		MemoryContextReset(capture->row_context);
+		capture_key(capture, slot, column);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_select_read_pointer(rows, 0);
@@ -303,7 +336,7 @@ capture_argument(Capture *capture, TriggerData *trigger, const char *name)
 		append_to_log(capture, NULL);
 		return;
 	}
-	if (!is_native_key_type(column.type))
+	if (!column.is_native)
 	{
 		nest_level = NewGUCNestLevel();
 		pin_formats();
@@ -312,17 +345,92 @@ capture_argument(Capture *capture, TriggerData *trigger, const char *name)
 		capture_column(capture, trigger->tg_relation, trigger->tg_oldtable, &column);
 	if (trigger->tg_newtable != NULL)
 		capture_column(capture, trigger->tg_relation, trigger->tg_newtable, &column);
+	if (trigger->tg_trigslot != NULL)
+		capture_key(capture, trigger->tg_trigslot, &column);
+	if (trigger->tg_newslot != NULL)
+		capture_key(capture, trigger->tg_newslot, &column);
 	if (nest_level > 0)
 		AtEOXact_GUC(true, nest_level);
+}
+
+static void
+forget_replicated(void)
+{
+	replicated.rows = 0;
+	replicated.spent_relations = NIL;
+}
+
+/* What a rolled-back subtransaction has noted is gone, so nothing may rely on it. */
+static void
+after_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *argument)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_replicated();
+}
+
+/* Forgets what earlier transactions have noted. */
+static void
+enter_transaction(void)
+{
+	static bool is_registered = false;
+	FullTransactionId current = GetTopFullTransactionId();
+
+	if (!is_registered)
+		RegisterSubXactCallback(after_subtransaction, NULL);
+	is_registered = true;
+	if (!FullTransactionIdEquals(replicated.transaction, current))
+		forget_replicated();
+	replicated.transaction = current;
+}
+
+/*
+ * Counts a row that is captured by itself. False where it need not be looked
+ * at: the transaction has had too many, and it has been noted that anything
+ * may have changed.
+ */
+static bool
+count_replicated_row(Capture *capture)
+{
+	MemoryContext previous;
+
+	enter_transaction();
+	if (++replicated.rows <= MAX_REPLICATED_ROWS)
+		return true;
+	if (!list_member_oid(replicated.spent_relations, capture->relation_id))
+	{
+		append_to_log(capture, NULL);
+		previous = MemoryContextSwitchTo(TopTransactionContext);
+		replicated.spent_relations = lappend_oid(replicated.spent_relations, capture->relation_id);
+		MemoryContextSwitchTo(previous);
+	}
+	return false;
+}
+
+/* Whether all that a trigger's event concerns can be told by looking at rows. */
+static bool
+has_rows(const TriggerData *trigger)
+{
+	return TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || trigger->tg_oldtable != NULL || trigger->tg_newtable != NULL;
+}
+
+static void
+capture_event(Capture *capture, TriggerData *trigger)
+{
+	if (!has_rows(trigger))
+		append_to_log(capture, NULL);
+	else if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) || count_replicated_row(capture))
+		for (int i = 0; i < trigger->tg_trigger->tgnargs; i++)
+			capture_argument(capture, trigger, trigger->tg_trigger->tgargs[i]);
+	flush_keys(capture);
 }
 
 PG_FUNCTION_INFO_V1(retention_capture_changes);
 
 /*
- * Trigger, after a statement, with the names of the customer columns as
- * arguments: appends the distinct customers of the statement's old and new
- * rows to retention.change_log; after TRUNCATE, or where a column is gone, a
- * row without customers. NULL keys are nobody's.
+ * Trigger, after a statement or a row, with the names of the customer columns
+ * as arguments: appends the distinct customers of the old and new rows to
+ * retention.change_log; after TRUNCATE, or where a column is gone, a row
+ * without customers. NULL and blank keys are nobody's.
  */
 Datum
 retention_capture_changes(PG_FUNCTION_ARGS)
@@ -330,9 +438,9 @@ retention_capture_changes(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Capture    *capture;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) || TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_trigger->tgnargs == 0)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("retention._capture_changes must be called by a trigger after a statement"),
+						errmsg("retention._capture_changes must be called by a trigger after a statement or a row"),
 						errhint("retention.track() makes these triggers.")));
 	capture = palloc(sizeof(Capture));
 	capture->count = 0;
@@ -341,12 +449,7 @@ retention_capture_changes(PG_FUNCTION_ARGS)
 	capture->relation_id = RelationGetRelid(trigger->tg_relation);
 	capture->context = AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_SMALL_SIZES);
 	capture->row_context = AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		append_to_log(capture, NULL);
-	else
-		for (int i = 0; i < trigger->tg_trigger->tgnargs; i++)
-			capture_argument(capture, trigger, trigger->tg_trigger->tgargs[i]);
-	flush_keys(capture);
+	capture_event(capture, trigger);
 	table_close(capture->log, NoLock);
 	MemoryContextDelete(capture->context);
 	MemoryContextDelete(capture->row_context);

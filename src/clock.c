@@ -1,5 +1,5 @@
 /*
- * clock.c: the engine's one clock, and the module's initialisation.
+ * clock.c: the engine's one clock.
  *
  * Everything that depends on time takes it from retention.now(), so that tests
  * and replays can set it: SET retention.as_of = '2024-12-31 23:00+00'.
@@ -11,10 +11,6 @@
 #include "miscadmin.h"
 #include "utils/datetime.h"
 #include "utils/guc.h"
-
-PG_MODULE_MAGIC;
-
-void _PG_init(void);
 
 /* The setting's text, and its value as of the time it was set. */
 static char *as_of_text = NULL;
@@ -86,15 +82,15 @@ assign_as_of(const char *newval, void *extra)
 		as_of_value = *(TimestampTz *) extra;
 }
 
+/* Defines the setting retention.as_of. */
 void
-_PG_init(void)
+clock_define_setting(void)
 {
 	DefineCustomStringVariable("retention.as_of",
 							   "The time that retention.now() returns.",
 							   "Empty for the transaction's own time.",
 							   &as_of_text, "", PGC_USERSET, 0,
 							   check_as_of, assign_as_of, NULL);
-	MarkGUCPrefixReserved("retention");
 }
 
 /* The engine's time: the setting retention.as_of when set, else the time at which the transaction started. */

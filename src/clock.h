@@ -6,6 +6,7 @@
 
 #include "utils/timestamp.h"
 
+extern void clock_define_setting(void);
 extern TimestampTz clock_now(void);
 
 #endif

@@ -16,6 +16,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -41,14 +42,14 @@ enum
 	ARGUMENT_GROUPS
 };
 
-#define REPORT_COLUMNS 17
+#define REPORT_COLUMNS 18
 
 /* The sources, as the arguments give them. */
 typedef struct SourceList
 {
 	int			count;
 	Datum	   *queries;
-	Datum	   *relations;
+	Datum	   *relations;		/* whose owners' rights the queries are run with */
 	Datum	   *refunds;
 } SourceList;
 
@@ -119,9 +120,17 @@ static Datum *
 read_array(FunctionCallInfo fcinfo, int argument, Oid type, int *count, bool **nulls)
 {
 	Datum	   *values;
+	int16		length;
+	bool		by_value;
+	char		alignment;
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argument);
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argument), type, type == BOOLOID ? 1 : -1, type == BOOLOID,
-					  type == BOOLOID ? TYPALIGN_CHAR : TYPALIGN_INT, &values, nulls, count);
+	if (ARR_ELEMTYPE(array) != type)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("argument %d of retention._collect must be an array of %s", argument + 1,
+							   format_type_be(type))));
+	get_typlenbyvalalign(type, &length, &by_value, &alignment);
+	deconstruct_array(array, type, length, by_value, alignment, &values, nulls, count);
 	return values;
 }
 
@@ -131,7 +140,7 @@ read_sources_list(FunctionCallInfo fcinfo, SourceList *list)
 	int			counts[3];
 
 	list->queries = read_array(fcinfo, ARGUMENT_QUERIES, TEXTOID, &counts[0], NULL);
-	list->relations = read_array(fcinfo, ARGUMENT_RELATIONS, TEXTOID, &counts[1], NULL);
+	list->relations = read_array(fcinfo, ARGUMENT_RELATIONS, REGCLASSOID, &counts[1], NULL);
 	list->refunds = read_array(fcinfo, ARGUMENT_REFUNDS, BOOLOID, &counts[2], NULL);
 	list->count = counts[0];
 	if (counts[0] != counts[1] || counts[0] != counts[2])
@@ -189,7 +198,7 @@ read_settings(FunctionCallInfo fcinfo, Collection *collection)
 	collection->zone = zone_table(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_TIME_ZONE)), collection->context);
 	collection->as_of = PG_GETARG_TIMESTAMPTZ(ARGUMENT_AS_OF);
 	collection->history_start = PG_ARGISNULL(ARGUMENT_HISTORY_START)
-		? PG_INT64_MIN : PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START);
+		? EARLIEST_TIME : Max(EARLIEST_TIME, PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START));
 	rules->as_of_day = zone_day(collection->zone, collection->as_of);
 	rules->recency.count = read_bounds(PG_GETARG_DATUM(ARGUMENT_RECENCY_LIMITS), "recency_limits",
 									   MAX_SCORE_BOUNDS, rules->recency.bounds);
@@ -198,15 +207,38 @@ read_settings(FunctionCallInfo fcinfo, Collection *collection)
 	read_groups(fcinfo, collection);
 }
 
+/* The names of all sources, each once, for what concerns them together. */
+static const char *
+relation_names(Collection *collection, const SourceList *sources)
+{
+	MemoryContext previous = MemoryContextSwitchTo(collection->context);
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < sources->count; i++)
+	{
+		int			j = 0;
+		char	   *name = TextDatumGetCString(sources->relations[i]);
+
+		while (j < i && strcmp(TextDatumGetCString(sources->relations[j]), name) != 0)
+			j++;
+		if (j == i)
+			appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", name);
+	}
+	MemoryContextSwitchTo(previous);
+	return names.data;
+}
+
 /* Reads everything on one snapshot, so that the sources agree with each other. */
 static void
 read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sources)
 {
+	collection->relations = relation_names(collection, sources);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < sources->count; i++)
 		read_source(collection, TextDatumGetCString(sources->queries[i]),
-					TextDatumGetCString(sources->relations[i]), DatumGetBool(sources->refunds[i]));
+					DatumGetObjectId(sources->relations[i]), DatumGetBool(sources->refunds[i]));
 	if (!PG_ARGISNULL(ARGUMENT_STORED_QUERY))
 		read_stored_customers(collection, text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_STORED_QUERY)));
 	PopActiveSnapshot();
@@ -266,7 +298,8 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 		make_bounds(rules->monetary.bounds, rules->monetary.count),
 		group_sizes(rules),
 		TimestampTzGetDatum(report->last_order_at),
-		Int64GetDatum(report->most_orders)
+		Int64GetDatum(report->most_orders),
+		unreadable_json(collection)
 	};
 	TupleDesc	type;
 

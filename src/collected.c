@@ -5,6 +5,7 @@
 #include "pg_compat.h"
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -22,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "collection.h"
+#include "run_as.h"
 #include "score_bounds.h"
 
 /* The columns of _collected's rows, which begin with the key and the summary. */
@@ -202,6 +204,26 @@ retention_collected(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+PG_FUNCTION_INFO_V1(retention_collected_loss);
+
+/*
+ * _collected_loss() -> (customers, lost): of the stored customers that the
+ * pending collection was compared with, how many there are, and how many have
+ * no order any more. Those whose orders left the history window are not lost.
+ */
+Datum
+retention_collected_loss(PG_FUNCTION_ARGS)
+{
+	Collection *collection = pending_collection();
+	Datum		values[2] = {Int64GetDatum(collection->stored_customers), Int64GetDatum(collection->lost_customers)};
+	bool		nulls[2] = {false, false};
+	TupleDesc	type;
+
+	if (get_call_result_type(fcinfo, NULL, &type) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "_collected_loss's result is not a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
+}
+
 static void
 flush_batch(Loader *loader)
 {
@@ -261,22 +283,19 @@ load_all(Loader *loader, Collection *collection)
 	table_finish_bulk_insert(loader->relation, 0);
 }
 
-/* Rejects a table whose columns are not those of retention.customer. */
+/* Rejects what is no table with the columns of retention.customer. */
 static void
-check_columns(Relation relation)
+check_table(Relation relation)
 {
 	static const Oid types[CUSTOMER_COLUMNS] = {
 		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
 		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID
 	};
-	TupleDesc	type = RelationGetDescr(relation);
-	bool		alike = type->natts == CUSTOMER_COLUMNS;
 
-	for (int i = 0; alike && i < CUSTOMER_COLUMNS; i++)
-		alike = TupleDescAttr(type, i)->atttypid == types[i];
-	if (!alike)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("\"%s\" does not have the columns of retention.customer", RelationGetRelationName(relation))));
+	if (relation->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("\"%s\" is not a table", RelationGetRelationName(relation))));
+	check_columns(RelationGetDescr(relation), types, CUSTOMER_COLUMNS, RelationGetRelationName(relation));
 }
 
 /*
@@ -314,7 +333,7 @@ open_empty(Oid relation_id)
 		return NULL;
 	if (pg_class_aclcheck(relation_id, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(relation));
-	check_columns(relation);
+	check_table(relation);
 	if (RelationGetNumberOfBlocks(relation) == 0)
 		return relation;
 	table_close(relation, NoLock);

@@ -2,6 +2,7 @@
  * collection.h: a full read of a metric's sources, on its way to scored customers.
  *
  *   order_reader.c      the sources' and the stored customers' rows -> row store, by key
+ *   unreadable.c        what of that had to be left out, counted by reason
  *   customer_builder.c  a customer's rows -> one CustomerRow
  *   score_rules.c       all customers' values -> bounds -> scores and groups
  *   collect.c           the SQL function that runs these
@@ -12,6 +13,7 @@
 
 #include "pg_compat.h"
 
+#include "datatype/timestamp.h"
 #include "nodes/execnodes.h"
 
 #include "math/scores.h"
@@ -148,6 +150,34 @@ typedef struct CollectionReport
 	int64		most_orders;	/* of one customer */
 } CollectionReport;
 
+/*
+ * The calendar begins a month before 4713-01-01 BC: from then on an instant is
+ * a local date in every time zone.
+ */
+#define EARLIEST_TIME ((INT64CONST(38) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* Why a row, or a customer with all rows, is left out. */
+typedef enum UnreadableReason
+{
+	READABLE,
+	TIME_OUT_OF_RANGE,			/* infinite, or earlier than days can be counted in every zone */
+	AMOUNT_NOT_FINITE,
+	AMOUNT_TOO_LONG,			/* more than 38 digits */
+	KEY_TOO_LONG,
+	SUM_TOO_LONG				/* the customer's amounts add up to more than 38 digits */
+} UnreadableReason;
+
+/* What was left out of a source for one reason, with the first row as an example. */
+typedef struct Unreadable
+{
+	const char *relation;
+	UnreadableReason reason;
+	int64		rows;
+	char	   *customer;
+	char	   *order_id;		/* NULL where there is none */
+	char	   *value;			/* likewise */
+} Unreadable;
+
 typedef struct Collection
 {
 	MemoryContext context;
@@ -159,8 +189,12 @@ typedef struct Collection
 	Zone	   *zone;
 	int64		as_of;
 	int64		history_start;
+	int64		stored_customers;
+	int64		lost_customers;	/* stored ones without an order any more, though time took none from them */
 	ScoreRules	rules;
 	CollectionReport report;
+	List	   *unreadable;		/* of Unreadable */
+	const char *relations;		/* the names of all sources */
 } Collection;
 
 /* collect.c */
@@ -168,8 +202,14 @@ extern Collection *pending_collection(void);
 extern void forget_collection(void);
 
 /* order_reader.c */
-extern void read_source(Collection *collection, const char *query, const char *relation, bool refunds);
+extern void read_source(Collection *collection, const char *query, Oid relation, bool refunds);
 extern void read_stored_customers(Collection *collection, const char *query);
+
+/* unreadable.c */
+extern Unreadable *count_unreadable(Collection *collection, const char *relation,
+									UnreadableReason reason, int64 rows);
+extern char *clipped_text(const Collection *collection, const char *data, int length);
+extern Datum unreadable_json(const Collection *collection);
 
 /* customer_builder.c */
 extern void build_customers(Collection *collection);

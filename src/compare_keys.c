@@ -9,7 +9,6 @@
 
 #include "common/hashfn.h"
 #include "executor/nodeHash.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -18,6 +17,7 @@
 #include "utils/memutils.h"
 
 #include "key_text.h"
+#include "run_as.h"
 #include "row_groups.h"
 
 /* Bytes of a usual row. */
@@ -51,6 +51,9 @@ start_keys(DestReceiver *self, int operation, TupleDesc type)
 {
 	Comparison *comparison = (Comparison *) self;
 
+	if (type->natts != 1)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("a query for keys must have 1 column, not %d", type->natts)));
 	comparison->key_type = TupleDescAttr(type, 0)->atttypid;
 	reject_unknown_key_type(comparison->key_type);
 }
@@ -61,17 +64,13 @@ receive_key(TupleTableSlot *slot, DestReceiver *self)
 	Comparison *comparison = (Comparison *) self;
 	bool		is_null;
 	Datum		value = slot_getattr(slot, 1, &is_null);
-	KeyText		key;
+	KeyText		key = {NULL, 0};
 	KeyRow	   *row;
 	uint32		hash;
 
-	if (is_null)
-	{
-		comparison->null_rows++;
-		return true;
-	}
-	key = key_text(&comparison->buffer, comparison->key_type, value);
-	if (is_long_key(key))
+	if (!is_null)
+		key = key_text(&comparison->buffer, comparison->key_type, value);
+	if (!is_usable_key(key))
 	{
 		comparison->null_rows++;
 		return true;
@@ -91,15 +90,12 @@ ignore(DestReceiver *self)
 }
 
 static void
-read_keys(Comparison *comparison, text *query, bool is_stored)
+read_keys(Comparison *comparison, text *query, bool is_stored, Oid role)
 {
 	SPIExecuteOptions options = {.read_only = true, .dest = &comparison->receiver};
-	int			status;
 
 	comparison->is_stored = is_stored;
-	status = SPI_execute_extended(text_to_cstring(query), &options);
-	if (status < 0)
-		elog(ERROR, "reading keys: %s", SPI_result_code_string(status));
+	run_statement(text_to_cstring(query), &options, role);
 }
 
 static void
@@ -150,12 +146,11 @@ put_totals(Comparison *comparison)
 PG_FUNCTION_INFO_V1(retention_compare_keys);
 
 /*
- * _compare_keys(found text, stored text, expected bigint) -> (customer_id, entered, members,
- * duplicate_rows, null_rows): a row for each key that only one of two queries
- * returns, entered where it is the first one; and a last row, without a key,
- * that counts the first query's distinct keys, repeated rows, and NULLs or
- * keys that are too long to be stored. The
- * second query must not return a key twice. About so many rows are expected.
+ * _compare_keys(found text, stored text, expected bigint, relation regclass) -> (customer_id,
+ * entered, members, duplicate_rows, null_rows): a row for each key that only one of two queries
+ * returns, entered where it is the first one, which is run with the rights of the relation's
+ * owner; and a last row, without a key, that counts the first query's distinct keys, repeated
+ * rows, and NULLs, blank keys, or keys that are too long to be stored. The second query must not return a key twice. About so many rows are expected.
  * Memory: as _collect.
  */
 Datum
@@ -172,8 +167,8 @@ retention_compare_keys(PG_FUNCTION_ARGS)
 	comparison.partition_bits = row_partition_bits(comparison.memory.limit, PG_GETARG_INT64(2) * KEY_ROW_BYTES);
 	comparison.rows = row_store_create(context, &comparison.memory, 1 << comparison.partition_bits);
 	SPI_connect();
-	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false);
-	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true);
+	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false, relation_owner(PG_GETARG_OID(3)));
+	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true, InvalidOid);
 	SPI_finish();
 	group_rows(comparison.rows, context, comparison.partition_bits, offsetof(KeyRow, key), compare_group, &comparison);
 	put_totals(&comparison);

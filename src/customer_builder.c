@@ -24,6 +24,7 @@ typedef struct Builder
 {
 	Collection *collection;
 	OrderSummary summary;
+	MathStatus	status;			/* of the customer's sums so far */
 	DayAllocator allocator;
 	NetOrder   *orders;
 	int			order_count;
@@ -47,10 +48,10 @@ static void
 add_net_order(Builder *builder, bool is_order, int64 at, const Decimal *amount)
 {
 	if (is_order && amount->mantissa > 0)
-		amount_check(summary_add_order(&builder->summary, at, zone_day(builder->collection->zone, at),
-									   amount, &builder->allocator));
+		builder->status |= summary_add_order(&builder->summary, at, zone_day(builder->collection->zone, at),
+											 amount, &builder->allocator);
 	else
-		amount_check(summary_add_adjustment(&builder->summary, amount));
+		builder->status |= summary_add_adjustment(&builder->summary, amount);
 }
 
 /* Keeps a row with an order id until all of its customer's rows are known. */
@@ -81,13 +82,13 @@ compare_tokens(const void *a, const void *b)
 }
 
 /* Adds a row to the order that it is part of, which takes the time of its first order row. */
-static void
+static MathStatus
 merge_order(NetOrder *into, const NetOrder *row)
 {
 	if (row->is_order && (!into->is_order || row->at < into->at))
 		into->at = row->at;
 	into->is_order |= row->is_order;
-	amount_check(decimal_add(&into->amount, &row->amount));
+	return decimal_add(&into->amount, &row->amount);
 }
 
 /* Nets the rows of each order id and summarises the orders. */
@@ -103,7 +104,7 @@ net_orders(Builder *builder)
 		NetOrder   *order = &orders[i];
 
 		for (i++; i < builder->order_count && compare_tokens(order, &orders[i]) == 0; i++)
-			merge_order(order, &orders[i]);
+			builder->status |= merge_order(order, &orders[i]);
 		add_net_order(builder, order->is_order, order->at, &order->amount);
 	}
 	builder->order_count = 0;
@@ -184,6 +185,25 @@ append_customer(Builder *builder, const OrderRow *key_row, const SummaryFacts *f
 		add_values(collection, facts);
 }
 
+/* Leaves a customer out whose amounts cannot be added, so that all others are counted. */
+static void
+leave_out_customer(Builder *builder, const OrderRow *key_row, int64 rows)
+{
+	Collection *collection = builder->collection;
+	Unreadable *first = count_unreadable(collection, collection->relations, SUM_TOO_LONG, rows);
+
+	if (first != NULL)
+		first->customer = clipped_text(collection, key_row->key, key_row->key_length);
+}
+
+/* Counts a stored customer, and one whose orders are gone from the sources, rather than from the history window. */
+static void
+count_stored(Collection *collection, const SummaryFacts *facts, const StoredCustomer *stored)
+{
+	collection->stored_customers++;
+	collection->lost_customers += facts->orders == 0 && stored->facts.last_at >= collection->history_start;
+}
+
 /* Summarises one customer's rows. */
 static void
 build_customer(void *argument, RowPartition *partition, uint32 first)
@@ -194,9 +214,10 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 	SummaryFacts facts;
 	Decimal		amount;
 	OrderRow   *row;
-	bool		has_rows = false;
+	int64		rows = 0;
 
 	summary_reset(&builder->summary);
+	builder->status = MATH_OK;
 	for (uint32 position = first; position != NO_ROW; position = row->stored.next)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -206,7 +227,7 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 			stored = order_row_extra(row);
 			continue;
 		}
-		has_rows = true;
+		rows++;
 		row_amount(row, &amount);
 		if (row->has_token)
 			keep_for_netting(builder, row, &amount);
@@ -214,10 +235,18 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 			add_net_order(builder, row->kind == ROW_ORDER, row->at, &amount);
 	}
 	net_orders(builder);
-	summary_finish(&builder->summary, &facts);
+	if (unlikely((builder->status | summary_finish(&builder->summary, &facts)) != MATH_OK))
+	{
+		leave_out_customer(builder, row_at(partition, first), rows);
+		summary_reset(&builder->summary);
+		(void) summary_finish(&builder->summary, &facts);
+		rows = 0;
+	}
 	report->orders += facts.orders;
 	report->customers += facts.orders > 0;
-	report->customers_without_orders += has_rows && facts.orders == 0;
+	report->customers_without_orders += rows > 0 && facts.orders == 0;
+	if (stored != NULL)
+		count_stored(builder->collection, &facts, stored);
 	if (facts.orders > 0 || stored != NULL)
 		append_customer(builder, row_at(partition, first), &facts, stored);
 }

@@ -19,6 +19,17 @@ uuid_text(char *buffer, const pg_uuid_t *uuid)
 	return (KeyText) {buffer, next - buffer};
 }
 
+/* Whether a key is empty or all white space; retention._key_condition says the same in SQL. */
+bool
+is_white_space(KeyText key)
+{
+	int			i = 0;
+
+	while (i < key.length && (key.data[i] == ' ' || (key.data[i] >= '\t' && key.data[i] <= '\r')))
+		i++;
+	return i == key.length;
+}
+
 /* Whether key_text reads values of this type; retention._key_type has the same list. */
 bool
 is_native_key_type(Oid type)

@@ -27,6 +27,22 @@ is_long_key(KeyText key)
 	return key.length > MAX_KEY_LENGTH;
 }
 
+extern bool is_white_space(KeyText key);
+
+/* Whether a key names nobody, as imports write guests: empty, or nothing but white space. */
+static inline bool
+is_blank_key(KeyText key)
+{
+	return key.length == 0 || ((unsigned char) key.data[0] <= ' ' && is_white_space(key));
+}
+
+/* Whether a key is a customer's. */
+static inline bool
+is_usable_key(KeyText key)
+{
+	return !is_long_key(key) && !is_blank_key(key);
+}
+
 extern bool is_native_key_type(Oid type);
 extern void reject_unknown_key_type(Oid type);
 extern KeyText key_text(KeyBuffer *buffer, Oid type, Datum value);

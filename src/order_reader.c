@@ -9,15 +9,16 @@
 
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
 #include "amount.h"
 #include "collection.h"
 #include "key_text.h"
+#include "run_as.h"
 
 /* The columns of a source's query. */
 enum
@@ -39,6 +40,12 @@ enum
 	STORED_GROUP
 };
 
+/*
+ * Smaller steps than 10^-36 leave no digit for anything that such an amount
+ * could be added to.
+ */
+#define MAX_AMOUNT_SCALE 36
+
 typedef struct Reader
 {
 	DestReceiver receiver;
@@ -48,6 +55,7 @@ typedef struct Reader
 	Oid			key_type;
 	Oid			order_id_type;	/* InvalidOid where the source has none */
 	KeyBuffer	text;
+	KeyBuffer	order_text;
 } Reader;
 
 static OrderToken
@@ -97,9 +105,54 @@ amount_in_units(const Decimal *amount, int64 *units)
 	return *units == value;
 }
 
-/* Keeps an order's row; false, and nothing done, where its customer's key is too long. */
-static bool
-append_order(Reader *reader, TupleTableSlot *slot, int64 at)
+/* The text of a value by its type's output function. */
+static char *
+output_text(PGFunction output, Datum value)
+{
+	return DatumGetCString(DirectFunctionCall1(output, value));
+}
+
+/* Counts a row that cannot be read, and shows it where it is the first one of its kind. */
+static void
+leave_out(Reader *reader, TupleTableSlot *slot, KeyText key, UnreadableReason reason)
+{
+	Unreadable *first = count_unreadable(reader->collection, reader->relation, reason, 1);
+	char	   *value;
+
+	if (first == NULL)
+		return;
+	first->customer = clipped_text(reader->collection, key.data, key.length);
+	if (OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID])
+	{
+		KeyText		id = key_text(&reader->order_text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]);
+
+		first->order_id = clipped_text(reader->collection, id.data, id.length);
+	}
+	if (reason == KEY_TOO_LONG)
+		value = psprintf("%d bytes", key.length);
+	else if (reason == TIME_OUT_OF_RANGE)
+		value = output_text(timestamptz_out, slot->tts_values[SOURCE_AT]);
+	else
+		value = output_text(numeric_out, slot->tts_values[SOURCE_AMOUNT]);
+	first->value = clipped_text(reader->collection, value, strlen(value));
+	pfree(value);
+}
+
+/* Reads a row's amount, in units where it is whole in these and else as a Decimal. */
+static UnreadableReason
+read_amount(Datum numeric, Decimal *amount, int64 *units, bool *wide)
+{
+	MathStatus	status = amount_parse(numeric, amount);
+
+	if (unlikely(status != MATH_OK))
+		return status == MATH_UNDEFINED ? AMOUNT_NOT_FINITE : AMOUNT_TOO_LONG;
+	*wide = !amount_in_units(amount, units);
+	return unlikely(*wide && amount->scale > MAX_AMOUNT_SCALE) ? AMOUNT_TOO_LONG : READABLE;
+}
+
+/* Keeps an order's row, unless something is wrong with it, which it returns. */
+static UnreadableReason
+keep_order(Reader *reader, TupleTableSlot *slot, KeyText key, int64 at)
 {
 	bool		has_token = OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID];
 	Decimal		amount;
@@ -108,15 +161,14 @@ append_order(Reader *reader, TupleTableSlot *slot, int64 at)
 	bool		wide;
 	OrderRow   *row;
 	char	   *extra;
-	KeyText		key;
+	UnreadableReason problem = read_amount(slot->tts_values[SOURCE_AMOUNT], &amount, &units, &wide);
 
-	amount_read(slot->tts_values[SOURCE_AMOUNT], &amount);
-	wide = !amount_in_units(&amount, &units);
+	if (unlikely(problem != READABLE))
+		return problem;
+	if (unlikely(is_long_key(key)))
+		return KEY_TOO_LONG;
 	if (has_token)
-		token = order_token(key_text(&reader->text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
-	key = key_text(&reader->text, reader->key_type, slot->tts_values[SOURCE_KEY]);
-	if (is_long_key(key))
-		return false;
+		token = order_token(key_text(&reader->order_text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
 	row = append_row(reader, key, (wide ? sizeof(Decimal) : 0) + (has_token ? sizeof(OrderToken) : 0));
 	row->at = at;
 	row->units = units;
@@ -128,7 +180,39 @@ append_order(Reader *reader, TupleTableSlot *slot, int64 at)
 		memcpy(extra, &amount, sizeof(Decimal));
 	if (has_token)
 		memcpy(extra + (wide ? sizeof(Decimal) : 0), &token, sizeof(OrderToken));
-	return true;
+	return READABLE;
+}
+
+/* Takes a row that has all it needs: keeps it where it is of use, or says what is wrong with it. */
+static UnreadableReason
+take_order(Reader *reader, TupleTableSlot *slot, KeyText key)
+{
+	CollectionReport *report = &reader->collection->report;
+	int64		at = DatumGetTimestampTz(slot->tts_values[SOURCE_AT]);
+	UnreadableReason problem;
+
+	if (at > reader->collection->as_of)
+	{
+		if (TIMESTAMP_IS_NOEND(at))
+			return TIME_OUT_OF_RANGE;
+		report->after_as_of++;
+		report->next_order_at = Min(report->next_order_at, at);
+		return READABLE;
+	}
+	if (at < reader->collection->history_start)
+	{
+		if (at < EARLIEST_TIME)
+			return TIME_OUT_OF_RANGE;
+		report->before_history++;
+		return READABLE;
+	}
+	problem = keep_order(reader, slot, key, at);
+	if (problem == READABLE)
+	{
+		report->refund_rows += reader->kind == ROW_REFUND;
+		report->first_order_at = Min(report->first_order_at, at);
+	}
+	return problem;
 }
 
 /* Receives a row of a source: counts it, and keeps it where it is of use. */
@@ -136,37 +220,22 @@ static bool
 receive_order(TupleTableSlot *slot, DestReceiver *self)
 {
 	Reader	   *reader = (Reader *) self;
-	Collection *collection = reader->collection;
-	CollectionReport *report = &collection->report;
-	int64		at;
+	CollectionReport *report = &reader->collection->report;
+	KeyText		key = {NULL, 0};
+	UnreadableReason problem;
 
 	slot_getallattrs(slot);
 	report->rows_read++;
-	if (slot->tts_isnull[SOURCE_KEY])
+	if (!slot->tts_isnull[SOURCE_KEY])
+		key = key_text(&reader->text, reader->key_type, slot->tts_values[SOURCE_KEY]);
+	if (is_blank_key(key))
 		report->without_customer++;
 	else if (slot->tts_isnull[SOURCE_AT])
 		report->without_time++;
 	else if (slot->tts_isnull[SOURCE_AMOUNT])
 		report->without_amount++;
-	else
-	{
-		at = DatumGetTimestampTz(slot->tts_values[SOURCE_AT]);
-		reject_infinite_time(at);
-		if (at > collection->as_of)
-		{
-			report->after_as_of++;
-			report->next_order_at = Min(report->next_order_at, at);
-		}
-		else if (at < collection->history_start)
-			report->before_history++;
-		else if (!append_order(reader, slot, at))
-			report->without_customer++;
-		else
-		{
-			report->refund_rows += reader->kind == ROW_REFUND;
-			report->first_order_at = Min(report->first_order_at, at);
-		}
-	}
+	else if (unlikely((problem = take_order(reader, slot, key)) != READABLE))
+		leave_out(reader, slot, key, problem);
 	return true;
 }
 
@@ -196,17 +265,15 @@ receive_stored_customer(TupleTableSlot *slot, DestReceiver *self)
 	KeyText		group = {"", 0};
 	OrderRow   *row;
 	StoredCustomer *customer;
-	Decimal		revenue;
 
 	slot_getallattrs(slot);
 	key = key_text(&reader->text, TEXTOID, slot->tts_values[STORED_KEY]);
 	if (!slot->tts_isnull[STORED_GROUP])
 		group = key_text(&reader->text, TEXTOID, slot->tts_values[STORED_GROUP]);
-	amount_read(slot->tts_values[STORED_SUMMARY + COLUMN_REVENUE], &revenue);
 	row = append_row(reader, key, offsetof(StoredCustomer, group) + group.length);
 	customer = order_row_extra(row);
 	stored_facts(slot, &customer->facts);
-	customer->revenue = decimal_to_double(&revenue);
+	customer->revenue = amount_double(slot->tts_values[STORED_SUMMARY + COLUMN_REVENUE]);
 	customer->r = DatumGetInt16(slot->tts_values[STORED_R]);
 	customer->f = DatumGetInt16(slot->tts_values[STORED_F]);
 	customer->m = DatumGetInt16(slot->tts_values[STORED_M]);
@@ -216,33 +283,33 @@ receive_stored_customer(TupleTableSlot *slot, DestReceiver *self)
 }
 
 static void
-check_column(TupleDesc type, int column, Oid expected)
-{
-	if (type->natts <= column || TupleDescAttr(type, column)->atttypid != expected)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("column %d of a source's query must have type %s", column + 1, format_type_be(expected))));
-}
-
-static void
 start_source(DestReceiver *self, int operation, TupleDesc type)
 {
 	Reader	   *reader = (Reader *) self;
+	Oid			types[SOURCE_ORDER_ID + 1];
+	bool		has_order_id = type->natts > SOURCE_ORDER_ID;
 
-	check_column(type, SOURCE_AT, TIMESTAMPTZOID);
-	check_column(type, SOURCE_AMOUNT, NUMERICOID);
-	reader->key_type = TupleDescAttr(type, SOURCE_KEY)->atttypid;
+	for (int i = 0; i < Min(type->natts, lengthof(types)); i++)
+		types[i] = TupleDescAttr(type, i)->atttypid;
+	types[SOURCE_AT] = TIMESTAMPTZOID;
+	types[SOURCE_AMOUNT] = NUMERICOID;
+	check_columns(type, types, has_order_id ? SOURCE_ORDER_ID + 1 : SOURCE_ORDER_ID, "a source's query");
+	reader->key_type = types[SOURCE_KEY];
 	reject_unknown_key_type(reader->key_type);
-	reader->order_id_type = InvalidOid;
-	if (type->natts > SOURCE_ORDER_ID)
-	{
-		reader->order_id_type = TupleDescAttr(type, SOURCE_ORDER_ID)->atttypid;
+	reader->order_id_type = has_order_id ? types[SOURCE_ORDER_ID] : InvalidOid;
+	if (has_order_id)
 		reject_unknown_key_type(reader->order_id_type);
-	}
 }
 
 static void
 start_stored_customers(DestReceiver *self, int operation, TupleDesc type)
 {
+	static const Oid types[] = {
+		TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
+		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID
+	};
+
+	check_columns(type, types, lengthof(types), "the query for stored customers");
 }
 
 static void
@@ -256,40 +323,40 @@ name_relation(void *reader)
 	errcontext("reading %s", ((Reader *) reader)->relation);
 }
 
-/* Runs a query on the active snapshot, its rows going to the reader. */
+/* Runs a query on the active snapshot, with the rights of a role if one is given; its rows go to the reader. */
 static void
-run_query(Reader *reader, const char *query)
+run_query(Reader *reader, const char *query, Oid role)
 {
 	SPIExecuteOptions options = {.read_only = true, .dest = &reader->receiver};
 	ErrorContextCallback context = {error_context_stack, name_relation, reader};
-	int			status;
 
 	reader->receiver.rShutdown = ignore;
 	reader->receiver.rDestroy = ignore;
 	reader->receiver.mydest = DestNone;
 	error_context_stack = &context;
-	status = SPI_execute_extended(query, &options);
+	run_statement(query, &options, role);
 	error_context_stack = context.previous;
-	if (status < 0)
-		elog(ERROR, "reading %s: %s", reader->relation, SPI_result_code_string(status));
 }
 
 /*
  * Reads a source by its query, whose columns are customer key, time, amount
- * and, where the source has one, order id. Needs an SPI connection.
+ * and, where the source has one, order id, with the rights of the relation's
+ * owner. Needs an SPI connection. Errors: 42P01 where the relation is gone,
+ * 42804 for a query with other columns, and the query's own.
  */
 void
-read_source(Collection *collection, const char *query, const char *relation, bool refunds)
+read_source(Collection *collection, const char *query, Oid relation, bool refunds)
 {
+	Oid			owner = relation_owner(relation);
 	Reader		reader = {
 		.receiver.rStartup = start_source,
 		.receiver.receiveSlot = receive_order,
 		.collection = collection,
-		.relation = relation,
+		.relation = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation))),
 		.kind = refunds ? ROW_REFUND : ROW_ORDER
 	};
 
-	run_query(&reader, query);
+	run_query(&reader, query, owner);
 }
 
 /*
@@ -307,5 +374,5 @@ read_stored_customers(Collection *collection, const char *query)
 		.kind = ROW_STORED_CUSTOMER
 	};
 
-	run_query(&reader, query);
+	run_query(&reader, query, InvalidOid);
 }

@@ -146,16 +146,15 @@ retention_order_summary_deserialize(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(summary);
 }
 
-/* Draws the facts from a summary. */
-void
+/* Draws the facts from a summary. MATH_OVERFLOW, and no facts, where a sum needs more than 38 digits. */
+MathStatus
 summary_finish(OrderSummary *summary, SummaryFacts *facts)
 {
 	facts->orders = summary->orders;
 	facts->first_at = summary->first_at;
 	facts->last_at = summary->last_at;
-	amount_check(summary_revenue(summary, &facts->revenue));
-	amount_check(summary_repeat_total(summary, &facts->repeat_total));
 	summary_rhythm(summary, &facts->rhythm);
+	return summary_revenue(summary, &facts->revenue) | summary_repeat_total(summary, &facts->repeat_total);
 }
 
 /* The columns of the type order_summary; numerics are made in the current memory context. */
@@ -209,7 +208,7 @@ retention_order_summary_final(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	summary_finish((OrderSummary *) PG_GETARG_POINTER(0), &facts);
+	amount_check(summary_finish((OrderSummary *) PG_GETARG_POINTER(0), &facts));
 	summary_columns(&facts, values, nulls);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(result_type(fcinfo), values, nulls)));
 }

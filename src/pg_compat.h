@@ -27,6 +27,7 @@
 
 /* Set-returning functions that fill a tuplestore (15 and later have this one). */
 #if PG_VERSION_NUM < 150000
+#define MAT_SRF_USE_EXPECTED_DESC 0x01
 extern void InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags);
 #endif
 

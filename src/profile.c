@@ -145,16 +145,15 @@ retention_profile_clv(PG_FUNCTION_ARGS)
 	const ModelValue *purchase;
 	const ModelValue *spend;
 	PurchaseHistory history;
-	Decimal		m = {0};
+	double		m;
 
 	if (has_null(fcinfo, REPEAT_VALUE))
 		PG_RETURN_NULL();
 	purchase = model_argument(fcinfo, PURCHASE, MODEL_OF_PURCHASES);
 	spend = model_argument(fcinfo, SPEND, MODEL_OF_SPEND);
 	history = read_facts(fcinfo);
-	if (!PG_ARGISNULL(REPEAT_VALUE))
-		amount_read(PG_GETARG_DATUM(REPEAT_VALUE), &m);
-	PG_RETURN_FLOAT8(customer_value(purchase, spend, &history, decimal_near_double(&m),
+	m = PG_ARGISNULL(REPEAT_VALUE) ? 0 : amount_near_double(PG_GETARG_DATUM(REPEAT_VALUE));
+	PG_RETURN_FLOAT8(customer_value(purchase, spend, &history, m,
 									PG_GETARG_INT32(DAYS), PG_GETARG_FLOAT8(DISCOUNT)));
 }
 

@@ -99,3 +99,15 @@ SELECT retention.now() = pg_catalog.now() AS transaction_time;
 SET retention.as_of = '2024-05-05';
 RESET retention.as_of;
 SELECT retention.now() = pg_catalog.now() AS transaction_time;
+-- The other setting: whether steps are told of, also where it is set before the module is loaded.
+SHOW retention.progress;
+SELECT retention._tell('told');
+SET retention.progress = off;
+SELECT retention._tell('not told');
+SET retention.progress = perhaps;
+\c
+SELECT retention._tell('told before the module is loaded');
+SET retention.progress = off;
+SELECT retention._tell('not told before the module is loaded');
+SELECT retention.now() IS NOT NULL AS loaded;
+SELECT retention._tell('not told');

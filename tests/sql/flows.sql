@@ -97,7 +97,7 @@ BEGIN
 END $$;
 SELECT customer_id, state, attempts, ready_at, last_error FROM retention.message WHERE attempts > 0;
 SELECT retention.ack(ARRAY(SELECT message_id FROM retention.message WHERE state = 'dead')) AS sent_after_all;
-SELECT array_agg(retention._retry_after(n)) FROM generate_series(1, 12) AS n;
+SELECT array_agg(retention._retry_after(n, '6 hours')) FROM generate_series(1, 12) AS n;
 
 -- What may be sent is looked at again when it is claimed.
 SET retention.as_of = '2024-06-10 10:00+00';

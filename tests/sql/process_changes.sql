@@ -65,7 +65,7 @@ DECLARE
   scans boolean;
 BEGIN
   EXECUTE format('CREATE INDEX probe ON indexed USING %s (%s)', method, columns);
-  scans := retention._scans_a_table('SELECT id, amount FROM process_test.indexed WHERE ' || condition);
+  scans := retention._scans_a_table('SELECT id, amount FROM process_test.indexed WHERE ' || condition, current_user::regrole);
   DROP INDEX probe;
   RETURN scans;
 END $$;
@@ -91,8 +91,10 @@ SELECT relation, customer_ids FROM retention.change_log;
 -- What is put right before a refresh is caught up on.
 INSERT INTO other VALUES (2, 1, '2024-06-02', 2);
 CALL retention.process_changes();
+SELECT kind, name, sqlstate, message, occurrences FROM retention.problem;
 ALTER TABLE other RENAME price TO amount;
-CALL retention.process_changes();
+CALL retention.process_changes(retention.now() + interval '5 minutes');
+SELECT count(*) AS problems FROM retention.problem;
 SELECT metric, customer_id, orders FROM retention.customer WHERE customer_id IN ('1', '2') ORDER BY 1, 2;
 SELECT count(*) AS left_over FROM retention.change_log;
 -- Where everything may have changed, the metric waits for its refresh.

@@ -87,7 +87,7 @@ CREATE VIEW oracle_rows AS
   SELECT 'order' AS kind, customer_id::text, ordered_at AS at, amount, order_id::text FROM by_integer
   UNION ALL SELECT 'order', customer::text, at AT TIME ZONE name, total::numeric, id::text FROM by_uuid, zone
   UNION ALL SELECT 'order', "the Customer's", "DATE"::timestamp AT TIME ZONE name, "Amount €", "No." FROM "Old ""Shop"" Orders", zone
-  UNION ALL SELECT 'order', customer_id, ordered_at, amount, order_id FROM by_domain
+  UNION ALL SELECT 'order', CASE WHEN customer_id::text !~ '^ *$' THEN customer_id END, ordered_at, amount, order_id FROM by_domain
   UNION ALL SELECT 'order', customer_id::text, ordered_at, amount, order_id::text FROM by_numeric
   UNION ALL SELECT 'order', customer_id, ordered_at AT TIME ZONE name, amount, order_id::text FROM parted, zone
   UNION ALL SELECT 'order', customer_id::text, ordered_at, amount::numeric, order_id::text FROM base
@@ -276,6 +276,7 @@ INSERT INTO shop SELECT customer_id, ordered_at, amount + 1, filler FROM shop_co
 VACUUM shop;
 CALL pass(1);
 CALL pass(1);
+SELECT retention.alter_metric('orders', loss_limit => 1);
 TRUNCATE shop;
 CALL pass(1);
 INSERT INTO shop SELECT customer_id, ordered_at, amount + 1, filler FROM shop_copy;
@@ -343,15 +344,9 @@ CREATE VIEW oracle_rows AS
 CALL pass(1);
 CALL pass(1);
 
--- What cannot be read is said clearly, and changes nothing.
+-- What cannot be done is said clearly, and changes nothing.
 CREATE TABLE odd (customer_id text, ordered_at timestamptz, amount numeric);
 SELECT retention.add_metric('odd'), retention.add_source('odd', metric => 'odd') IS NOT NULL AS added;
-INSERT INTO odd VALUES ('a', 'infinity', 1);
-CALL retention.refresh('odd', as_of => '2024-06-01');
-TRUNCATE odd;
-INSERT INTO odd VALUES ('a', '2024-01-01', 'NaN');
-CALL retention.refresh('odd', as_of => '2024-06-01');
-TRUNCATE odd;
 CALL retention.refresh('odd', as_of => 'infinity');
 CALL retention.refresh('odd', as_of => NULL);
 CALL retention.refresh('nowhere');
@@ -360,7 +355,8 @@ CALL retention.refresh('odd', as_of => '2024-05-31');
 SELECT customers, orders, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = 'odd';
 -- An error in a block that handles it leaves nothing behind for the next refresh, also where rows are in files.
 INSERT INTO odd SELECT i, timestamptz '2024-01-01' + i % 100 * interval '1 day', 10 FROM generate_series(1, 20000) i;
-INSERT INTO odd VALUES ('overflow', '2024-01-01', 9e37), ('overflow', '2024-01-02', 9e37);
+CREATE VIEW odder AS SELECT 'last' AS customer_id, timestamptz '2024-01-01' AS ordered_at, 1 / (amount - 10) AS amount FROM odd;
+SELECT retention.add_source('odder', metric => 'odd') IS NOT NULL AS added;
 SET work_mem = '64kB';
 SET hash_mem_multiplier = 1;
 DO $$
@@ -368,18 +364,14 @@ BEGIN
   FOR i IN 1 .. 3 LOOP
     BEGIN
       CALL retention.refresh('odd', as_of => '2024-06-01');
-    EXCEPTION WHEN numeric_value_out_of_range THEN
+    EXCEPTION WHEN division_by_zero THEN
       RAISE WARNING '%', sqlerrm;
     END;
   END LOOP;
-  DELETE FROM odd WHERE customer_id = 'overflow';
+  UPDATE odd SET amount = 11;
   CALL retention.refresh('odd', as_of => '2024-06-01');
 END $$;
 SELECT count(*) FROM retention.customer WHERE metric = 'odd';
--- A row whose key is too long to be stored is skipped and counted.
-INSERT INTO odd VALUES (repeat('ż', 1000) || 'x', '2024-01-01', 1), (repeat('ż', 1000), '2024-01-01', 1);
-CALL retention.refresh('odd', as_of => '2024-06-01');
-SELECT rows_read, without_customer, inserted FROM retention.refresh_log WHERE metric = 'odd' ORDER BY refresh_id DESC LIMIT 1;
 
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;

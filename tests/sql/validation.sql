@@ -256,7 +256,7 @@ CREATE FUNCTION uses_index(metric text, customer_id text) RETURNS boolean LANGUA
 DECLARE
   plan json;
 BEGIN
-  EXECUTE 'EXPLAIN (FORMAT json) ' || retention._customer_query(retention._require_metric(metric), customer_id) INTO plan;
+  EXECUTE 'EXPLAIN (FORMAT json) ' || (SELECT retention._keyed_source_query(s, 'UTC', ARRAY[uses_index.customer_id]) FROM retention.source s WHERE s.metric = uses_index.metric) INTO plan;
   RETURN plan::text LIKE '%keyed_key%';
 END
 $$;

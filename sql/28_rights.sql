@@ -1,0 +1,84 @@
+-- Rights: who called, and running what others own as them. Errors: which sort each is of.
+
+CREATE OR REPLACE FUNCTION retention._pin_settings() RETURNS void
+  LANGUAGE c VOLATILE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_pin_settings';
+COMMENT ON FUNCTION retention._pin_settings() IS
+  'Sets what a job''s results depend on, until the calling function ends, which needs a SET clause: '
+  'dates, numbers and names are read and written alike whoever runs it.';
+
+CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text, VARIADIC arguments "any")
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_as';
+COMMENT ON FUNCTION retention._query_as(regrole, text, VARIADIC "any") IS
+  'The rows of a statement that is run with a role''s rights, in a security-restricted operation: '
+  'of what others own nothing is run in any other way.';
+
+CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text)
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_as';
+COMMENT ON FUNCTION retention._query_as(regrole, text) IS 'The same for a statement without arguments.';
+
+CREATE OR REPLACE FUNCTION retention._caller() RETURNS regrole
+  LANGUAGE c STABLE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_caller';
+COMMENT ON FUNCTION retention._caller() IS
+  'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET ROLE. '
+  'An error in whatever runs with another''s rights.';
+
+CREATE OR REPLACE FUNCTION retention._owner(relation regclass) RETURNS regrole
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT relowner::regrole FROM pg_class WHERE oid = relation
+$$;
+COMMENT ON FUNCTION retention._owner(regclass) IS
+  'Who owns a relation, and whose rights it is read with; null where it is gone.';
+
+CREATE OR REPLACE FUNCTION retention._same_relation(relation regclass, relation_name text, owner name)
+  RETURNS regclass
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.oid::regclass FROM pg_class c
+  WHERE c.oid = relation
+     OR c.oid = to_regclass(relation_name) AND pg_get_userbyid(c.relowner) = owner
+        AND NOT EXISTS (SELECT FROM pg_class WHERE oid = relation)
+$$;
+COMMENT ON FUNCTION retention._same_relation(regclass, text, name) IS
+  'A relation that is remembered: itself as long as it is there, whatever it is called; then what its owner '
+  'has made anew under its name. Null where there is neither: a stranger''s of that name is not taken for it.';
+
+CREATE OR REPLACE FUNCTION retention._check_trigger(table_of_trigger oid, VARIADIC expected regclass[]) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF table_of_trigger <> ALL (expected) IS NOT FALSE THEN
+    RAISE EXCEPTION 'this trigger function works on % only', array_to_string(expected, ', ')
+      USING ERRCODE = 'trigger_protocol_violated';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._check_trigger(oid, VARIADIC regclass[]) IS
+  'An error where a trigger function of ours was put on another table than its own.';
+
+CREATE OR REPLACE FUNCTION retention._error_sort(code text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE
+    -- Connections, rollbacks, resources, states and locks, operators, the system, other servers.
+    WHEN left(code, 2) IN ('08', '40', '53', '55', '57', '58', 'HV') THEN 'passing'
+    -- A name that leads nowhere, a right that is missing: the same for everybody.
+    WHEN code IN ('42P01', '42703', '42883', '42704', '42P02', '42501', '3F000', '3D000', '0A000') THEN 'broken'
+    ELSE 'value' END
+$$;
+COMMENT ON FUNCTION retention._error_sort(text) IS
+  'passing: whatever failed is tried again later as it is. broken: something is missing that everybody needs, '
+  'and it waits until that is mended. value: what one customer or row has made it fail. By the SQLSTATE, '
+  'here alone, for flows, segments, metrics, validation and senders.';
+
+CREATE OR REPLACE FUNCTION retention._retry_after(failures integer, longest interval DEFAULT '1 hour') RETURNS interval
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN least(interval '1 minute' * 2 ^ least(greatest(failures, 1) - 1, 20), longest);
+COMMENT ON FUNCTION retention._retry_after(integer, interval) IS
+  'How long to wait after so many failures in a row: a minute, then two, four, up to the longest.';

@@ -1,0 +1,182 @@
+/*
+ * run_as.c: runs statements with another role's rights, as REFRESH MATERIALIZED
+ * VIEW runs its query with the owner's: in a security-restricted operation, so
+ * that nothing of theirs outlives it, and with the settings of a job.
+ */
+#include "run_as.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+#include "utils/tuplestore.h"
+
+#include "job_settings.h"
+
+/* Goes on with a role's rights, in a security-restricted operation, under the settings of a job. */
+void
+rights_enter(RightsScope *scope, Oid role)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->security_context);
+	SetUserIdAndSecContext(role, scope->security_context | SECURITY_RESTRICTED_OPERATION);
+	scope->settings_level = NewGUCNestLevel();
+	pin_job_settings();
+}
+
+/* Goes back to the rights and settings of before; settings that were made meanwhile are undone. */
+void
+rights_leave(const RightsScope *scope)
+{
+	AtEOXact_GUC(false, scope->settings_level);
+	SetUserIdAndSecContext(scope->user, scope->security_context);
+}
+
+/* Who owns a relation; an error (42P01) where there is none of this number. */
+Oid
+relation_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("relation with OID %u does not exist", relation)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Rejects (42804) rows that do not have exactly these types of columns. `what` names the rows. */
+void
+check_columns(TupleDesc type, const Oid *expected, int count, const char *what)
+{
+	if (type->natts != count)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("%s must have %d columns, not %d", what, count, type->natts)));
+	for (int i = 0; i < count; i++)
+	{
+		Oid			found = TupleDescAttr(type, i)->atttypid;
+
+		if (found != expected[i])
+			ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+							errmsg("column %d of %s must have type %s, not %s", i + 1, what,
+								   format_type_be(expected[i]), format_type_be(found))));
+	}
+}
+
+/*
+ * Runs a statement with a role's rights; InvalidOid: with those of now. Its
+ * rows go to options->dest. Needs an SPI connection.
+ */
+void
+run_statement(const char *statement, SPIExecuteOptions *options, Oid role)
+{
+	RightsScope scope;
+	int			status;
+
+	if (OidIsValid(role))
+		rights_enter(&scope, role);
+	status = SPI_execute_extended(statement, options);
+	if (OidIsValid(role))
+		rights_leave(&scope);
+	if (status < 0)
+		elog(ERROR, "a statement failed: %s", SPI_result_code_string(status));
+}
+
+/* Puts the rows of a statement into a set-returning function's result. */
+typedef struct ResultReceiver
+{
+	DestReceiver receiver;
+	ReturnSetInfo *result;
+} ResultReceiver;
+
+static void
+start_result(DestReceiver *self, int operation, TupleDesc type)
+{
+	TupleDesc	expected = ((ResultReceiver *) self)->result->setDesc;
+	Oid		   *types = palloc(expected->natts * sizeof(Oid));
+
+	for (int i = 0; i < expected->natts; i++)
+		types[i] = TupleDescAttr(expected, i)->atttypid;
+	check_columns(type, types, expected->natts, "the statement's result");
+	pfree(types);
+}
+
+static bool
+receive_result(TupleTableSlot *slot, DestReceiver *self)
+{
+	tuplestore_puttupleslot(((ResultReceiver *) self)->result->setResult, slot);
+	return true;
+}
+
+static void
+ignore(DestReceiver *self)
+{
+}
+
+/* The function's arguments from the third one on, as $1, $2, ... of the statement. */
+static ParamListInfo
+statement_parameters(FunctionCallInfo fcinfo)
+{
+	int			count = PG_NARGS() - 2;
+	ParamListInfo list = makeParamList(count);
+
+	for (int i = 0; i < count; i++)
+	{
+		list->params[i].value = PG_ARGISNULL(i + 2) ? (Datum) 0 : PG_GETARG_DATUM(i + 2);
+		list->params[i].isnull = PG_ARGISNULL(i + 2);
+		list->params[i].pflags = PARAM_FLAG_CONST;
+		list->params[i].ptype = get_fn_expr_argtype(fcinfo->flinfo, i + 2);
+	}
+	return list;
+}
+
+PG_FUNCTION_INFO_V1(retention_query_as);
+
+/*
+ * _query_as(role regrole, statement text, VARIADIC arguments "any") -> setof
+ * record: the rows of a statement, run with the role's rights in a
+ * security-restricted operation. Errors: 22004 without a role or statement,
+ * 42804 where the rows are not of the columns that the caller expects, and the
+ * statement's own.
+ */
+Datum
+retention_query_as(PG_FUNCTION_ARGS)
+{
+	ResultReceiver receiver = {
+		.receiver = {.receiveSlot = receive_result, .rStartup = start_result, .rShutdown = ignore,
+			.rDestroy = ignore, .mydest = DestNone},
+		.result = (ReturnSetInfo *) fcinfo->resultinfo
+	};
+	SPIExecuteOptions options = {.dest = &receiver.receiver};
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("the role and the statement must not be null")));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	options.params = statement_parameters(fcinfo);
+	SPI_connect();
+	run_statement(text_to_cstring(PG_GETARG_TEXT_PP(1)), &options, PG_GETARG_OID(0));
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PG_FUNCTION_INFO_V1(retention_caller);
+
+/*
+ * _caller() -> regrole: the role that called, seen from a function that runs
+ * as its owner: who is logged in, or was chosen by SET ROLE. An error (42501)
+ * within a security-restricted operation, where what runs is another's.
+ */
+Datum
+retention_caller(PG_FUNCTION_ARGS)
+{
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("this cannot be called from a view, a segment or an expression of a flow")));
+	PG_RETURN_OID(GetOuterUserId());
+}

@@ -1,0 +1,25 @@
+/* settings.c: the module's initialisation, and its settings. */
+#include "pg_compat.h"
+
+#include "utils/guc.h"
+
+#include "clock.h"
+
+PG_MODULE_MAGIC;
+
+void _PG_init(void);
+
+/* Whether retention._tell says what was done; read there. */
+static bool progress = true;
+
+/* Defines the settings when a session loads the module. */
+void
+_PG_init(void)
+{
+	clock_define_setting();
+	DefineCustomBoolVariable("retention.progress",
+							 "Whether the engine tells the client, step by step, what it has done.",
+							 "Off for scheduled jobs: client_min_messages does not hold back messages of level INFO.",
+							 &progress, true, PGC_USERSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("retention");
+}
