@@ -165,7 +165,7 @@ CREATE OR REPLACE FUNCTION retention.make_model(kind text, parameters double pre
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_make_model';
 COMMENT ON FUNCTION retention.make_model(text, double precision[]) IS
-  'A model with known parameters: r, alpha, a, b (bgnbd, mbgnbd); r, alpha, s, beta (paretonbd); p, q, v (gammagamma).';
+  'A model with known parameters: r, alpha, a, b (bgnbd, mbgnbd); r, alpha, s, beta (paretonbd); p, q, v (gammagamma); each from 1e-12 to 1e12, times and money (alpha, beta, v) to 1e40.';
 
 CREATE OR REPLACE FUNCTION retention.p_alive(model retention.model, x double precision, t_x double precision, t double precision) RETURNS double precision
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
@@ -250,4 +250,4 @@ CREATE OR REPLACE FUNCTION retention.simulate_orders(
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE ROWS 10000
   AS 'MODULE_PATHNAME', 'retention_simulate_orders_of_models';
 COMMENT ON FUNCTION retention.simulate_orders(bigint, timestamptz, timestamptz, bigint, retention.model, retention.model) IS
-  'The orders of a simulated shop: purchases by any purchase model, in days, and amounts by Gamma-Gamma.';
+  'The orders of a simulated shop: purchases by any purchase model, in days, and amounts by Gamma-Gamma. Up to a million orders of a customer.';

@@ -11,7 +11,8 @@ CREATE OR REPLACE FUNCTION retention._double(amount numeric) RETURNS double prec
 COMMENT ON FUNCTION retention._double(numeric) IS 'An amount of up to 38 digits as a floating-point number, many times as fast as the cast.';
 
 CREATE OR REPLACE FUNCTION retention._fit(state retention.fit_state, kind text) RETURNS retention.model
-  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  -- Parallel plans may have no part in it: it catches an error, which takes a subtransaction.
+  LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   fitted retention.model;
@@ -63,7 +64,7 @@ COMMENT ON FUNCTION retention._fit_purchases(text, retention.fit_state) IS
   'Fits the purchase models that a setting of purchase_model asks for, and chooses the likeliest.';
 
 CREATE OR REPLACE FUNCTION retention._fit_spend(state retention.fit_state, mean_value double precision) RETURNS retention.model
-  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   fitted retention.model;

@@ -121,6 +121,7 @@ compare_group(void *argument, RowPartition *partition, uint32 first)
 
 	for (uint32 position = first; position != NO_ROW; position = row->keyed.stored.next)
 	{
+		CHECK_FOR_INTERRUPTS();
 		row = row_at(partition, position);
 		is_stored |= row->is_stored;
 		found += !row->is_stored;

@@ -5,6 +5,7 @@
 #include "pg_compat.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "amount.h"
@@ -76,6 +77,7 @@ keep_for_netting(Builder *builder, OrderRow *row, const Decimal *amount)
 static int
 compare_tokens(const void *a, const void *b)
 {
+	CHECK_FOR_INTERRUPTS();
 	return memcmp(&((const NetOrder *) a)->token, &((const NetOrder *) b)->token, sizeof(OrderToken));
 }
 
@@ -218,6 +220,7 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 	builder->status = MATH_OK;
 	for (uint32 position = first; position != NO_ROW; position = row->stored.next)
 	{
+		CHECK_FOR_INTERRUPTS();
 		row = row_at(partition, position);
 		if (row->kind == ROW_STORED_CUSTOMER)
 		{

@@ -10,16 +10,19 @@
 #include <math.h>
 
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "aggregate.h"
+#include "math_host.h"
 #include "model_value.h"
 #include "predictions.h"
 
 /* Up to this many rows the list just grows. */
 #define GROUP_FROM (INT64CONST(1) << 20)
+
+/* How many stored rows go by between two looks for an interrupt. */
+#define ROWS_PER_CHECK 65536
 
 /* Arguments of the transition function: the state, the model, and then the observation. */
 #define FIRST_VALUE 2
@@ -55,19 +58,13 @@ host_free(void *context, void *memory)
 	pfree(memory);
 }
 
-static void
-host_interrupt(void *context)
-{
-	CHECK_FOR_INTERRUPTS();
-}
-
 /* Groups the state's rows, in a memory context of its own that the caller is to delete. */
 static MemoryContext
 group_rows(const FitState *state, MathHost *host, ObservationBlocks *blocks)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "grouped observations", ALLOCSET_DEFAULT_SIZES);
 
-	*host = (MathHost) {host_allocate, host_free, host_interrupt, context};
+	*host = (MathHost) {host_allocate, host_free, check_for_interrupts, context};
 	if (observations_group(state->rows, state->count, host, blocks) != MATH_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -132,11 +129,11 @@ check_purchases(const Observation *row)
 static void
 check_spend(const Observation *row)
 {
-	if (!(row->x >= 1) || row->x != floor(row->x) || isinf(row->x))
-		reject_value("x must be a whole number of purchases, at least 1, not %g", row->x,
+	if (!(row->x >= 1 && row->x <= MOST_PURCHASES) || row->x != floor(row->x))
+		reject_value("x must be a whole number of purchases, from 1 to a million, not %.15g", row->x,
 					 "Leave out customers without a repeat purchase: FILTER (WHERE x > 0).");
-	if (!(row->values[0] > 0) || isinf(row->values[0]))
-		reject_value("m must be finite and above zero, not %g", row->values[0],
+	if (!(row->values[0] > 0 && row->values[0] <= MOST_MONEY))
+		reject_value("m must be above zero and at most 1e40, not %g", row->values[0],
 					 "m is the mean value of the x purchases. Leave out free ones: FILTER (WHERE m > 0).");
 }
 
@@ -148,8 +145,8 @@ check_row(const PurchaseModel *model, const Observation *row)
 		check_spend(row);
 	else
 		check_purchases(row);
-	if (!(row->weight >= 0) || isinf(row->weight))
-		reject_value("weight must be finite and not negative, not %g", row->weight,
+	if (!(row->weight >= 0 && row->weight <= MOST_WEIGHT))
+		reject_value("weight must be from 0 to 1e15, not %g", row->weight,
 					 "A row of weight 3 stands for three customers.");
 }
 
@@ -312,6 +309,8 @@ read_state(bytea *source, MemoryContext context)
 	{
 		Observation *row = &state->rows[i];
 
+		if (i % ROWS_PER_CHECK == 0)
+			CHECK_FOR_INTERRUPTS();
 		/* Adding 0 turns -0 into 0. */
 		row->x += 0.0;
 		row->values[0] += 0.0;

@@ -92,7 +92,8 @@ reject_parameters(const PurchaseModel *model, const char *detail)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("model %s takes %d parameters above zero", model->name, model->parameter_count),
 			 errdetail("%s", detail),
-			 errhint("Its parameters are %s, in this order.", list_parameters(model))));
+			 errhint("Its parameters are %s, in this order: from %g to %g, those that are times or money to %g.",
+					 list_parameters(model), LEAST_PARAMETER, MOST_SHAPE, MOST_SCALE)));
 }
 
 /* Reads the parameters of a model; whatever is wrong with them is an error. */
@@ -108,7 +109,7 @@ read_parameters(const PurchaseModel *model, ArrayType *array, double *parameters
 		reject_parameters(model, "One of them is null.");
 	for (int i = 0; i < count; i++)
 	{
-		if (!(values[i] > 0) || isinf(values[i]))
+		if (!(values[i] >= LEAST_PARAMETER && values[i] <= model_most(model, i)))
 			reject_parameters(model, psprintf("Parameter %s is %g.", model->parameter_names[i], values[i]));
 		parameters[i] = values[i];
 	}
@@ -247,7 +248,10 @@ model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResul
 
 PG_FUNCTION_INFO_V1(retention_make_model);
 
-/* make_model(kind text, parameters float8[]) -> model: with known parameters; what a fit would tell is null. */
+/*
+ * make_model(kind text, parameters float8[]) -> model: with known parameters; what a fit would tell is null.
+ * Errors: 22023 a parameter is outside of what math/model.h accepts.
+ */
 Datum
 retention_make_model(PG_FUNCTION_ARGS)
 {

@@ -8,11 +8,12 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "math_host.h"
 #include "model_value.h"
 #include "predictions.h"
 
 /* A rate of discount is given for a year of so many days. */
-#define DAYS_PER_YEAR 365
+#define DISCOUNT_YEAR 365
 
 /* The most orders that order_distribution lists. */
 #define MOST_ORDERS 10000
@@ -24,7 +25,7 @@ reject(const char *message, const char *detail, const char *hint)
 					errdetail("%s", detail), errhint("%s", hint)));
 }
 
-/* Rejects histories that cannot be. */
+/* Rejects histories that cannot be, in any unit of time. */
 void
 check_history(const PurchaseHistory *history)
 {
@@ -33,16 +34,16 @@ check_history(const PurchaseHistory *history)
 	double		t = history->t;
 	const char *meaning = "x counts repeat purchases, t_x is the time from the first purchase to the last, t from the first until now.";
 
-	if (likely(x >= 0 && x == floor(x) && t_x >= 0 && t >= t_x && t < INFINITY && x < INFINITY && (x > 0 || t_x == 0)))
+	if (likely(x >= 0 && x == floor(x) && t_x >= 0 && t >= t_x && t <= MOST_TIME && x <= MOST_PURCHASES && (x > 0 || t_x == 0)))
 		return;
-	if (!(x >= 0) || x != floor(x) || isinf(x))
-		reject(psprintf("x must be a whole number of repeat purchases, not %g", x), meaning,
+	if (!(x >= 0 && x <= MOST_PURCHASES) || x != floor(x))
+		reject(psprintf("x must be a whole number of repeat purchases, at most %.15g, not %.15g", MOST_PURCHASES, x), meaning,
 			   "A customer of one purchase has x = 0.");
 	if (!(t_x >= 0) || isinf(t_x))
 		reject(psprintf("t_x must be finite and not negative, not %g", t_x), meaning,
 			   "It is 0 for a customer of one purchase.");
-	if (!(t >= t_x) || isinf(t))
-		reject(psprintf("t must be finite and at least t_x = %g, not %g", t_x, t), meaning,
+	if (!(t >= t_x && t <= MOST_TIME))
+		reject(psprintf("t must be at least t_x = %g and at most %g, not %g", t_x, MOST_TIME, t), meaning,
 			   "Purchases after the time of the prediction do not count.");
 	reject(psprintf("t_x must be 0 where x is 0, not %g", t_x), meaning,
 		   "Without a repeat purchase the last one is the first.");
@@ -63,8 +64,8 @@ read_horizon(FunctionCallInfo fcinfo, int number, bool may_be_infinite)
 {
 	double		horizon = PG_GETARG_FLOAT8(number);
 
-	if (!(horizon >= 0) || (isinf(horizon) && !may_be_infinite))
-		reject(psprintf("horizon must not be %s, but is %g", may_be_infinite ? "negative" : "negative or infinite", horizon),
+	if (!(horizon >= 0 && (horizon <= MOST_TIME || (isinf(horizon) && may_be_infinite))))
+		reject(psprintf("horizon must be from 0 to %g%s, not %g", MOST_TIME, may_be_infinite ? " or infinite" : "", horizon),
 			   "It is how long from now on to look ahead, in the model's unit of time.", "A year is 365.");
 	return horizon;
 }
@@ -135,7 +136,7 @@ retention_order_distribution(PG_FUNCTION_ARGS)
 			   "It is the largest number of purchases whose probability is wanted.", "20 will do for most customers.");
 	probabilities = palloc((most + 1) * sizeof(double));
 	elements = palloc((most + 1) * sizeof(Datum));
-	model_order_distribution(value->model, value->parameters, &history, horizon, most, probabilities);
+	model_order_distribution(value->model, value->parameters, &history, horizon, most, &INTERRUPTIBLE, probabilities);
 	for (int k = 0; k <= most; k++)
 		elements[k] = Float8GetDatum(probabilities[k]);
 	PG_RETURN_ARRAYTYPE_P(construct_array(elements, most + 1, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
@@ -181,9 +182,9 @@ discounted_orders(const ModelValue *value, const PurchaseHistory *history, doubl
 	if (!(rate >= 0) || isinf(rate))
 		reject(psprintf("rate of discount must be finite and not negative, not %g", rate),
 			   "A purchase at time t counts e^(-rate t).", "A tenth a year is ln(1.1) / 365 a day.");
-	if (model_discounted_orders(value->model, value->parameters, history, horizon, rate, &result) != MATH_OK)
-		reject("an infinite horizon needs a discount",
-			   "Without one, the expected number of purchases may be infinite.", "Give a finite horizon, or a rate above zero.");
+	if (model_discounted_orders(value->model, value->parameters, history, horizon, rate, &INTERRUPTIBLE, &result) != MATH_OK)
+		reject(psprintf("an infinite horizon needs more of a discount than a rate of %g", rate),
+			   "Without one, the expected number of purchases may be infinite.", "Give a finite horizon, or a larger rate.");
 	return result;
 }
 
@@ -204,11 +205,11 @@ expected_spend(const ModelValue *value, double x, double m)
 {
 	double		result;
 
-	if (!(x >= 0) || x != floor(x) || isinf(x))
-		reject(psprintf("x must be a whole number of purchases, not %g", x),
+	if (!(x >= 0 && x <= MOST_PURCHASES) || x != floor(x))
+		reject(psprintf("x must be a whole number of purchases, at most %.15g, not %.15g", MOST_PURCHASES, x),
 			   "It is how many purchases m is the mean of.", "A customer without any has x = 0, and no m.");
-	if (x > 0 && (!(m > 0) || isinf(m)))
-		reject(psprintf("m must be finite and above zero, not %g", m),
+	if (x > 0 && !(m > 0 && m <= MOST_MONEY))
+		reject(psprintf("m must be above zero and at most %g, not %g", MOST_MONEY, m),
 			   "It is the mean value of the x purchases.", "A customer without any has x = 0, and no m.");
 	if (value->model->expected_spend(value->parameters, x, m, &result) != MATH_OK)
 		ereport(ERROR,
@@ -227,7 +228,7 @@ customer_value(const ModelValue *purchase, const ModelValue *spend, const Purcha
 	if (!(discount >= 0) || isinf(discount))
 		reject(psprintf("discount must be finite and not negative, not %g", discount),
 			   "Money a year from now is worth 1 / (1 + discount) of money now.", "0.1 is ten per cent a year.");
-	return discounted_orders(purchase, history, horizon, log1p(discount) / DAYS_PER_YEAR) *
+	return discounted_orders(purchase, history, horizon, log1p(discount) / DISCOUNT_YEAR) *
 		expected_spend(spend, history->x, m);
 }
 

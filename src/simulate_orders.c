@@ -32,6 +32,10 @@ enum
 	ORDER_COLUMNS
 };
 
+/* Customers of one shop, and orders of one customer. */
+#define MOST_CUSTOMERS INT64CONST(1000000000)
+#define MOST_ORDERS ((int64) MOST_PURCHASES)
+
 /* The columns, and the state, of the rows that go out. */
 typedef struct OrderWriter
 {
@@ -41,22 +45,25 @@ typedef struct OrderWriter
 	MemoryContext row_context;
 } OrderWriter;
 
-static void
-read_parameters(FunctionCallInfo fcinfo, ShopParameters *shop)
+/* Reads the parameters of the model of this name, from the argument `first` on. */
+static const PurchaseModel *
+read_parameters(FunctionCallInfo fcinfo, int first, const char *name, double *parameters)
 {
-	static const char *const names[] = {"r", "alpha", "a", "b", "p", "q", "v"};
+	const PurchaseModel *model = model_find(name, strlen(name));
 
-	shop->model = model_find("bgnbd", 5);
-	for (int i = 0; i < (int) lengthof(names); i++)
+	for (int i = 0; i < model->parameter_count; i++)
 	{
-		double		value = PG_GETARG_FLOAT8(ARGUMENT_PARAMETERS + i);
+		double		most = model_most(model, i);
 
-		if (!(value > 0) || isinf(value))
+		parameters[i] = PG_GETARG_FLOAT8(first + i);
+		if (!(parameters[i] >= LEAST_PARAMETER && parameters[i] <= most))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("parameter %s must be finite and above zero, not %g", names[i], value)));
-		*(i < shop->model->parameter_count ? &shop->purchase[i] : &shop->spend[i - shop->model->parameter_count]) = value;
+					 errmsg("parameter %s must be from %g to %g, not %g",
+							model->parameter_names[i], LEAST_PARAMETER, most, parameters[i]),
+					 errhint("Times are in days; r / alpha is how often a customer buys a day.")));
 	}
+	return model;
 }
 
 static void
@@ -74,10 +81,10 @@ read_models(FunctionCallInfo fcinfo, ShopParameters *shop)
 static void
 check_range(int64 customers, TimestampTz from, TimestampTz to)
 {
-	if (customers < 0)
+	if (customers < 0 || customers > MOST_CUSTOMERS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("customers must not be negative, but is " INT64_FORMAT, customers)));
+				 errmsg("customers must be from 0 to " INT64_FORMAT ", not " INT64_FORMAT, MOST_CUSTOMERS, customers)));
 	if (TIMESTAMP_NOT_FINITE(from) || TIMESTAMP_NOT_FINITE(to) || from >= to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -104,6 +111,28 @@ write_order(OrderWriter *writer, int64 customer, const ShopOrder *order)
 	MemoryContextReset(writer->row_context);
 }
 
+/* Writes the orders of one customer; more than a model accepts of anybody are an error. */
+static void
+write_customer(OrderWriter *writer, const ShopParameters *shop, uint64 seed, int64 number, double days)
+{
+	ShopCustomer customer;
+	ShopOrder	order;
+
+	shop_customer(&customer, shop, seed, number, days);
+	for (int64 orders = 0; shop_next_order(&customer, days, &order); orders++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (orders == MOST_ORDERS)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("customer " INT64_FORMAT " would have more than " INT64_FORMAT " orders",
+							number, MOST_ORDERS),
+					 errdetail("This one buys %g times a day.", customer.drawn.rate),
+					 errhint("The mean of customers is r / alpha a day.")));
+		write_order(writer, number, &order);
+	}
+}
+
 /* Writes the orders of a shop into the set-returning function's result. */
 static void
 write_orders(FunctionCallInfo fcinfo, const ShopParameters *shop)
@@ -122,17 +151,7 @@ write_orders(FunctionCallInfo fcinfo, const ShopParameters *shop)
 	writer.next_order_id = 1;
 	writer.row_context = AllocSetContextCreate(CurrentMemoryContext, "simulated order", ALLOCSET_SMALL_SIZES);
 	for (int64 number = 1; number <= customers; number++)
-	{
-		ShopCustomer customer;
-		ShopOrder	order;
-
-		shop_customer(&customer, shop, seed, number, days);
-		while (shop_next_order(&customer, days, &order))
-		{
-			CHECK_FOR_INTERRUPTS();
-			write_order(&writer, number, &order);
-		}
-	}
+		write_customer(&writer, shop, seed, number, days);
 }
 
 PG_FUNCTION_INFO_V1(retention_simulate_orders);
@@ -147,7 +166,8 @@ retention_simulate_orders(PG_FUNCTION_ARGS)
 {
 	ShopParameters shop;
 
-	read_parameters(fcinfo, &shop);
+	shop.model = read_parameters(fcinfo, ARGUMENT_PARAMETERS, "bgnbd", shop.purchase);
+	read_parameters(fcinfo, ARGUMENT_PARAMETERS + shop.model->parameter_count, "gammagamma", shop.spend);
 	write_orders(fcinfo, &shop);
 	return (Datum) 0;
 }

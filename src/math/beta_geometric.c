@@ -241,7 +241,8 @@ beta_geometric_order_probability(const PurchaseModel *self, const double *parame
  */
 void
 beta_geometric_order_distribution(const PurchaseModel *self, const double *parameters,
-								  const PurchaseHistory *history, double horizon, int most, double *probabilities)
+								  const PurchaseHistory *history, double horizon, int most,
+								  const MathHost *host, double *probabilities)
 {
 	Alive		alive = alive_customer(self, parameters, history);
 	double		log_z = log(horizon / (alive.scale + horizon));

@@ -149,13 +149,14 @@ find_step(const Fit *fit, Point *point, double *damping, double *step)
 	return gain;
 }
 
-/* Whether a parameter has run off. */
+/* Whether a parameter has run off, or out of what a model accepts. */
 static bool
 is_lost(const Fit *fit, const Point *point)
 {
 	for (int i = 0; i < fit->count; i++)
 	{
-		if (!(fabs(point->logs[i] - fit->start[i]) < MOST_DISTANCE))
+		if (!(fabs(point->logs[i] - fit->start[i]) < MOST_DISTANCE) ||
+			point->logs[i] < log(LEAST_PARAMETER) || point->logs[i] > log(model_most(fit->model, i)))
 			return true;
 	}
 	return false;
@@ -222,6 +223,13 @@ set_covariance(const Fit *fit, Point *point, FitResult *result)
 	}
 }
 
+/* The nearest value that the model accepts. */
+static double
+acceptable(const Fit *fit, int parameter, double value)
+{
+	return fmin(fmax(value, LEAST_PARAMETER), model_most(fit->model, parameter));
+}
+
 /* Climbs from an attempt's start; false where there is no such attempt. */
 static bool
 try_start(Fit *fit, int attempt, Point *point, FitResult *result)
@@ -233,7 +241,7 @@ try_start(Fit *fit, int attempt, Point *point, FitResult *result)
 		return false;
 	for (int i = 0; i < fit->count; i++)
 	{
-		fit->start[i] = point->logs[i] = log(parameters[i]);
+		fit->start[i] = point->logs[i] = log(acceptable(fit, i, parameters[i]));
 		/* The prior's centre; one that depends on the data, given as 0, is the start. */
 		fit->prior[i] = fit->model->prior[i] > 0 ? log(fit->model->prior[i]) : fit->start[i];
 	}
@@ -241,7 +249,7 @@ try_start(Fit *fit, int attempt, Point *point, FitResult *result)
 	result->iterations += iterations;
 	for (int i = 0; i < fit->count; i++)
 	{
-		result->parameters[i] = exp(point->logs[i]);
+		result->parameters[i] = acceptable(fit, i, exp(point->logs[i]));
 		result->gradient_norm = fmax(i == 0 ? 0 : result->gradient_norm, fabs(point->gradient[i]));
 	}
 	result->log_likelihood = point->log_likelihood;

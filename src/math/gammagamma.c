@@ -105,7 +105,7 @@ gammagamma_expected_spend(const double *parameters, double x, double m, double *
 
 const PurchaseModel gammagamma = {
 	.name = "gammagamma", .kind = MODEL_OF_SPEND, .parameter_count = 3,
-	.parameter_names = {"p", "q", "v"}, .prior = {4, 4, 0},
+	.parameter_names = {"p", "q", "v"}, .is_scale = {false, false, true}, .prior = {4, 4, 0},
 	.start = gammagamma_start, .add_likelihood = gammagamma_add_likelihood,
 	.expected_spend = gammagamma_expected_spend
 };

@@ -18,6 +18,9 @@ typedef struct MathHost
 	void	   *context;
 } MathHost;
 
+/* A host without anything, for computations that neither allocate nor can be interrupted. */
+#define NO_HOST ((const MathHost) {NULL})
+
 static inline void
 host_check(const MathHost *host)
 {

@@ -10,6 +10,9 @@
 /* Beyond this many times the discount's own time, e^-45, nothing counts. */
 #define DISCOUNT_REACH 45.0
 
+/* Before this part of the discount's own time next to nothing is discounted. */
+#define DISCOUNT_START 1e-17
+
 /* Every model there is: a line for each. */
 #define MODELS(MODEL) \
 	MODEL(bgnbd) \
@@ -47,6 +50,13 @@ model_find(const char *name, int length)
 	return NULL;
 }
 
+/* The largest value that a parameter may have. */
+double
+model_most(const PurchaseModel *model, int parameter)
+{
+	return model->is_scale[parameter] ? MOST_SCALE : MOST_SHAPE;
+}
+
 static double
 within_one(double probability)
 {
@@ -80,11 +90,12 @@ model_order_probability(const PurchaseModel *model, const double *parameters,
 /* The probabilities of 0..most purchases within the horizon after the history. */
 void
 model_order_distribution(const PurchaseModel *model, const double *parameters,
-						 const PurchaseHistory *history, double horizon, int most, double *probabilities)
+						 const PurchaseHistory *history, double horizon, int most,
+						 const MathHost *host, double *probabilities)
 {
 	double		alive = model_p_alive(model, parameters, history);
 
-	model->order_distribution(model, parameters, history, horizon, most, probabilities);
+	model->order_distribution(model, parameters, history, horizon, most, host, probabilities);
 	for (int k = 0; k <= most; k++)
 		probabilities[k] = within_one(alive * probabilities[k] + (k == 0 ? 1 - alive : 0));
 }
@@ -108,15 +119,16 @@ model_next_order(const double *parameters, const PurchaseHistory *history, doubl
  */
 static double
 discounted_integral(const PurchaseModel *model, const double *parameters,
-					const PurchaseHistory *history, double horizon, double rate)
+					const PurchaseHistory *history, double horizon, double rate, const MathHost *host)
 {
 	double		scale = parameters[model->scale_parameter] + history->t;
 	double		steepness = parameters[0] + history->x + parameters[2];
 	double		end = log1p(horizon / scale);
 	double		sum = 0;
 
-	for (double u = 0, width = fmin(1, 3 / steepness); u < end; u += width, width = fmin(1, 2 * width))
+	for (double u = log1p(DISCOUNT_START / (rate * scale)), width = fmin(1, 3 / steepness); u < end; u += width, width = fmin(1, 2 * width))
 	{
+		host_check(host);
 		width = fmin(fmin(width, log1p(3 / (rate * scale * exp(u)))), end - u);
 		if (!(u + width > u))
 			break;				/* the rest is shorter than numbers can tell */
@@ -135,21 +147,22 @@ discounted_integral(const PurchaseModel *model, const double *parameters,
 /*
  * Expected purchases within the horizon, which may be infinite, each worth e^(-rate t): by parts,
  * e^(-rate horizon) E(horizon) + integral of rate e^(-rate t) E(t). MATH_UNDEFINED where the horizon is infinite and
- * nothing is discounted: that sum need not be finite.
+ * nothing is discounted, or next to nothing: that sum need not be finite.
  */
 MathStatus
 model_discounted_orders(const PurchaseModel *model, const double *parameters,
-						const PurchaseHistory *history, double horizon, double rate, double *result)
+						const PurchaseHistory *history, double horizon, double rate,
+						const MathHost *host, double *result)
 {
 	double		alive = model_p_alive(model, parameters, history);
 
-	if (rate == 0 && isinf(horizon))
+	if (isinf(horizon) && DISCOUNT_REACH > rate * MOST_TIME)
 		return MATH_UNDEFINED;
 	if (rate > 0)
 		horizon = fmin(horizon, DISCOUNT_REACH / rate);
 	*result = exp(-rate * horizon) * model->expected_orders(model, parameters, history, horizon);
 	if (rate > 0)
-		*result += discounted_integral(model, parameters, history, horizon, rate);
+		*result += discounted_integral(model, parameters, history, horizon, rate, host);
 	*result *= alive;
 	return MATH_OK;
 }

@@ -18,6 +18,18 @@
 
 #define MODEL_MAX_PARAMETERS 4
 
+/*
+ * What models accept of parameters, customers and questions; every shop is well inside, in any unit of time or
+ * money. Within it every function answers by a finite number after a bounded number of steps (tests/unit/model_steps.c).
+ */
+#define LEAST_PARAMETER 1e-12
+#define MOST_SHAPE 1e12
+#define MOST_SCALE 1e40			/* of the parameters that are times or money */
+#define MOST_PURCHASES 1e6
+#define MOST_TIME 1e20			/* a century in nanoseconds is 3e18 */
+#define MOST_MONEY 1e40			/* amounts have up to 38 digits */
+#define MOST_WEIGHT 1e15		/* customers that a row of a fit stands for */
+
 /* What is known of a customer: x repeat purchases, the last one t_x after the first, observed until t. */
 typedef struct PurchaseHistory
 {
@@ -57,6 +69,7 @@ struct PurchaseModel
 	ModelKind	kind;
 	int			parameter_count;
 	const char *parameter_names[MODEL_MAX_PARAMETERS];
+	bool		is_scale[MODEL_MAX_PARAMETERS]; /* a time or money, the others being shapes */
 	double		prior[MODEL_MAX_PARAMETERS];	/* centre of the weak prior, for small shops */
 
 	/*
@@ -78,8 +91,8 @@ struct PurchaseModel
 									const PurchaseHistory *history, double horizon);
 	double		(*order_probability) (const PurchaseModel *self, const double *parameters,
 									  const PurchaseHistory *history, double horizon);
-	void		(*order_distribution) (const PurchaseModel *self, const double *parameters,
-									   const PurchaseHistory *history, double horizon, int most, double *probabilities);
+	void		(*order_distribution) (const PurchaseModel *self, const double *parameters, const PurchaseHistory *history,
+									   double horizon, int most, const MathHost *host, double *probabilities);
 	void		(*draw) (const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer);
 
 	/* Spend: MATH_UNDEFINED where the mean does not exist. */
@@ -92,15 +105,18 @@ struct PurchaseModel
 extern const PurchaseModel *model_find(const char *name, int length);
 extern const PurchaseModel *model_at(int index);
 
+extern double model_most(const PurchaseModel *model, int parameter);
 extern double model_p_alive(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history);
 extern double model_expected_orders(const PurchaseModel *model, const double *parameters,
 									const PurchaseHistory *history, double horizon);
 extern double model_order_probability(const PurchaseModel *model, const double *parameters,
 									  const PurchaseHistory *history, double horizon);
 extern void model_order_distribution(const PurchaseModel *model, const double *parameters,
-									 const PurchaseHistory *history, double horizon, int most, double *probabilities);
+									 const PurchaseHistory *history, double horizon, int most,
+									 const MathHost *host, double *probabilities);
 extern double model_next_order(const double *parameters, const PurchaseHistory *history, double quantile);
 extern MathStatus model_discounted_orders(const PurchaseModel *model, const double *parameters,
-										  const PurchaseHistory *history, double horizon, double rate, double *result);
+										  const PurchaseHistory *history, double horizon, double rate,
+										  const MathHost *host, double *result);
 
 #endif

@@ -401,7 +401,8 @@ integrate_side(const LeavingDensity *density, double mode, double to)
 /* k purchases: alive at the end, or having left in between (Fader, Hardie, Jerath 2014). */
 static void
 paretonbd_order_distribution(const PurchaseModel *self, const double *parameters,
-							 const PurchaseHistory *history, double horizon, int most, double *probabilities)
+							 const PurchaseHistory *history, double horizon, int most,
+							 const MathHost *host, double *probabilities)
 {
 	LeavingDensity density = {parameters[R] + history->x, parameters[ALPHA] + history->t,
 		parameters[S], parameters[BETA] + history->t, 0, 0};
@@ -411,6 +412,7 @@ paretonbd_order_distribution(const PurchaseModel *self, const double *parameters
 
 	for (int k = 0; k <= most; k++)
 	{
+		host_check(host);
 		density.k = k;
 		density.ways += k > 0 ? log((density.shape + k - 1) / k) : 0;
 		probabilities[k] = horizon > 0 ? exp(density.ways + stay + (k > 0 ? k * log_u : 0)) : k == 0;
@@ -435,7 +437,7 @@ paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream
 
 const PurchaseModel paretonbd = {
 	.name = "paretonbd", .kind = MODEL_OF_PURCHASES, .parameter_count = 4,
-	.parameter_names = {"r", "alpha", "s", "beta"}, .prior = {0.6, 30, 0.6, 100},
+	.parameter_names = {"r", "alpha", "s", "beta"}, .is_scale = {false, true, false, true}, .prior = {0.6, 30, 0.6, 100},
 	.start = paretonbd_start, .add_likelihood = paretonbd_add_likelihood, .scratch_per_value = SCRATCH,
 	.log_likelihood = paretonbd_log_likelihood, .dropout_log_odds = paretonbd_dropout_log_odds,
 	.expected_orders = paretonbd_expected_orders, .order_probability = paretonbd_order_probability,

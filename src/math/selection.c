@@ -16,6 +16,9 @@
 #define DIGIT_VALUES (1 << DIGIT_BITS)
 #define KEY_BITS 64
 
+/* How many values of an array go by between two looks for an interrupt. */
+#define BLOCK_VALUES 65536
+
 /* The search for one fraction's order statistic. */
 typedef struct RankSearch
 {
@@ -48,7 +51,7 @@ value_of(uint64_t key)
 static void
 array_rewind(SelectionSource *source)
 {
-	((ArraySource *) source)->done = false;
+	((ArraySource *) source)->position = 0;
 }
 
 static size_t
@@ -56,22 +59,25 @@ array_next(SelectionSource *source, const double **block)
 {
 	ArraySource *array = (ArraySource *) source;
 
-	if (array->done)
-		return 0;
-	array->done = true;
-	*block = array->values;
-	return array->count;
+	size_t		left = array->count - array->position;
+	size_t		length = left < BLOCK_VALUES ? left : BLOCK_VALUES;
+
+	host_check(array->host);
+	*block = array->values + array->position;
+	array->position += length;
+	return length;
 }
 
-/* Makes an array a source. */
+/* Makes an array a source, which asks the host for interrupts. */
 SelectionSource *
-selection_array(ArraySource *array, const double *values, size_t count)
+selection_array(ArraySource *array, const double *values, size_t count, const MathHost *host)
 {
 	array->source.rewind = array_rewind;
 	array->source.next = array_next;
+	array->host = host;
 	array->values = values;
 	array->count = count;
-	array->done = false;
+	array->position = 0;
 	return &array->source;
 }
 

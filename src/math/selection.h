@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "math/host.h"
+
 /* The most fractions of one call. */
 #define SELECTION_MAX_FRACTIONS 32
 
@@ -23,9 +25,10 @@ typedef struct SelectionSource
 typedef struct ArraySource
 {
 	SelectionSource source;
+	const MathHost *host;
 	const double *values;
 	size_t		count;
-	bool		done;
+	size_t		position;
 } ArraySource;
 
 /* present is false where no value lies above the percentile. */
@@ -35,7 +38,7 @@ typedef struct PercentileBound
 	bool		present;
 } PercentileBound;
 
-extern SelectionSource *selection_array(ArraySource *array, const double *values, size_t count);
+extern SelectionSource *selection_array(ArraySource *array, const double *values, size_t count, const MathHost *host);
 extern void selection_percentile_bounds(SelectionSource *source, int64_t count,
 										const double *fractions, int fraction_count,
 										PercentileBound *bounds);

@@ -5,17 +5,17 @@
 bool
 template_turn(Evaluator *evaluator, uint32_t at)
 {
-	evaluator->host->check(evaluator->host->context);
 	if (++evaluator->turns > TEMPLATE_MAX_TURNS)
 		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at, "End long loops by limit.",
 							  "more than %d turns of loops and elements looked at", TEMPLATE_MAX_TURNS);
 	return true;
 }
 
-/* Counts bytes that are read or made. */
+/* Counts bytes that are read or made, and instructions. */
 bool
 template_work(Evaluator *evaluator, uint32_t at, size_t amount)
 {
+	evaluator->host->check(evaluator->host->context);
 	evaluator->work += amount;
 	if (evaluator->work > TEMPLATE_MAX_WORK)
 		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at, "Loop over fewer items, or use shorter values.",

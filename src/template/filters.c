@@ -128,10 +128,10 @@ filter_length(Evaluator *evaluator, const FilterCall *call, TemplateValue *value
 
 	if (value->kind == TEMPLATE_BOOLEAN || value->kind == TEMPLATE_NUMBER)
 		return kind_fault(evaluator, call, value, "text, an array or an object");
-	if (value->kind == TEMPLATE_STRING)
-		length = template_characters(evaluator->host, value->text);
 	if (!template_work(evaluator, call->at, 20 + (value->kind == TEMPLATE_STRING ? value->text.length : 0)))
 		return false;
+	if (value->kind == TEMPLATE_STRING)
+		length = template_characters(evaluator->host, value->text);
 	do
 		digits[--first] = '0' + length % 10;
 	while ((length /= 10) > 0);

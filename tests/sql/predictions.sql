@@ -109,7 +109,7 @@ FROM purchase, customer GROUP BY kind ORDER BY kind;
 SELECT round(retention.expected_spend(spend)::numeric, 10) AS population, round((6.25 * 15.5 / 2.75)::numeric, 10) AS expected,
        retention.expected_spend(spend, 0, NULL) = retention.expected_spend(spend) AS none, retention.expected_spend(spend, 0, 0) = retention.expected_spend(spend) AS zero,
        close(retention.expected_spend(spend, 4, 20), 6.25 * (15.5 + 4 * 20) / (6.25 * 4 + 3.75 - 1)) AS four, close(retention.expected_spend(spend, 100000, 20), 20, 1e-4) AS many,
-       retention.expected_spend(spend, 1, 1e300) < 'Infinity' AS large, retention.expected_spend(spend, 1, 1e-300) > 0 AS small FROM spend;
+       retention.expected_spend(spend, 1, 1e40) < 'Infinity' AS large, retention.expected_spend(spend, 1, 1e-300) > 0 AS small FROM spend;
 SELECT kind, retention.clv(model, spend, 0, 0, 40, NULL) = retention.clv(model, spend, 0, 0, 40, 0) AS null_is_zero, close(retention.clv(model, spend, 0, 0, 40, NULL), retention.expected_orders(model, 0, 0, 40, 365) * retention.expected_spend(spend), 1e-9) AS population
 FROM purchase, spend ORDER BY kind;
 

@@ -84,10 +84,10 @@ SELECT count(*) FROM retention.simulate_orders(NULL, '2020-01-01', '2024-01-01')
 -- The whole of time, the shortest of times, and parameters at their ends.
 SELECT count(*) >= 10 AS orders, bool_and(ordered_at >= '4713-01-01 BC') AS within FROM retention.simulate_orders(10, '4713-01-01 BC', '294276-12-31 23:59:59.999999', a => 1e6, b => 1);
 SELECT count(*) AS orders, bool_and(ordered_at = '2024-01-01') AS within FROM retention.simulate_orders(5, '2024-01-01', '2024-01-01 00:00:00.000001');
-SELECT bool_and(amount = 0.01) AS least FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', v => 1e-300);
-SELECT bool_and(amount = 1e13) AS most FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', v => 1e300);
-SELECT count(*) AS once_each FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', r => 1e-300);
-SELECT count(*) AS once_each FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', alpha => 1e300);
+SELECT bool_and(amount = 0.01) AS least FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', v => 1e-12);
+SELECT bool_and(amount = 1e13) AS most FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', v => 1e40);
+SELECT count(*) AS once_each FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', r => 1e-12);
+SELECT count(*) AS once_each FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01', alpha => 1e40);
 
 -- What cannot be simulated is an error that says why.
 CREATE FUNCTION failure(query text) RETURNS text LANGUAGE plpgsql AS $$

@@ -142,7 +142,8 @@ check_known(const Known *row)
 	if (!is_close(orders, row->orders, 1e-12) || !is_close(probability, row->probability, 1e-12) ||
 		!is_near(odds, row->log_odds, 1e-12) || !is_near(likelihood, row->log_likelihood, 1e-11))
 		question_failed(&question, __FILE__, __LINE__, "known numbers");
-	if (model_discounted_orders(model, row->parameters, &row->history, row->horizon, row->rate, &discounted) != MATH_OK ||
+	if (model_discounted_orders(model, row->parameters, &row->history, row->horizon, row->rate,
+								&NO_HOST, &discounted) != MATH_OK ||
 		!(isnan(row->discounted) || is_close(discounted, row->discounted, 1e-11)))
 		question_failed(&question, __FILE__, __LINE__, "known discounted orders");
 	check_customer(&question, horizons, COUNT(horizons));

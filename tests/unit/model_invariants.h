@@ -142,7 +142,7 @@ check_distribution(const Question *question, double horizon, const Prediction *p
 
 	entries[FIRST_ENTRIES + 1] = -77;
 	question->model->order_distribution(question->model, question->parameters, question->history,
-										horizon, FIRST_ENTRIES, entries);
+										horizon, FIRST_ENTRIES, &NO_HOST, entries);
 	HOLDS(entries[FIRST_ENTRIES + 1] == -77);
 	for (int i = 0; i <= FIRST_ENTRIES; i++)
 	{
@@ -185,7 +185,7 @@ check_unconditional(const Question *question, double horizon, const Prediction *
 	double		probability = model_order_probability(question->model, question->parameters, question->history, horizon);
 	double		entries[2];
 
-	model_order_distribution(question->model, question->parameters, question->history, horizon, 1, entries);
+	model_order_distribution(question->model, question->parameters, question->history, horizon, 1, &NO_HOST, entries);
 	HOLDS(is_close(orders, p_alive * alive->orders, 1e-14));
 	HOLDS(is_close(probability, p_alive * alive->probability, 1e-14));
 	HOLDS(is_probability(entries[0]) && is_probability(entries[1]));
@@ -205,7 +205,7 @@ check_discounted(const Question *question, double horizon)
 		double		discounted;
 
 		HOLDS(model_discounted_orders(question->model, question->parameters, question->history,
-									  horizon, rate, &discounted) == MATH_OK);
+									  horizon, rate, &NO_HOST, &discounted) == MATH_OK);
 		HOLDS(isfinite(discounted) && discounted >= 0);
 		HOLDS(discounted <= before);
 		HOLDS(discounted >= orders * exp(-rate * horizon) * (1 - 1e-8));

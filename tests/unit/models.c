@@ -108,8 +108,8 @@ check_distribution(const PurchaseModel *model, const double *parameters, const P
 	double		all[8];
 
 	alive[6] = all[6] = -77;
-	model->order_distribution(model, parameters, history, horizon, 5, alive);
-	model_order_distribution(model, parameters, history, horizon, 5, all);
+	model->order_distribution(model, parameters, history, horizon, 5, &NO_HOST, alive);
+	model_order_distribution(model, parameters, history, horizon, 5, &NO_HOST, all);
 	CHECK(alive[6] == -77 && all[6] == -77);
 	for (int k = 0; k <= 5; k++)
 	{
@@ -119,7 +119,7 @@ check_distribution(const PurchaseModel *model, const double *parameters, const P
 		expected = expected * posterior->p_alive + (k == 0 ? 1 - posterior->p_alive : 0);
 		check_near("distribution", all[k], expected, 1e-4L, EXACT);
 	}
-	model_order_distribution(model, parameters, history, horizon, 0, alive);
+	model_order_distribution(model, parameters, history, horizon, 0, &NO_HOST, alive);
 	CHECK(alive[0] == all[0]);
 }
 
@@ -151,16 +151,16 @@ check_discounts(const PurchaseModel *model, const double *parameters, const Purc
 		long double expected = posterior_mean(posterior, customer_orders, 365, rates[i]);
 
 		current.horizon = rates[i];
-		CHECK(model_discounted_orders(model, parameters, history, 365, rates[i], &value) == MATH_OK);
+		CHECK(model_discounted_orders(model, parameters, history, 365, rates[i], &NO_HOST, &value) == MATH_OK);
 		check_near("discounted", value, expected * posterior->p_alive, 0, 1e-9L);
 		expected = posterior_mean(posterior, customer_orders, INFINITY, rates[i]);
-		CHECK(model_discounted_orders(model, parameters, history, INFINITY, rates[i], &value) == MATH_OK);
+		CHECK(model_discounted_orders(model, parameters, history, INFINITY, rates[i], &NO_HOST, &value) == MATH_OK);
 		check_near("discounted for ever", value, expected * posterior->p_alive, 0, 1e-9L);
 	}
-	CHECK(model_discounted_orders(model, parameters, history, 365, 0, &value) == MATH_OK);
+	CHECK(model_discounted_orders(model, parameters, history, 365, 0, &NO_HOST, &value) == MATH_OK);
 	CHECK(value == model_expected_orders(model, parameters, history, 365));
-	CHECK(model_discounted_orders(model, parameters, history, 0, 0.02, &value) == MATH_OK && value == 0);
-	CHECK(model_discounted_orders(model, parameters, history, INFINITY, 0, &value) == MATH_UNDEFINED);
+	CHECK(model_discounted_orders(model, parameters, history, 0, 0.02, &NO_HOST, &value) == MATH_OK && value == 0);
+	CHECK(model_discounted_orders(model, parameters, history, INFINITY, 0, &NO_HOST, &value) == MATH_UNDEFINED);
 }
 
 /* Within no time, nothing happens. */
@@ -171,7 +171,7 @@ check_now(const PurchaseModel *model, const double *parameters, const PurchaseHi
 
 	CHECK(model_expected_orders(model, parameters, history, 0) == 0);
 	CHECK(model_order_probability(model, parameters, history, 0) == 0);
-	model_order_distribution(model, parameters, history, 0, 2, probabilities);
+	model_order_distribution(model, parameters, history, 0, 2, &NO_HOST, probabilities);
 	CHECK(probabilities[0] == 1 && probabilities[1] == 0 && probabilities[2] == 0);
 }
 

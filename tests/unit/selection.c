@@ -94,7 +94,7 @@ check_values(const double *values, int count)
 
 	memcpy(sorted, values, count * sizeof(double));
 	qsort(sorted, count, sizeof(double), compare);
-	check_source(selection_array(&array, values, count), sorted, count);
+	check_source(selection_array(&array, values, count, &NO_HOST), sorted, count);
 	check_source(&blocks.source, sorted, count);
 }
 
@@ -161,7 +161,7 @@ check_many_fractions(void)
 		rising[i] = falling[99 - i] = i;
 	for (int i = 0; i < SELECTION_MAX_FRACTIONS; i++)
 		list[i] = (double) check_between(0, 10) / 10;
-	selection_percentile_bounds(selection_array(&array, falling, 100), 100, list, SELECTION_MAX_FRACTIONS, bounds);
+	selection_percentile_bounds(selection_array(&array, falling, 100, &NO_HOST), 100, list, SELECTION_MAX_FRACTIONS, bounds);
 	for (int i = 0; i < SELECTION_MAX_FRACTIONS; i++)
 	{
 		PercentileBound expected = bound_by_sorting(rising, 100, list[i]);
@@ -171,6 +171,29 @@ check_many_fractions(void)
 	}
 }
 
+static void
+count_check(void *context)
+{
+	++*(int *) context;
+}
+
+/* However many values an array has, every pass through it looks for interrupts. */
+static void
+check_interrupts(void)
+{
+	int			checks = 0;
+	MathHost	host = {.check = count_check, .context = &checks};
+	int			count = 300000;
+	double	   *values = calloc(count, sizeof(double));
+	PercentileBound bound;
+	ArraySource array;
+
+	CHECK(values != NULL);
+	selection_percentile_bounds(selection_array(&array, values, count, &host), count, fractions, 1, &bound);
+	CHECK(checks >= 6 * (count / 100000) && !bound.present);
+	free(values);
+}
+
 int
 main(void)
 {
@@ -178,5 +201,6 @@ main(void)
 	check_counts(41, 400, 31);
 	check_counts(MOST_VALUES, MOST_VALUES, 1);
 	check_many_fractions();
+	check_interrupts();
 	return 0;
 }

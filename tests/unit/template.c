@@ -407,7 +407,7 @@ check_reuse(void)
 		pieces.checks = 0;
 		CHECK(template_evaluate(program, &host, &value, true, &output, &error));
 		CHECK(output.length == 10 && memcmp(output.data, "1X, 2Y, 3Z", 10) == 0);
-		CHECK(pieces.checks == 3);
+		CHECK(pieces.checks > 3 * 5);
 	}
 	pieces_free(&pieces);
 }
