@@ -48,6 +48,7 @@ enum
 	CUSTOMER_KEY,
 	CUSTOMER_PREVIOUS_GROUP = CUSTOMER_KEY + COLUMN_GROUP + 1,
 	CUSTOMER_CHANGED_AT,
+	CUSTOMER_KNOWN_AT,
 	CUSTOMER_COLUMNS
 };
 
@@ -234,6 +235,7 @@ load_customer(Loader *loader, CustomerRow *row, const Scores *scores)
 	slot->tts_isnull[CUSTOMER_PREVIOUS_GROUP] = true;
 	slot->tts_values[CUSTOMER_CHANGED_AT] = loader->changed_at;
 	slot->tts_isnull[CUSTOMER_CHANGED_AT] = false;
+	slot->tts_isnull[CUSTOMER_KNOWN_AT] = true;
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(caller);
 }
@@ -267,7 +269,7 @@ check_columns(Relation relation)
 {
 	static const Oid types[CUSTOMER_COLUMNS] = {
 		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
-		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID
+		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID
 	};
 	TupleDesc	type = RelationGetDescr(relation);
 	bool		alike = type->natts == CUSTOMER_COLUMNS;
