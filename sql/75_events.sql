@@ -165,7 +165,8 @@ $$;
 COMMENT ON FUNCTION retention._oldest_event() IS 'A time before which no order has an event.';
 
 CREATE OR REPLACE FUNCTION retention._other_holders(settings retention.metric, items retention.order_line[]) RETURNS text[]
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+  -- Looked up by key, however few there are.
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
 AS $$
 DECLARE
   oldest timestamptz := retention._oldest_event();
@@ -189,7 +190,7 @@ COMMENT ON FUNCTION retention._other_holders(retention.metric, retention.order_l
 CREATE OR REPLACE FUNCTION retention._match_events(
     settings retention.metric, customer_ids text[], items retention.order_line[], OUT event_id bigint, OUT item retention.order_line)
   RETURNS SETOF record
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
@@ -231,7 +232,7 @@ COMMENT ON FUNCTION retention._match_events(retention.metric, text[], retention.
 
 CREATE OR REPLACE FUNCTION retention._write_events(settings retention.metric, as_of timestamptz, customer_ids text[], items retention.order_line[])
   RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
   WITH matched AS MATERIALIZED (
     SELECT m.event_id, (m.item).* FROM retention._match_events(settings, customer_ids, items) AS m),
