@@ -129,6 +129,7 @@ CREATE TABLE retention.customer (
   rfm_group                   text NOT NULL,
   previous_rfm_group          text,
   rfm_group_changed_at        timestamptz NOT NULL,
+  last_order_known_at         timestamptz,
   PRIMARY KEY (customer_id, metric)
 ) WITH (fillfactor = 50);
 CREATE INDEX customer_last_order_at ON retention.customer (last_order_at);
@@ -150,6 +151,7 @@ COMMENT ON COLUMN retention.customer.m IS 'Monetary score, 1 for the least reven
 COMMENT ON COLUMN retention.customer.rfm_group IS 'Group of the scores in the metric''s scheme.';
 COMMENT ON COLUMN retention.customer.previous_rfm_group IS 'Group before the last change; null when there was none.';
 COMMENT ON COLUMN retention.customer.rfm_group_changed_at IS 'Clock of the refresh that put the customer in this group.';
+COMMENT ON COLUMN retention.customer.last_order_known_at IS 'Clock of the refresh, or of process_changes, that found the last of the orders to come; null: the first refresh did.';
 
 CREATE TABLE retention.rfm_change (
   change_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -194,18 +194,20 @@ BEGIN
       INSERT INTO %2$s AS c
       SELECT $4, n.customer_id, n.orders, n.purchase_days, n.first_order_at, n.last_order_at,
              n.revenue, n.repeat_value, n.average_order_value, n.average_days_between_orders, n.days_between_orders_sd,
-             n.r, n.f, n.m, n.rfm_group, NULL, $3
+             n.r, n.f, n.m, n.rfm_group, NULL, $3, CASE WHEN NOT $5 THEN $3 END
       FROM change n WHERE n.orders > 0
       ON CONFLICT (customer_id, metric) DO UPDATE SET
         (orders, purchase_days, first_order_at, last_order_at,
          revenue, repeat_value, average_order_value, average_days_between_orders, days_between_orders_sd,
-         r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at) =
+         r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at, last_order_known_at) =
         ROW (excluded.orders, excluded.purchase_days, excluded.first_order_at, excluded.last_order_at,
          excluded.revenue, excluded.repeat_value, excluded.average_order_value,
          excluded.average_days_between_orders, excluded.days_between_orders_sd,
          excluded.r, excluded.f, excluded.m, excluded.rfm_group,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.previous_rfm_group ELSE c.rfm_group END,
-         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END)),
+         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END,
+         -- A date that moves by less than a day is read in another time zone.
+         CASE WHEN excluded.orders > c.orders OR excluded.last_order_at >= c.last_order_at + interval '23 hours' THEN $3 ELSE c.last_order_known_at END)),
     moved AS (
       INSERT INTO retention.rfm_change (
         metric, customer_id, changed_at, cause, previous_rfm_group, rfm_group,
@@ -224,11 +226,14 @@ BEGIN
            (SELECT jsonb_object_agg(name, delta)
             FROM (SELECT name, sum(step) AS delta
                   FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
-                  WHERE name IS NOT NULL GROUP BY name) AS deltas)
+                  WHERE name IS NOT NULL GROUP BY name) AS deltas),
+           (SELECT array_agg(n.customer_id) FROM change n
+            WHERE $8 AND EXISTS (SELECT FROM retention.order_event e WHERE e.customer_id = n.customer_id AND e.metric = $4))
     FROM change
   $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL, given,
     -- process_changes notes all whom it looks at.
-    given IS NULL AND state = 'retention.customer'::regclass AND retention._flows_run();
+    given IS NULL AND state = 'retention.customer'::regclass AND retention._flows_run(),
+    given IS NULL AND state = 'retention.customer'::regclass;
   RETURN report;
 END
 $$;
@@ -282,7 +287,7 @@ BEGIN
   IF last IS NULL THEN
     loaded := retention._load(state, settings.metric, as_of);
     IF loaded IS NOT NULL THEN
-      RETURN ROW (loaded, 0, 0, 0, NULL)::retention.write_report;
+      RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(SELECT DISTINCT e.customer_id FROM retention.order_event e WHERE e.metric = settings.metric))::retention.write_report;
     END IF;
   END IF;
   RETURN retention._apply(settings, last, as_of, state,
@@ -532,8 +537,7 @@ BEGIN
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
-    PERFORM retention._record_events(s, settings.time_zone, as_of) FROM retention.source s
-      WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
+    PERFORM retention._record_all_events(settings, as_of, written.with_events);
   END IF;
   RETURN as_of;
 END

@@ -19,7 +19,7 @@ AS $$
     ('trigger rfm_group', 'from', 'groups', false), ('trigger rfm_group', 'to', 'groups', false),
     ('trigger date', 'column', 'date column', true), ('trigger date', 'offset', 'offset', false), ('trigger date', 'at', 'time', false),
     ('trigger schedule', 'at', 'time', true), ('trigger schedule', 'weekdays', 'weekdays', false), ('trigger schedule', 'condition', 'condition', false),
-    ('trigger order', NULL, NULL, false), ('trigger refund', NULL, NULL, false), ('trigger manual', NULL, NULL, false),
+    ('trigger order', 'max_age', 'interval', false), ('trigger refund', 'max_age', 'interval', false), ('trigger manual', NULL, NULL, false),
     ('node message', 'channel', 'channel', true), ('node message', 'subject', 'template', false), ('node message', 'body', 'template', true),
     ('node message', 'text', 'template', false), ('node message', 'url', 'template', false), ('node message', 'data', 'expressions', false),
     ('node message', 'status', 'message status', false), ('node message', 'transactional', 'boolean', false),
