@@ -70,9 +70,10 @@ $$;
 COMMENT ON FUNCTION retention._has_days(retention.source) IS 'Whether a source has dates without a time of day.';
 
 CREATE OR REPLACE FUNCTION retention._move_events_from() RETURNS trigger
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   -- Times without a zone are all moved: what was no news before must not become it.
   UPDATE retention.source s SET events_from = s.events_from AT TIME ZONE OLD.time_zone AT TIME ZONE NEW.time_zone
     WHERE s.metric = NEW.metric AND s.events_from IS NOT NULL
@@ -104,19 +105,17 @@ COMMENT ON FUNCTION retention._lines_query(retention.source, text, text[]) IS
 CREATE OR REPLACE FUNCTION retention._read_rows(source retention.source, time_zone text, as_of timestamptz, customer_ids text[])
   RETURNS retention.order_line[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- As in _read_metric.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
 AS $$
 DECLARE
-  found record;
   is_day boolean := retention._has_days(source);
   news_from timestamptz := CASE WHEN source.order_id IS NOT NULL THEN greatest(source.events_from, as_of - retention._event_window()) END;
 BEGIN
-  EXECUTE format('SELECT array_agg(customer_id) AS customer_ids, array_agg(order_id) AS order_ids, array_agg(at) AS times, array_agg(amount) AS amounts FROM (%s) AS line WHERE at <= %L',
-                 retention._lines_query(source, time_zone, customer_ids), as_of) INTO found;
   RETURN ARRAY(
-    SELECT ROW (source.source_id, source.kind, is_day, CASE WHEN source.events_from IS NOT NULL THEN news_from END, l.customer_id, l.order_id, l.at, l.amount, NULL)::retention.order_line
-    FROM unnest(found.customer_ids, found.order_ids, found.times, found.amounts) AS l (customer_id, order_id, at, amount));
+    SELECT ROW (source.source_id, source.kind, is_day, CASE WHEN source.events_from IS NOT NULL THEN news_from END,
+                l.customer_id, l.order_id, l.at, l.amount, NULL)::retention.order_line
+    FROM retention._query_as(retention._owner(source.relation),
+           format('SELECT * FROM (%s) AS line WHERE at <= $1', retention._lines_query(source, time_zone, customer_ids)), as_of)
+         AS l (customer_id text, order_id text, at timestamptz, amount numeric));
 END
 $$;
 COMMENT ON FUNCTION retention._read_rows(retention.source, text, timestamptz, text[]) IS 'The rows of some customers in a source, up to as_of.';
@@ -285,18 +284,18 @@ COMMENT ON FUNCTION retention._record_events(retention.metric, timestamptz, text
 
 CREATE OR REPLACE FUNCTION retention._unrecorded(source retention.source, time_zone text, as_of timestamptz) RETURNS text[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-  -- As in _read_metric.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
 AS $$
 DECLARE
   has_days boolean := retention._has_days(source);
   batch record;
   customer_ids text[] := '{}';
 BEGIN
-  FOR batch IN EXECUTE format($query$
-    SELECT array_agg(customer_id) AS customer_ids, array_agg(order_id) AS order_ids, array_agg(at) AS times
-    FROM (SELECT *, row_number() OVER () / 10000 AS number FROM (%s) AS line WHERE at BETWEEN %L AND %L) AS recent GROUP BY number$query$,
-    retention._lines_query(source, time_zone, NULL), greatest(source.events_from, as_of - retention._event_window()), as_of)
+  FOR batch IN
+    SELECT q.* FROM retention._query_as(retention._owner(source.relation), format($query$
+      SELECT array_agg(customer_id), array_agg(order_id), array_agg(at)
+      FROM (SELECT *, row_number() OVER () / 10000 AS number FROM (%s) AS line WHERE at BETWEEN $1 AND $2) AS recent GROUP BY number$query$,
+      retention._lines_query(source, time_zone, NULL)), greatest(source.events_from, as_of - retention._event_window()), as_of)
+      AS q (customer_ids text[], order_ids text[], times timestamptz[])
   LOOP
     customer_ids := customer_ids || ARRAY(
       SELECT DISTINCT n.customer_id COLLATE "C"
