@@ -54,7 +54,8 @@ CREATE TABLE retention.metric (
   prediction_window     integer NOT NULL,
   discount_rate         double precision NOT NULL,
   churn_levels          double precision[] NOT NULL,
-  refit_interval        interval NOT NULL
+  refit_interval        interval NOT NULL,
+  country               text CHECK (country ~ '^[A-Za-z]{2}$')
 );
 COMMENT ON TABLE retention.metric IS 'What counts as an order and how customers are scored. Made by add_metric or the first add_source; every change is checked.';
 COMMENT ON COLUMN retention.metric.metric IS 'Name of the metric.';
@@ -72,6 +73,7 @@ COMMENT ON COLUMN retention.metric.prediction_window IS 'Days that predicted_clv
 COMMENT ON COLUMN retention.metric.discount_rate IS 'How much less money is worth a year later, for predicted_clv: 0.1 is ten per cent.';
 COMMENT ON COLUMN retention.metric.churn_levels IS 'Churn probabilities from which the churn risk is medium and high.';
 COMMENT ON COLUMN retention.metric.refit_interval IS 'Age at which a refresh replaces the fitted models.';
+COMMENT ON COLUMN retention.metric.country IS 'Country of national telephone numbers whose contact has none: two letters of ISO 3166; null: they stay as they are.';
 
 CREATE TABLE retention.source (
   source_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

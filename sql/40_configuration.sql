@@ -169,7 +169,8 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
     thresholds text DEFAULT 'moving',
     purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
-    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days')
+    churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days',
+    country text DEFAULT NULL)
   RETURNS text
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -185,12 +186,13 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval,
+    country);
   RETURN metric;
 END
 $$;
 COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval) IS
+    text, integer, double precision, double precision[], interval, text) IS
   'Makes a metric. What is left out gets the scheme''s customary thresholds.';
 
 CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
@@ -214,7 +216,8 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
     thresholds text DEFAULT NULL,
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
-    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL)
+    churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL,
+    country text DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -242,12 +245,13 @@ BEGIN
     prediction_window = coalesce(alter_metric.prediction_window, e.prediction_window),
     discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
     churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
-    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval)
+    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval),
+    country = coalesce(alter_metric.country, e.country)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval) IS
+    text, integer, double precision, double precision[], interval, text) IS
   'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate and churn_levels do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void

@@ -169,7 +169,7 @@ DECLARE
   problem text;
 BEGIN
   IF node.type = 'coupon' THEN
-    PERFORM retention._issue_coupons(node, travellers, as_of);
+    travellers := retention._issue_coupons(node, metric, travellers, as_of);
   END IF;
   SELECT r.* INTO moved, queued, problem
     FROM retention._try_run(retention._node_statement(node, metric), travellers, as_of, node.targets) AS r;
@@ -267,6 +267,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 
+CREATE OR REPLACE FUNCTION retention._settle_coupons(travellers retention.traveller[], queued retention.queued_message[]) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH issuing AS MATERIALIZED (SELECT n.flow_id FROM retention.flow_node n WHERE n.type = 'coupon')
+  SELECT retention._return_coupons(array_agg(DISTINCT c.enrollment_id))
+  FROM (SELECT t.enrollment_id, t.flow_id FROM unnest(travellers) AS t WHERE t.outcome IS NOT NULL
+        UNION ALL SELECT q.enrollment_id, q.flow_id FROM unnest(queued) AS q) AS c
+  WHERE c.flow_id IN (SELECT i.flow_id FROM issuing i) HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION retention._settle_coupons(retention.traveller[], retention.queued_message[]) IS
+  'After a tick: codes go back from those who have ended, or whose messages were not written.';
+
 CREATE OR REPLACE FUNCTION retention._tick(as_of timestamptz, batch integer, only_flow text DEFAULT NULL) RETURNS bigint
   -- JIT would take a hundred times as long as the statements: plans count as dear where ways to join are switched off.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET TimeZone = 'UTC' SET jit = off
@@ -290,6 +302,7 @@ BEGIN
     PERFORM retention._write_messages(journey.queued, as_of);
     PERFORM retention._write_properties(journey.arrived);
     PERFORM retention._write_enrollments(journey.arrived, as_of);
+    PERFORM retention._settle_coupons(journey.arrived, journey.queued);
   END IF;
   PERFORM set_config('retention.as_of', clock, true);
   RETURN intake.looked_at + cardinality(travellers);

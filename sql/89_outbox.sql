@@ -7,6 +7,73 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
+CREATE OR REPLACE FUNCTION retention._last_reaching(customer_id text, channel text, until timestamptz) RETURNS timestamptz
+  -- VOLATILE, so that it sees what the worker has committed that its caller has waited for.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (
+    SELECT m.queued_at FROM retention.message m JOIN retention.flow_node n USING (node_id)
+    WHERE m.customer_id = _last_reaching.customer_id AND m.queued_at <= until AND m.channel = _last_reaching.channel
+      AND retention._may_reach(m.state) AND NOT coalesce((n.config -> 'transactional')::boolean, false)
+    ORDER BY m.queued_at DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION retention._last_reaching(text, text, timestamptz) IS
+  'When a customer''s last message on a channel was written, up to a time, that was sent or still may be; transactional ones aside.';
+
+CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, enough timestamptz) RETURNS timestamptz
+  LANGUAGE sql VOLATILE
+  -- Looked up only where it decides: what was cancelled, suppressed, or tried in vain does not count.
+  RETURN CASE WHEN (last).queued_at <= enough THEN (last).queued_at
+              ELSE retention._last_reaching((last).customer_id, (last).channel, (last).queued_at) END;
+COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
+  'When the last message was written that smart sending counts; null: there is none.';
+
+CREATE OR REPLACE FUNCTION retention._one_per_address(message_ids bigint[], as_of timestamptz) RETURNS bigint[]
+  -- Messages are looked up by key, however many more there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  suppressed bigint[];
+BEGIN
+  WITH asked AS MATERIALIZED (
+    SELECT m.message_id, hashtextextended(concat_ws(' ', m.flow_id, m.node, m.address), 0) AS slot, hashtextextended(m.customer_id, 0) AS holder,
+           coalesce(retention._apart(m.channel, nullif(n.config -> 'smart_sending', 'false')), '0') AS apart
+    FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+    WHERE m.message_id = ANY (message_ids)
+      AND coalesce((n.config -> 'one_per_address')::boolean, (v.document -> 'one_per_address')::boolean,
+                   m.channel IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
+  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
+  granted AS (
+    INSERT INTO retention.address_grant AS g (slot, holder, message_id, queued_at, apart)
+    SELECT DISTINCT ON (a.slot) a.slot, a.holder, a.message_id, as_of, a.apart FROM asked a ORDER BY a.slot, a.message_id
+    ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id, queued_at = excluded.queued_at, apart = excluded.apart
+      WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id)
+    RETURNING slot, holder),
+  changed AS (
+    UPDATE retention.message m SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL
+    FROM asked a LEFT JOIN granted g USING (slot)
+    WHERE m.message_id = a.message_id AND a.holder IS DISTINCT FROM g.holder
+    RETURNING m.message_id)
+  SELECT array_agg(message_id) INTO suppressed FROM changed;
+  RETURN suppressed;
+END
+$$;
+COMMENT ON FUNCTION retention._one_per_address(bigint[], timestamptz) IS
+  'Suppresses those of some messages whose address another customer''s message of the same node has been granted, within the time of smart sending. Returns them.';
+
+CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint) RETURNS boolean
+  -- As _last_reaching.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM retention.message m WHERE m.message_id = _is_reaching.message_id AND retention._may_reach(m.state));
+END
+$$;
+COMMENT ON FUNCTION retention._is_reaching(bigint) IS 'Whether a message was sent, or still may be.';
+
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
   -- Planned for so many messages as there are; how many pass a filter is not known, so they are joined by hash.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET enable_nestloop = off SET work_mem = '64MB'
@@ -14,6 +81,7 @@ AS $$
 #variable_conflict use_column
 DECLARE
   channels text[];
+  reaching bigint[];
 BEGIN
   WITH node AS MATERIALIZED (
     SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject, n.config ->> 'body' AS body,
@@ -41,8 +109,9 @@ BEGIN
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
     SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
-    ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart, previous_at = l.queued_at
-      WHERE l.queued_at <= excluded.queued_at - excluded.apart
+    ON CONFLICT (customer_id, channel) DO UPDATE
+      SET queued_at = excluded.queued_at, apart = excluded.apart, previous_at = retention._counted_at(l, excluded.queued_at - excluded.apart)
+      WHERE coalesce(retention._counted_at(l, excluded.queued_at - excluded.apart) <= excluded.queued_at - excluded.apart, true)
     RETURNING customer_id, channel, previous_at),
   -- Of several to one customer on one channel the first that is far enough from the last one goes, and those that go in any case.
   apart AS (
@@ -66,8 +135,10 @@ BEGIN
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
     ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
-    RETURNING channel, state)
-  SELECT array_agg(DISTINCT i.channel) INTO channels FROM inserted i WHERE i.state = 'ready';
+    RETURNING message_id, channel, state)
+  SELECT array_agg(DISTINCT i.channel) FILTER (WHERE i.state = 'ready'), array_agg(i.message_id)
+    INTO channels, reaching FROM inserted i WHERE retention._may_reach(i.state);
+  PERFORM retention._one_per_address(reaching, as_of);
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
 END
 $$;
@@ -82,20 +153,22 @@ DECLARE
   customer_ids text[] := ARRAY(SELECT DISTINCT m.customer_id FROM retention.message m WHERE m.message_id = ANY (taken));
   kind record;
   leased bigint[];
+  moved bigint[];
 BEGIN
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = _lease.channel;
   EXECUTE format($query$
     WITH contact AS MATERIALIZED (%1$s),
     rule AS MATERIALIZED (
       SELECT n.node_id, f.status, coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone
+             (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone,
+             (SELECT s.country FROM retention.metric s WHERE s.metric = coalesce(v.document ->> 'metric', 'orders')) AS country
       FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
       WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY ($1))
       -- Who changes a status waits until this is over, and the other way round.
       FOR KEY SHARE OF f),
     -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
-      SELECT m.message_id, %2$s AS address, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE %3$s END AS reason,
+      SELECT m.message_id, %2$s AS address, %2$s IS DISTINCT FROM m.address AS is_moved, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE %3$s END AS reason,
              CASE WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone(c.time_zone, r.zone)) END AS quiet_until
       FROM retention.message m JOIN rule r USING (node_id) LEFT JOIN contact c ON c.customer_id = m.customer_id
       WHERE m.message_id = ANY ($1)),
@@ -108,12 +181,16 @@ BEGIN
           ready_at = CASE d.state WHEN 'leased' THEN $3 + $4 WHEN 'ready' THEN d.quiet_until ELSE m.ready_at END,
           attempts = m.attempts + (d.state = 'leased')::integer
       FROM decided d WHERE m.message_id = d.message_id
-      RETURNING m.message_id, m.state)
-    SELECT array_agg(w.message_id) FROM written w WHERE w.state = 'leased'$query$,
-    retention._contact_query(retention._contact_relation(), customer_ids), coalesce('c.' || quote_ident(kind.address), 'm.address'),
-    retention._unsendable('m.channel', coalesce('c.' || quote_ident(kind.address), 'm.address'), coalesce('c.' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
-    INTO leased USING taken, customer_ids, retention.now(), lease;
-  RETURN leased;
+      RETURNING m.message_id, m.state, d.is_moved)
+    SELECT coalesce(array_agg(w.message_id), '{}'), array_agg(w.message_id) FILTER (WHERE w.is_moved) FROM written w WHERE w.state = 'leased'$query$,
+    retention._contact_query(retention._contact_relation(), customer_ids),
+    format('retention._normal_address(m.channel, %s, coalesce(c.country, r.country))', coalesce('c.' || quote_ident(kind.address), 'm.address')),
+    retention._unsendable('m.channel', coalesce('c.' || quote_ident(kind.address), 'm.address'), 'coalesce(c.country, r.country)',
+                          coalesce('c.' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
+    INTO leased, moved USING taken, customer_ids, retention.now(), lease;
+  -- Another customer may have that address as well.
+  moved := retention._one_per_address(moved, retention.now());
+  RETURN ARRAY(SELECT l FROM unnest(leased) AS l WHERE l <> ALL (coalesce(moved, '{}')));
 END
 $$;
 COMMENT ON FUNCTION retention._lease(text, bigint[], interval) IS
@@ -252,46 +329,6 @@ END
 $$;
 COMMENT ON FUNCTION retention.add_coupon_pool(text, text[], text, integer, interval) IS
   'Makes a pool of coupons: of the codes given, or of codes that are generated when they are issued, a prefix and so many random letters and digits. Returns its name.';
-
-CREATE OR REPLACE FUNCTION retention._random_code(length integer) RETURNS text
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-  -- From a strong source, by 32 characters that are not taken for each other.
-  SELECT string_agg(substr('23456789ABCDEFGHJKLMNPQRSTUVWXYZ', 1 + get_byte(random.bytes, i) % 32, 1), '' ORDER BY i)
-  FROM (SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) || sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS bytes) AS random,
-       generate_series(0, length - 1) AS i
-$$;
-COMMENT ON FUNCTION retention._random_code(integer) IS 'A code that cannot be guessed.';
-
-CREATE OR REPLACE FUNCTION retention._issue_coupons(node retention.flow_node, travellers retention.traveller[], as_of timestamptz) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  source retention.coupon_pool;
-BEGIN
-  SELECT * INTO source FROM retention.coupon_pool p WHERE p.pool = node.config ->> 'pool';
-  -- Whoever has one already, from an attempt before, or an older version, keeps it.
-  travellers := ARRAY(SELECT t FROM unnest(travellers) AS t
-                      WHERE NOT t.is_holdout AND NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, node.node))
-                      ORDER BY t.enrollment_id);
-  IF source.length IS NOT NULL THEN
-    INSERT INTO retention.coupon (pool, code, enrollment_id, node, customer_id, issued_at, expires_at)
-      SELECT source.pool, source.prefix || retention._random_code(source.length), t.enrollment_id, node.node, t.customer_id, as_of, as_of + source.valid_for
-      FROM unnest(travellers) AS t;
-  ELSE
-    WITH free AS MATERIALIZED (
-      SELECT c.code FROM retention.coupon c WHERE c.pool = source.pool AND c.issued_at IS NULL
-      ORDER BY c.code LIMIT cardinality(travellers) FOR UPDATE SKIP LOCKED)
-    UPDATE retention.coupon c SET enrollment_id = t.enrollment_id, node = _issue_coupons.node.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + source.valid_for
-      FROM (SELECT code, row_number() OVER (ORDER BY code) AS number FROM free) AS f
-      JOIN unnest(travellers) WITH ORDINALITY AS t (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
-                                                    properties, outcome, reason, is_new, is_changed, is_waiting, contact, number) USING (number)
-      WHERE c.pool = source.pool AND c.code = f.code;
-  END IF;
-END
-$$;
-COMMENT ON FUNCTION retention._issue_coupons(retention.flow_node, retention.traveller[], timestamptz) IS
-  'Issues a code to each traveller as far as there are any. No code is issued twice: whoever takes one has locked it.';
 
 CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
