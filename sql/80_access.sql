@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
                      '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days') THEN 1
     WHEN routine IN ('refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
                      'backfill_history', 'customer_at', 'validate_model', 'churn_history', 'validate_flow', 'describe_flow', 'enroll', 'backfill_flow',
-                     'tick', 'run_flows', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress', 'forget') OR left(routine, 1) = '_' THEN 2
+                     'tick', 'run_flows', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress', 'forget', 'merge_customers') OR left(routine, 1) = '_' THEN 2
     ELSE 1
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS 'Who may call a routine: 1 whoever may use the schema, 2 operators, 3 admins.';
@@ -35,7 +35,7 @@ BEGIN
           retention.fitted_model, retention.published_model, retention.validation, retention.validation_result,
           retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression, retention.flow_entry, retention.changed_customers,
-          retention.enrollment, retention.message, retention.last_message, retention.address_grant, retention.coupon TO %s'),
+          retention.enrollment, retention.message, retention.last_message, retention.address_grant, retention.merged_customer, retention.coupon TO %s'),
       (1, 'REVOKE ALL ON retention.secret FROM %s'),
       (2, 'GRANT USAGE ON SEQUENCE retention.enrollment_enrollment_id_seq TO %s'),
       (2, 'GRANT UPDATE (trigger_position, fires_at, error, error_at) ON retention.flow TO %s'),

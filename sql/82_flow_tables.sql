@@ -361,6 +361,17 @@ COMMENT ON TABLE retention.secret IS 'Random keys. Made when they are first need
 COMMENT ON COLUMN retention.secret.purpose IS 'suppression: of the hashes that forget leaves of addresses.';
 COMMENT ON COLUMN retention.secret.key IS 'The key: 32 bytes.';
 
+CREATE TABLE retention.merged_customer (
+  customer_id text COLLATE "C" PRIMARY KEY,
+  merged_into text COLLATE "C" NOT NULL,
+  merged_at   timestamptz NOT NULL
+);
+CREATE INDEX merged_customer_into ON retention.merged_customer (merged_into);
+COMMENT ON TABLE retention.merged_customer IS 'Keys that were given up for another one of the same person. Written by merge_customers.';
+COMMENT ON COLUMN retention.merged_customer.customer_id IS 'The key that was given up.';
+COMMENT ON COLUMN retention.merged_customer.merged_into IS 'The key of the person now.';
+COMMENT ON COLUMN retention.merged_customer.merged_at IS 'Engine''s time at which they were merged.';
+
 CREATE TABLE retention.address_grant (
   slot       bigint PRIMARY KEY,
   holder     bigint NOT NULL,
@@ -394,5 +405,6 @@ SELECT pg_extension_config_dump('retention.message_message_id_seq', '');
 SELECT pg_extension_config_dump('retention.last_message', '');
 SELECT pg_extension_config_dump('retention.secret', '');
 SELECT pg_extension_config_dump('retention.address_grant', '');
+SELECT pg_extension_config_dump('retention.merged_customer', '');
 SELECT pg_extension_config_dump('retention.coupon_pool', '');
 SELECT pg_extension_config_dump('retention.coupon', '');

@@ -177,13 +177,13 @@ CREATE OR REPLACE FUNCTION retention._keyed_hash(key bytea, address text) RETURN
   AS 'MODULE_PATHNAME', 'retention_keyed_hash';
 COMMENT ON FUNCTION retention._keyed_hash(bytea, text) IS 'What forget leaves of a suppressed address; null without a key.';
 
-CREATE OR REPLACE FUNCTION retention._secret(purpose text) RETURNS bytea
+CREATE OR REPLACE FUNCTION retention._secret_key(purpose text) RETURNS bytea
   -- Nobody else may read them.
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT s.key FROM retention.secret s WHERE s.purpose = _secret.purpose
+  SELECT s.key FROM retention.secret s WHERE s.purpose = _secret_key.purpose
 $$;
-COMMENT ON FUNCTION retention._secret(text) IS 'A random key; null while there is none.';
+COMMENT ON FUNCTION retention._secret_key(text) IS 'A random key; null while there is none.';
 
 CREATE OR REPLACE FUNCTION retention._suppressed(channel text, address text, country text) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -194,7 +194,7 @@ AS $$
             WHERE s.channel = %1$s
               AND retention._normal_address(s.channel, s.address, NULL) COLLATE "C" = ANY (
                 retention._address_spellings(%1$s, %2$s, %3$s)
-                || retention._keyed_hash((SELECT retention._secret('suppression')), retention._normal_address(%1$s, %2$s, %3$s))))$expression$,
+                || retention._keyed_hash((SELECT retention._secret_key('suppression')), retention._normal_address(%1$s, %2$s, %3$s))))$expression$,
     channel, address, country)
 $$;
 COMMENT ON FUNCTION retention._suppressed(text, text, text) IS

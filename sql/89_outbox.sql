@@ -30,6 +30,16 @@ CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, en
 COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
   'When the last message was written that smart sending counts; null: there is none.';
 
+CREATE OR REPLACE FUNCTION retention._address_slot(flow_id integer, node text, address text) RETURNS bigint
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN hashtextextended(flow_id::text || ' ' || node || ' ' || address, 0);
+COMMENT ON FUNCTION retention._address_slot(integer, text, text) IS 'Where address_grant has the last message of a node to an address.';
+
+CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN hashtextextended(customer_id, 0);
+COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a customer.';
+
 CREATE OR REPLACE FUNCTION retention._one_per_address(message_ids bigint[], as_of timestamptz) RETURNS bigint[]
   -- Messages are looked up by key, however many more there are.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
@@ -39,7 +49,7 @@ DECLARE
   suppressed bigint[];
 BEGIN
   WITH asked AS MATERIALIZED (
-    SELECT m.message_id, hashtextextended(concat_ws(' ', m.flow_id, m.node, m.address), 0) AS slot, hashtextextended(m.customer_id, 0) AS holder,
+    SELECT m.message_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot, retention._holder(m.customer_id) AS holder,
            coalesce(retention._apart(m.channel, nullif(n.config -> 'smart_sending', 'false')), '0') AS apart
     FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE m.message_id = ANY (message_ids)
@@ -329,27 +339,3 @@ END
 $$;
 COMMENT ON FUNCTION retention.add_coupon_pool(text, text[], text, integer, interval) IS
   'Makes a pool of coupons: of the codes given, or of codes that are generated when they are issued, a prefix and so many random letters and digits. Returns its name.';
-
-CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
-  PERFORM pg_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0);
-  UPDATE retention.enrollment e
-    SET customer_id = NULL, event = '{}', reason = NULL, due_at = NULL,
-        outcome = coalesce(e.outcome, 'forgotten'), finished_at = coalesce(e.finished_at, retention.now())
-    WHERE e.customer_id = forget.customer_id;
-  UPDATE retention.message m
-    SET customer_id = NULL, address = NULL, subject = NULL, body = NULL, text = NULL, context = NULL, last_error = NULL,
-        state = CASE WHEN m.state IN ('held', 'ready', 'leased') THEN 'suppressed' ELSE m.state END,
-        reason = CASE WHEN m.state IN ('held', 'ready', 'leased') THEN 'forgotten' WHEN m.state = 'error' THEN NULL ELSE m.reason END
-    WHERE m.customer_id = forget.customer_id;
-  UPDATE retention.coupon c SET customer_id = NULL WHERE c.customer_id = forget.customer_id;
-  DELETE FROM retention.contact c WHERE c.customer_id = forget.customer_id;
-  DELETE FROM retention.last_message l WHERE l.customer_id = forget.customer_id;
-  DELETE FROM retention.flow_entry e WHERE e.customer_id = forget.customer_id;
-END
-$$;
-COMMENT ON FUNCTION retention.forget(text) IS
-  'Erases a person from flows: contact, events, rendered messages and what they were rendered with; ends the enrollments, and keeps rows without a name, for counts. Orders are the shop''s to erase; process_changes or refresh then removes the customer.';
