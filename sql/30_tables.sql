@@ -55,7 +55,7 @@ CREATE TABLE retention.metric (
   discount_rate         double precision NOT NULL,
   churn_levels          double precision[] NOT NULL,
   refit_interval        interval NOT NULL,
-  country               text CHECK (country ~ '^[A-Za-z]{2}$')
+  country               text
 );
 COMMENT ON TABLE retention.metric IS 'What counts as an order and how customers are scored. Made by add_metric or the first add_source; every change is checked.';
 COMMENT ON COLUMN retention.metric.metric IS 'Name of the metric.';

@@ -121,6 +121,8 @@ BEGIN
     EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(NEW.time_zone)),
     format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
+  PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
+    format('country of metric "%s" must be two letters of ISO 3166, not "%s"', NEW.metric, NEW.country), 'Such as PL or US.');
   PERFORM retention._reject_unless(NEW.history IS NULL OR NEW.history > interval '0',
     format('history of metric "%s" must be longer than %s', NEW.metric, NEW.history),
     'Set it to null to count all orders.');

@@ -190,9 +190,9 @@ CREATE OR REPLACE FUNCTION retention._suppressed(channel text, address text, cou
 AS $$
   -- The key is read once a statement: while there is none, nobody was forgotten who has an address on the list.
   SELECT format($expression$
-    EXISTS (SELECT FROM retention.suppression s
-            WHERE s.channel = %1$s
-              AND retention._normal_address(s.channel, s.address, NULL) COLLATE "C" = ANY (
+    EXISTS (SELECT FROM retention.suppression listed
+            WHERE listed.channel = %1$s
+              AND retention._normal_address(listed.channel, listed.address, NULL) COLLATE "C" = ANY (
                 retention._address_spellings(%1$s, %2$s, %3$s)
                 || retention._keyed_hash((SELECT retention._secret_key('suppression')), retention._normal_address(%1$s, %2$s, %3$s))))$expression$,
     channel, address, country)

@@ -2,7 +2,7 @@
  * address.c: the one way to write an address, so that two spellings can be compared.
  *
  * Telephone numbers become E.164, such as +48600100200, where their country is known: by a plus or
- * the prefix of calls abroad, or as given beside them. All other numbers stay their digits.
+ * the prefix of calls abroad, or as given beside them. All others keep their digits, and a plus.
  */
 #include "pg_compat.h"
 
@@ -236,7 +236,7 @@ normal_number(Span address, const CallingPlan *home, char *national[2])
 	if (!read_number(address, &number))
 		return span_text(address);
 	if (!find_subscriber(&number, home, &plan, &subscriber))
-		return cstring_to_text(number.digits);
+		return cstring_to_text(psprintf("%s%s", number.has_plus ? "+" : "", number.digits));
 	if (plan == home)
 	{
 		national[0] = pstrdup(subscriber);
