@@ -178,7 +178,7 @@ BEGIN
       FOR KEY SHARE OF f),
     -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
-      SELECT m.message_id, %2$s AS address, %2$s IS DISTINCT FROM m.address AS is_moved, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE %3$s END AS reason,
+      SELECT m.message_id, %2$s AS address, %2$s IS DISTINCT FROM m.address AS is_moved, r.status IN ('paused', 'draft') AS is_paused, CASE r.status WHEN 'archived' THEN 'archived' ELSE coalesce(%3$s, %4$s) END AS reason,
              CASE WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone(c.time_zone, r.zone)) END AS quiet_until
       FROM retention.message m JOIN rule r USING (node_id) LEFT JOIN contact c ON c.customer_id = m.customer_id
       WHERE m.message_id = ANY ($1)),
@@ -196,7 +196,11 @@ BEGIN
     retention._contact_query(retention._contact_relation(), customer_ids),
     format('retention._normal_address(m.channel, %s, coalesce(c.country, r.country))', coalesce('c.' || quote_ident(kind.address), 'm.address')),
     retention._unsendable('m.channel', coalesce('c.' || quote_ident(kind.address), 'm.address'), 'coalesce(c.country, r.country)',
-                          coalesce('c.' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
+                          coalesce('c.' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'),
+    -- Of a message that was revived: somebody else may have its code by now.
+    $q$CASE WHEN m.context #>> '{coupon,code}' IS NOT NULL
+                 AND NOT EXISTS (SELECT FROM retention.coupon k WHERE k.enrollment_id = m.enrollment_id AND k.code = m.context #>> '{coupon,code}')
+            THEN 'coupon is gone' END$q$)
     INTO leased, moved USING taken, customer_ids, retention.now(), lease;
   -- Another customer may have that address as well.
   moved := retention._one_per_address(moved, retention.now());
