@@ -30,14 +30,15 @@ AS $$
     ('coupon', false, 'UPDATE retention.coupon SET customer_id = NULL WHERE customer_id = $1', 'UPDATE retention.coupon SET customer_id = $2 WHERE customer_id = $1'),
     ('flow_entry', false, 'DELETE FROM retention.flow_entry WHERE customer_id = $1', 'UPDATE retention.flow_entry SET customer_id = $2 WHERE customer_id = $1'),
     ('contact', false, 'DELETE FROM retention.contact WHERE customer_id = $1', NULL),
-    ('changed_customers', false, $q$SELECT retention._strike_out('retention.changed_customers', $1)$q$, NULL),
     ('merged_customer', false, 'DELETE FROM retention.merged_customer WHERE $1 IN (customer_id, merged_into)', NULL),
     ('segment_member', true, 'DELETE FROM retention.segment_member WHERE customer_id = $1', NULL),
     ('segment_change', false, 'DELETE FROM retention.segment_change WHERE customer_id = $1', 'UPDATE retention.segment_change SET customer_id = $2 WHERE customer_id = $1'),
     ('rfm_change', false, 'DELETE FROM retention.rfm_change WHERE customer_id = $1', 'UPDATE retention.rfm_change SET customer_id = $2 WHERE customer_id = $1'),
     ('order_event', true, 'DELETE FROM retention.order_event WHERE customer_id = $1', 'UPDATE retention.order_event SET customer_id = $2 WHERE customer_id = $1'),
     ('change_log', true, $q$SELECT retention._strike_out('retention.change_log', $1)$q$, NULL),
-    ('customer', true, 'DELETE FROM retention.customer WHERE customer_id = $1', NULL)
+    ('customer', true, 'DELETE FROM retention.customer WHERE customer_id = $1', NULL),
+    -- Last: members who leave are noted there.
+    ('changed_customers', false, $q$SELECT retention._strike_out('retention.changed_customers', $1)$q$, NULL)
 $$;
 COMMENT ON FUNCTION retention._person_rooms() IS 'The tables that know customers, and the statements by which one is forgotten, or becomes another.';
 
@@ -92,7 +93,7 @@ $$;
 COMMENT ON FUNCTION retention._lock_persons() IS
   'Waits for refresh, process_changes and those who enter flows, and has them wait: first their locks, in their order, then rows.';
 
-CREATE OR REPLACE FUNCTION retention._sources_with(customer_id text) RETURNS text[]
+CREATE OR REPLACE FUNCTION retention._sources_with(customer_ids text[]) RETURNS text[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
   -- As in _read_metric.
   SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
@@ -101,23 +102,23 @@ DECLARE
   source retention.source;
   zone text;
   is_there boolean;
-  found text[] := '{}';
+  names text[] := '{}';
 BEGIN
   FOR source IN SELECT * FROM retention.source s ORDER BY s.source_id LOOP
     zone := (SELECT m.time_zone FROM retention.metric m WHERE m.metric = source.metric);
     BEGIN
-      EXECUTE format('SELECT EXISTS (%s)', retention._keyed_source_query(source, zone, ARRAY[customer_id])) INTO is_there;
+      EXECUTE format('SELECT EXISTS (%s)', retention._keyed_source_query(source, zone, customer_ids)) INTO is_there;
     EXCEPTION WHEN OTHERS THEN
       is_there := true; -- for all that is known
     END;
-    IF is_there AND source.relation::text <> ALL (found) THEN
-      found := found || source.relation::text;
+    IF is_there AND source.relation::text <> ALL (names) THEN
+      names := names || source.relation::text;
     END IF;
   END LOOP;
-  RETURN found;
+  RETURN names;
 END
 $$;
-COMMENT ON FUNCTION retention._sources_with(text) IS 'The sources that have rows of a customer, or cannot be read.';
+COMMENT ON FUNCTION retention._sources_with(text[]) IS 'The sources that have rows of some customers, or cannot be read.';
 
 CREATE OR REPLACE FUNCTION retention._contact_of(customer_id text) RETURNS retention.contact
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -211,6 +212,7 @@ CREATE OR REPLACE FUNCTION retention.forget(customer_id text, keep text DEFAULT 
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  keys CONSTANT text[] := customer_id || ARRAY(SELECT m.customer_id FROM retention.merged_customer m WHERE m.merged_into = forget.customer_id);
   contact retention.contact;
   personal text[];
   enrollments bigint[];
@@ -222,12 +224,14 @@ BEGIN
   PERFORM retention._reject_unless(keep IN ('hash', 'address', 'nothing'),
     format('keep must be hash, address or nothing, not %s', coalesce('"' || keep || '"', 'null')), 'It is about addresses on the suppression list.');
   PERFORM retention._lock_persons();
-  sources := retention._sources_with(customer_id);
+  sources := retention._sources_with(keys);
   contact := retention._contact_of(customer_id);
   personal := retention._values_of(customer_id, contact);
   enrollments := ARRAY(SELECT e.enrollment_id FROM retention.enrollment e WHERE e.customer_id = forget.customer_id);
   SELECT array_agg(a.channel), array_agg(a.address) INTO channels, addresses FROM retention._addresses_of(customer_id, contact) AS a;
-  RETURN QUERY SELECT t.* FROM retention._take_over_person(true, sources <> '{}', customer_id, retention.now()::text) AS t;
+  RETURN QUERY
+    SELECT t.relation, sum(t.rows)::bigint FROM unnest(keys) AS k, retention._take_over_person(true, sources <> '{}', k, retention.now()::text) AS t
+    GROUP BY t.relation ORDER BY t.relation;
   is_known := FOUND;
   RETURN QUERY SELECT 'suppression', r.rows FROM retention._forget_addresses(keep, channels, addresses) AS r (rows) WHERE r.rows > 0;
   RETURN QUERY SELECT t.* FROM retention._forget_errors(personal) AS t;
