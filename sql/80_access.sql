@@ -30,13 +30,13 @@ BEGIN
     SELECT format(given.grants, role)
     FROM (VALUES
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
-      (1, 'GRANT SELECT ON ALL TABLES IN SCHEMA retention TO %s'),
+      (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(oid::regclass::text, ', ')) FROM pg_class
+           WHERE relnamespace = 'retention'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND relname <> 'secret')),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.customer, retention.rfm_change, retention.population, retention.refresh_log,
           retention.fitted_model, retention.published_model, retention.validation, retention.validation_result,
           retention.change_log, retention.order_event, retention.segment_member, retention.segment_change, retention.segment_day TO %s'),
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression, retention.flow_entry, retention.changed_customers,
           retention.enrollment, retention.message, retention.last_message, retention.address_grant, retention.merged_customer, retention.coupon TO %s'),
-      (1, 'REVOKE ALL ON retention.secret FROM %s'),
       (2, 'GRANT USAGE ON SEQUENCE retention.enrollment_enrollment_id_seq TO %s'),
       (2, 'GRANT UPDATE (trigger_position, fires_at, error, error_at) ON retention.flow TO %s'),
       (2, 'GRANT UPDATE (error, error_at) ON retention.flow_node TO %s'),
