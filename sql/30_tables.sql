@@ -55,7 +55,8 @@ CREATE TABLE retention.metric (
   discount_rate         double precision NOT NULL,
   churn_levels          double precision[] NOT NULL,
   refit_interval        interval NOT NULL,
-  loss_limit            double precision NOT NULL
+  loss_limit            double precision NOT NULL,
+  country               text
 );
 COMMENT ON TABLE retention.metric IS 'What counts as an order and how customers are scored. Made by add_metric or the first add_source; every change is checked.';
 COMMENT ON COLUMN retention.metric.metric IS 'Name of the metric.';
@@ -82,6 +83,7 @@ CREATE TABLE retention.metric_turn (
 COMMENT ON TABLE retention.metric_turn IS 'How often each metric''s customers were written. Who writes them updates this row first, so that PostgreSQL stops whoever does not see what the one before has written. Stays when a metric is dropped.';
 COMMENT ON COLUMN retention.metric_turn.metric IS 'Name of the metric.';
 COMMENT ON COLUMN retention.metric_turn.turn IS 'Number of the latest turn.';
+COMMENT ON COLUMN retention.metric.country IS 'Country of national telephone numbers whose contact has none: two letters of ISO 3166; null: they stay as they are.';
 
 CREATE TABLE retention.source (
   source_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

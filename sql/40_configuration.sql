@@ -122,6 +122,8 @@ BEGIN
     EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(NEW.time_zone)),
     format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
+  PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
+    format('country of metric "%s" must be two letters of ISO 3166, not "%s"', NEW.metric, NEW.country), 'Such as PL or US.');
   PERFORM retention._reject_unless(NEW.history IS NULL OR NEW.history > interval '0',
     format('history of metric "%s" must be longer than %s', NEW.metric, NEW.history),
     'Set it to null to count all orders.');
@@ -175,7 +177,7 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     thresholds text DEFAULT 'moving',
     purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
     churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days',
-    loss_limit double precision DEFAULT 0.5)
+    loss_limit double precision DEFAULT 0.5, country text DEFAULT NULL)
   RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -191,12 +193,13 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit,
+    country);
   RETURN metric;
 END
 $$;
 COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval, double precision) IS
+    text, integer, double precision, double precision[], interval, double precision, text) IS
   'Makes a metric. What is left out gets the scheme''s customary thresholds.';
 
 CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
@@ -221,7 +224,7 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     thresholds text DEFAULT NULL,
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
     churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL,
-    loss_limit double precision DEFAULT NULL)
+    loss_limit double precision DEFAULT NULL, country text DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -250,12 +253,13 @@ BEGIN
     discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
     churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
     refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval),
-    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit)
+    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit),
+    country = coalesce(alter_metric.country, e.country)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval, double precision) IS
+    text, integer, double precision, double precision[], interval, double precision, text) IS
   'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void

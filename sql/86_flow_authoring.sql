@@ -63,17 +63,23 @@ AS $$
       format('CASE WHEN made.payload ->> ''reason'' IS NULL THEN retention._quiet_until($3, %L, %L, %s) END',
              document #>> '{quiet_hours,from}', document #>> '{quiet_hours,until}', zone) END,
     format($sql$
-      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
+      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'country', %7$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
        FROM (SELECT CASE
            WHEN (person.traveller).is_holdout THEN 'holdout'
            WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
            ELSE %6$s
          END AS reason OFFSET 0) AS m)$sql$,
-      coalesce('person.' || c.address, 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
+      CASE WHEN c.address IS NULL THEN 'NULL::text'
+           ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address, country) END,
+      retention._context_expression(document, node), flow_id, node ->> 'id',
       coalesce(node ->> 'status', 'live'),
       retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''), coalesce('person.' || c.consent, 'true'),
-        is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'))))
-  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag
+        is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval')),
+        -- The list is looked at when the message is written, with the engine's rights.
+        'false'), country)
+  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag,
+       format('coalesce(person.country, (SELECT m.country FROM retention.metric m WHERE m.metric = %L))',
+              coalesce(document ->> 'metric', 'orders')) AS country
   WHERE c.channel = node ->> 'channel'
 $$;
 COMMENT ON FUNCTION retention._compile_message(integer, jsonb, jsonb, text) IS
@@ -134,10 +140,10 @@ COMMENT ON FUNCTION retention._compile_arms(text, jsonb) IS 'The expression for 
 CREATE OR REPLACE FUNCTION retention._compile_coupon(node jsonb, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('CASE WHEN %s THEN 1 ELSE 2 END', issued), NULL,
-         CASE WHEN NOT node ? 'else' THEN format('CASE WHEN NOT %s THEN ''{"outcome": "exhausted"}''::jsonb END', issued) END
-  FROM (SELECT format('((person.traveller).is_holdout OR EXISTS (SELECT FROM retention.coupon c WHERE c.enrollment_id = (person.traveller).enrollment_id AND c.node = %L))',
-                      node ->> 'id') AS issued) AS c
+  -- _issue_coupons has said who went without.
+  SELECT format('CASE WHEN %s THEN 2 ELSE 1 END', went_without), NULL,
+         CASE WHEN NOT node ? 'else' THEN format('CASE WHEN %s THEN ''{"outcome": "exhausted"}''::jsonb END', went_without) END
+  FROM (VALUES ('coalesce((person.traveller).reason = ''exhausted'', false)')) AS c (went_without)
 $$;
 COMMENT ON FUNCTION retention._compile_coupon(jsonb) IS 'Compiles a coupon, which has been issued, where there was one, before the expressions are run.';
 
@@ -326,6 +332,8 @@ AS $$
     WHERE m.message_id = chosen.message_id;
   UPDATE retention.enrollment e SET due_at = NULL, finished_at = retention.now(), outcome = 'archived'
     WHERE e.flow_id = _archive.flow_id AND e.due_at IS NOT NULL;
+  SELECT retention._return_coupons(array_agg(c.enrollment_id))
+    FROM retention.coupon c JOIN retention.enrollment e USING (enrollment_id) WHERE e.flow_id = _archive.flow_id;
   DELETE FROM retention.flow_entry e WHERE e.flow_id = _archive.flow_id;
 $$;
 COMMENT ON FUNCTION retention._archive(integer) IS 'Ends a flow''s enrollments, and its messages that nobody has claimed.';

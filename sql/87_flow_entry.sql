@@ -160,6 +160,13 @@ COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timest
   'Runs a statement over travellers. Those whose values make it fail end with the outcome error; '
   'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
 
+CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention.traveller
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller
+$$;
+COMMENT ON FUNCTION retention._bystander(text) IS 'A customer who is in no flow, whose contact is to be looked up.';
+
 CREATE OR REPLACE FUNCTION retention._with_contacts(
     travellers retention.traveller[], as_of timestamptz, OUT moved retention.traveller[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -336,6 +343,38 @@ $$;
 COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
   'Those of the candidates whom the rules of reentry let in; and who of them is in the holdout.';
 
+CREATE OR REPLACE FUNCTION retention._came_by_merger(customer_id text, event jsonb) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- What a key that was given up loses with its orders, and what the other one has by them that it had before.
+  SELECT event ?| '{segment,to}' AND (
+    EXISTS (SELECT FROM retention.merged_customer m WHERE m.customer_id = _came_by_merger.customer_id)
+    OR EXISTS (SELECT FROM retention.merged_customer m, unnest(ARRAY[m.customer_id, m.merged_into]) AS k (customer_id)
+               WHERE m.merged_into = _came_by_merger.customer_id
+                 AND (EXISTS (SELECT FROM retention.segment_change c
+                              WHERE c.customer_id = k.customer_id AND c.segment = event ->> 'segment' AND c.change = 'left'
+                                AND event ->> 'change' = 'entered' AND c.as_of = (event ->> 'as_of')::timestamptz)
+                   OR EXISTS (SELECT FROM retention.rfm_change c
+                              WHERE c.customer_id = k.customer_id AND c.rfm_group IS NULL AND c.previous_rfm_group = event ->> 'to'
+                                AND c.changed_at = (event ->> 'as_of')::timestamptz))))
+$$;
+COMMENT ON FUNCTION retention._came_by_merger(text, jsonb) IS 'Whether an event only says that orders went from one key of a person to the other.';
+
+CREATE OR REPLACE FUNCTION retention._follow_merged(INOUT customer_ids text[], INOUT events jsonb[])
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF customer_ids IS NOT NULL AND EXISTS (SELECT FROM retention.merged_customer) THEN
+    SELECT array_agg(coalesce(m.merged_into, c.customer_id) ORDER BY c.number), array_agg(c.event ORDER BY c.number)
+      INTO customer_ids, events
+      FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
+      LEFT JOIN retention.merged_customer m USING (customer_id)
+      WHERE NOT retention._came_by_merger(c.customer_id, c.event);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._follow_merged(text[], jsonb[]) IS 'What has happened to keys that were given up has happened to their persons; that they were is no news.';
+
 CREATE OR REPLACE FUNCTION retention._enter(flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[], OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -345,13 +384,15 @@ DECLARE
   has_fired boolean := retention._fire_when_due(flow, document, as_of);
   stream record := retention._read_stream(flow, document, batch);
   listed record;
+  started record;
 BEGIN
   -- Whoever was put down by now, and nobody else.
   WITH next AS (SELECT e.ctid FROM retention.flow_entry e WHERE e.flow_id = flow.flow_id ORDER BY e.number LIMIT batch - coalesce(cardinality(stream.customer_ids), 0)),
   gone AS (DELETE FROM retention.flow_entry e USING next WHERE e.ctid = next.ctid RETURNING e.*)
   SELECT array_agg(g.customer_id ORDER BY g.number) AS customer_ids, array_agg(g.event ORDER BY g.number) AS events INTO listed FROM gone g;
   looked_at := stream.looked_at + coalesce(cardinality(listed.customer_ids), 0) + has_fired::integer;
-  entered := retention._candidates(flow.flow_id, start, stream.customer_ids || listed.customer_ids, stream.events || listed.events, as_of);
+  SELECT f.* INTO started FROM retention._follow_merged(stream.customer_ids || listed.customer_ids, stream.events || listed.events) AS f;
+  entered := retention._candidates(flow.flow_id, start, started.customer_ids, started.events, as_of);
   entered := retention._fitting(flow.owner, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
   entered := retention._admit(flow, document, entered, as_of);
   IF flow.error IS NOT NULL THEN

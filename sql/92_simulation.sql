@@ -15,6 +15,7 @@ BEGIN
   DELETE FROM retention.enrollment e WHERE e.flow_id = simulated;
   DELETE FROM retention.flow_entry e WHERE e.flow_id = simulated;
   DELETE FROM retention.last_message;
+  DELETE FROM retention.address_grant;
   PERFORM retention._refresh_customers(metric, true, "from");
   PERFORM retention._evaluate_segments('definition', "from");
   -- Orders are looked at at the end of each step only.
