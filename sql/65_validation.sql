@@ -393,7 +393,8 @@ BEGIN
     purchase AS (
       SELECT min(at) FILTER (WHERE NOT refund) AS at FROM line GROUP BY order_id, single_order HAVING sum(amount) > 0)
     SELECT array_agg(DISTINCT (at AT TIME ZONE $3)::date ORDER BY (at AT TIME ZONE $3)::date) FROM purchase WHERE at IS NOT NULL
-  $query$, retention._customer_query(settings, customer_id), retention._readable_condition('at', 'amount'))
+  $query$, retention._customer_query(settings, customer_id),
+           retention._readable_condition('at', 'amount'))
     INTO days USING as_of, retention._history_start(settings, as_of), settings.time_zone;
   RETURN days;
 END

@@ -34,7 +34,8 @@ BEGIN
         FROM (SELECT ARRAY[customer_id::text], min(at) FROM (%s) AS s (customer_id, at)
               WHERE at > $1 AND at <= $2 AND %s GROUP BY 1
               EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead
-      $query$, retention._keyed_source_query(source, settings.time_zone, customer_ids), retention._key_condition('customer_id::text')) USING as_of, furthest;
+      $query$, retention._keyed_source_query(source, settings.time_zone, customer_ids),
+               retention._key_condition('customer_id::text')) USING as_of, furthest;
     END LOOP;
   END IF;
 END
@@ -97,13 +98,19 @@ BEGIN
     RETURN;
   END IF;
   SELECT * INTO changes, failed, reason
-    FROM retention._process_apart(settings, last, as_of, customer_ids[: middle], changes, failed, reason);
+    FROM retention._process_apart(
+      settings, last, as_of, customer_ids[: middle], changes, failed, reason);
   SELECT * INTO changes, failed, reason
-    FROM retention._process_apart(settings, last, as_of, customer_ids[middle + 1 :], changes, failed, reason);
+    FROM retention._process_apart(
+      settings, last, as_of, customer_ids[middle + 1 :], changes, failed, reason);
 END
 $$;
-COMMENT ON FUNCTION retention._process_apart(retention.metric, retention.population, timestamptz, text[], retention.customer_change[], text[], text) IS
-  'Processes some customers of a metric. Where a source''s own expression fails for the values of one, they are halved until that one is alone; beyond some such customers, for as many as fail together. Adds to the changes, and to those who failed with the latest reason.';
+COMMENT ON FUNCTION retention._process_apart(
+  retention.metric, retention.population, timestamptz, text[],
+  retention.customer_change[], text[], text) IS
+  'Processes some customers of a metric. Where a source''s own expression fails for the values of '
+  'one, they are halved until that one is alone; beyond some such customers, for as many as fail '
+  'together. Adds to the changes, and to those who failed with the latest reason.';
 
 CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
   RETURNS retention.customer_change[]
@@ -124,7 +131,8 @@ BEGIN
     PERFORM retention._leave_to_refresh(last);
     RETURN NULL;
   END IF;
-  SELECT * INTO tried FROM retention._process_apart(settings, last, as_of, customer_ids, '{}', '{}', NULL);
+  SELECT * INTO tried
+    FROM retention._process_apart(settings, last, as_of, customer_ids, '{}', '{}', NULL);
   IF tried.failed <> '{}' THEN
     RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %',
         cardinality(tried.failed), metric, tried.failed[1], tried.reason

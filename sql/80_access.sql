@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE
     WHEN routine IN ('add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
-                     'track', 'untrack', '_capture_changes', '_drop_triggers', '_make_triggers', '_make_trigger', '_make_replica_trigger', 'add_segment', 'drop_segment',
+                     'track', 'untrack', '_capture_changes', '_drop_triggers', '_make_triggers',
+                     '_make_trigger', '_make_replica_trigger', 'add_segment', 'drop_segment',
                      'enable_segment', 'disable_segment', 'add_consumer', 'drop_consumer', 'schedule', 'unschedule',
                      'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'add_coupon_pool', 'import_coupons', 'use_contacts', 'simulate_flow') THEN 3
     WHEN routine IN ('_bounds_sentence', '_limits_sentence', '_reject_unless', '_require_metric', '_last_refresh',

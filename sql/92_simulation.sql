@@ -90,7 +90,8 @@ COMMENT ON FUNCTION retention._simulation_rows(text, text, integer) IS 'What a s
 CREATE OR REPLACE FUNCTION retention.simulate_flow(
     flow text, "from" timestamptz, "to" timestamptz, step interval DEFAULT '1 day', timelines integer DEFAULT 5)
   RETURNS TABLE (part text, day date, node text, detail text, customer_id text, number bigint)
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning SET retention.progress = off
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  SET client_min_messages = warning SET retention.progress = off
 AS $$
 #variable_conflict use_variable
 DECLARE
