@@ -257,7 +257,8 @@ COMMENT ON COLUMN retention.refresh_log.read_duration IS 'Time to read the sourc
 COMMENT ON COLUMN retention.refresh_log.write_duration IS 'Time to write the customers and their moves.';
 COMMENT ON COLUMN retention.refresh_log.path IS 'rebuild: the sources were read; clock: nothing had changed but the time.';
 COMMENT ON COLUMN retention.refresh_log.rows_read IS 'Rows of all sources.';
-COMMENT ON COLUMN retention.refresh_log.without_customer IS 'Rows skipped because the customer is null, or the key empty or blank.';
+COMMENT ON COLUMN retention.refresh_log.without_customer IS
+  'Rows skipped because the customer is null, or the key empty or blank.';
 COMMENT ON COLUMN retention.refresh_log.without_time IS 'Rows skipped because the time is null.';
 COMMENT ON COLUMN retention.refresh_log.without_amount IS 'Rows skipped because the amount is null.';
 COMMENT ON COLUMN retention.refresh_log.after_as_of IS 'Rows skipped because they are dated after the refresh''s clock.';
@@ -269,8 +270,12 @@ COMMENT ON COLUMN retention.refresh_log.updated IS 'Customers whose facts, score
 COMMENT ON COLUMN retention.refresh_log.deleted IS 'Customers removed, having no order any more.';
 COMMENT ON COLUMN retention.refresh_log.transitions IS 'Moves between groups written to rfm_change.';
 COMMENT ON COLUMN retention.refresh_log.unreadable IS 'Rows left out because they cannot be read.';
-COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS 'The same by source and reason, each with an example: an array of objects with the columns of unreadable_row.';
-COMMENT ON COLUMN retention.refresh_log.unreadable_since IS 'What process_changes has met since, likewise; a row is counted each time that its customer is read.';
+COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS
+  'The same by source and reason, each with an example: an array of objects with the columns of '
+  'unreadable_row.';
+COMMENT ON COLUMN retention.refresh_log.unreadable_since IS
+  'What process_changes has met since, likewise; a row is counted each time that its customer is '
+  'read.';
 
 CREATE TABLE retention.fitted_model (
   fit_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

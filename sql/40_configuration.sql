@@ -26,7 +26,8 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done, unless retention.progress is off.';
+COMMENT ON FUNCTION retention._tell(text) IS
+  'Tells the client what was done, unless retention.progress is off.';
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)

@@ -31,24 +31,32 @@ CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of ti
 COMMENT ON FUNCTION retention._load(regclass, text, timestamptz) IS
   'Writes what _collect found into an empty table like retention.customer; null, and nothing done, when it is not empty.';
 
-CREATE OR REPLACE FUNCTION retention._time_expression(column_name name, type regtype, time_zone text) RETURNS text
+CREATE OR REPLACE FUNCTION retention._time_expression(
+    column_name name, type regtype, time_zone text)
+  RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(CASE type
     WHEN 'timestamptz'::regtype THEN '%1$I::timestamptz'
     -- A conversion that leaves the calendar is an error, which would stop all other rows.
-    ELSE $case$CASE WHEN %1$I BETWEEN '4713-01-01 BC' AND '294275-12-31' THEN %1$I::timestamp AT TIME ZONE %2$L
-                    WHEN %1$I < '4713-01-01 BC' THEN '-infinity' WHEN %1$I > '294275-12-31' THEN 'infinity' END$case$ END, column_name, time_zone)
+    ELSE $case$CASE WHEN %1$I BETWEEN '4713-01-01 BC' AND '294275-12-31'
+                      THEN %1$I::timestamp AT TIME ZONE %2$L
+                    WHEN %1$I < '4713-01-01 BC' THEN '-infinity'
+                    WHEN %1$I > '294275-12-31' THEN 'infinity' END$case$
+    END, column_name, time_zone)
 $$;
 COMMENT ON FUNCTION retention._time_expression(name, regtype, text) IS
-  'The expression that reads a column of times; infinite for dates and local times that are no instants.';
+  'The expression that reads a column of times; infinite for dates and local times that are no '
+  'instants.';
 
 CREATE OR REPLACE FUNCTION retention._readable_condition(at text, amount text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN format($condition$%1$s >= timestamptz '4713-01-01 00:00+00 BC' AND %1$s < timestamptz 'infinity'
+  RETURN format($condition$%1$s >= timestamptz '4713-01-01 00:00+00 BC'
+    AND %1$s < timestamptz 'infinity'
     AND %2$s > numeric '-1e38' AND %2$s < numeric '1e38'$condition$, at, amount);
 COMMENT ON FUNCTION retention._readable_condition(text, text) IS
-  'The condition by which queries of our own leave out the rows that _collect cannot read, of expressions for the time and the amount.';
+  'The condition by which queries of our own leave out the rows that _collect cannot read, of '
+  'expressions for the time and the amount.';
 
 CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -57,7 +65,8 @@ BEGIN
   PERFORM retention._column_type(source.relation, 'amount', source.amount);
   RETURN format('SELECT %s, %s, %I::numeric%s FROM %s',
     retention._key_expression(source.relation, source.customer_id),
-    retention._time_expression(source.ordered_at, retention._column_type(source.relation, 'ordered_at', source.ordered_at), time_zone),
+    retention._time_expression(source.ordered_at,
+      retention._column_type(source.relation, 'ordered_at', source.ordered_at), time_zone),
     source.amount,
     CASE WHEN source.order_id IS NULL THEN '' ELSE ', ' || retention._key_expression(source.relation, source.order_id) END,
     source.relation);
@@ -352,7 +361,8 @@ CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at, (last).next_order_at,
-         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes, (last).last_order_at, (last).most_orders, '[]'::jsonb
+         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes,
+         (last).last_order_at, (last).most_orders, '[]'::jsonb
 $$;
 COMMENT ON FUNCTION retention._unchanged_report(retention.population) IS 'The report of a refresh that needs to read nothing.';
 
@@ -394,16 +404,20 @@ CREATE OR REPLACE FUNCTION retention._warn_of_unreadable(metric text, unreadable
 AS $$
 BEGIN
   IF unreadable <> '[]' THEN
-    RAISE WARNING 'metric "%": % rows are left out because they cannot be read', metric, retention._unreadable_count(unreadable)
+    RAISE WARNING 'metric "%": % rows are left out because they cannot be read',
+        metric, retention._unreadable_count(unreadable)
       USING DETAIL = (
-        SELECT string_agg(format('%s in %s: customer "%s"%s%s.', u ->> 'reason', u ->> 'relation', left(u ->> 'customer_id', 100),
-                                 ', order "' || left(u ->> 'order_id', 100) || '"', ', ' || left(u ->> 'value', 100)), E'\n')
+        SELECT string_agg(format('%s in %s: customer "%s"%s%s.', u ->> 'reason', u ->> 'relation',
+                                 left(u ->> 'customer_id', 100),
+                                 ', order "' || left(u ->> 'order_id', 100) || '"',
+                                 ', ' || left(u ->> 'value', 100)), E'\n')
         FROM jsonb_array_elements(unreadable) AS u),
       HINT = 'retention.unreadable_row counts them by source and reason.';
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS 'Says what a refresh could not read, with an example for each reason.';
+COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS
+  'Says what a refresh could not read, with an example for each reason.';
 
 CREATE OR REPLACE FUNCTION retention._note_unreadable(metric text, met jsonb) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -411,23 +425,30 @@ AS $$
   UPDATE retention.refresh_log l SET unreadable_since = (
       SELECT jsonb_agg(jsonb_set(latest.u, '{row_count}', to_jsonb(latest.total)))
       FROM (SELECT DISTINCT ON (u ->> 'relation', u ->> 'reason') u,
-                   sum((u ->> 'row_count')::bigint) OVER (PARTITION BY u ->> 'relation', u ->> 'reason') AS total
+                   sum((u ->> 'row_count')::bigint) OVER kind AS total
             FROM jsonb_array_elements(l.unreadable_since || met) WITH ORDINALITY AS e (u, number)
+            WINDOW kind AS (PARTITION BY u ->> 'relation', u ->> 'reason')
             ORDER BY u ->> 'relation', u ->> 'reason', number DESC) AS latest)
     WHERE met <> '[]'
-      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
+      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r
+                          WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
 $$;
 COMMENT ON FUNCTION retention._note_unreadable(text, jsonb) IS
-  'Adds what process_changes could not read to the log of the last refresh that has read the sources; the latest example stays.';
+  'Adds what process_changes could not read to the log of the last refresh that has read the '
+  'sources; the latest example stays.';
 
-CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text) RETURNS jsonb
+CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text)
+  RETURNS jsonb
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(jsonb_agg(CASE WHEN u ->> 'customer_id' = _without_customer.customer_id
-                                 THEN u || '{"customer_id": null, "order_id": null, "value": null}' ELSE u END ORDER BY number), '[]')
+  SELECT coalesce(jsonb_agg(
+           CASE WHEN u ->> 'customer_id' = _without_customer.customer_id
+                THEN u || '{"customer_id": null, "order_id": null, "value": null}' ELSE u END
+           ORDER BY number), '[]')
   FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (u, number)
 $$;
-COMMENT ON FUNCTION retention._without_customer(jsonb, text) IS 'Counts of unreadable rows without a customer''s example.';
+COMMENT ON FUNCTION retention._without_customer(jsonb, text) IS
+  'Counts of unreadable rows without a customer''s example.';
 
 CREATE OR REPLACE FUNCTION retention._forget_unreadable(customer_id text) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -444,7 +465,9 @@ BEGIN
   RETURN forgotten;
 END
 $$;
-COMMENT ON FUNCTION retention._forget_unreadable(text) IS 'Removes a person from the examples of unreadable rows, and keeps the counts. Returns the number of refreshes that had one.';
+COMMENT ON FUNCTION retention._forget_unreadable(text) IS
+  'Removes a person from the examples of unreadable rows, and keeps the counts. Returns the '
+  'number of refreshes that had one.';
 
 CREATE OR REPLACE FUNCTION retention._log_refresh(
     id bigint, metric text, as_of timestamptz, path text, report retention.collection_report, written retention.write_report,
@@ -455,7 +478,8 @@ AS $$
   INSERT INTO retention.refresh_log (
       refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
       rows_read, without_customer, without_time, without_amount, after_as_of, before_history, refund_rows,
-      customers_without_orders, inserted, updated, deleted, transitions, unreadable, unreadable_rows)
+      customers_without_orders, inserted, updated, deleted, transitions,
+      unreadable, unreadable_rows)
     VALUES (
       id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
       (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
