@@ -136,8 +136,10 @@ BEGIN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
   END IF;
   PERFORM retention._reject_unless(NEW.loss_limit BETWEEN 0 AND 1,
-    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', NEW.metric, coalesce(NEW.loss_limit::text, 'null')),
-    'It is a share of the customers: half of them are 0.5; 1 allows any loss.', 'numeric_value_out_of_range');
+    format('loss_limit of metric "%s" must lie between 0 and 1, not %s',
+           NEW.metric, coalesce(NEW.loss_limit::text, 'null')),
+    'It is a share of the customers: half of them are 0.5; 1 allows any loss.',
+    'numeric_value_out_of_range');
   PERFORM retention._check_predictions(NEW);
   RETURN NEW;
 END
@@ -189,7 +191,8 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval,
+    loss_limit);
   RETURN metric;
 END
 $$;
@@ -254,7 +257,9 @@ END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
     text, integer, double precision, double precision[], interval, double precision) IS
-  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once.';
+  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE '
+  'retention.metric sets one to null. Takes effect at the next refresh; prediction_window, '
+  'discount_rate, churn_levels and loss_limit do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -281,7 +286,8 @@ AS $$
     ON CONFLICT (metric) DO UPDATE SET turn = t.turn + 1
 $$;
 COMMENT ON FUNCTION retention._take_turn(text) IS
-  'Called, under the lock of the metric, before anything of it is written: a serialization error where the transaction''s snapshot is older than what was written last.';
+  'Called, under the lock of the metric, before anything of it is written: a serialization error '
+  'where the transaction''s snapshot is older than what was written last.';
 
 CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -23,7 +23,8 @@ CREATE OR REPLACE FUNCTION retention._collected_loss(OUT customers bigint, OUT l
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_collected_loss';
 COMMENT ON FUNCTION retention._collected_loss() IS
-  'How many stored customers _collect has compared with, and how many of them have lost all their orders, other than to time.';
+  'How many stored customers _collect has compared with, and how many of them have lost all their '
+  'orders, other than to time.';
 
 CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of timestamptz) RETURNS bigint
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -99,19 +100,23 @@ AS $$
     (metric.metric, metric.time_zone, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
      metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
     retention._groups(metric)))
-    -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
+    -- Which orders count stands apart, for _reads_alike.
+    -- Nothing of this may depend on the database: it is restored.
     || '/' || md5(concat_ws('|', metric.history,
-    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
+    (SELECT array_agg((s.relation, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text
+                      ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
 
-CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text)
+  RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT split_part(settings, '/', 2) = split_part(other_settings, '/', 2)
 $$;
-COMMENT ON FUNCTION retention._reads_alike(text, text) IS 'Whether two fingerprints of settings have the same sources and history.';
+COMMENT ON FUNCTION retention._reads_alike(text, text) IS
+  'Whether two fingerprints of settings have the same sources and history.';
 
 CREATE OR REPLACE FUNCTION retention._last_refresh(metric text) RETURNS retention.population
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -228,14 +233,16 @@ AS $$
     (last).settings = retention._settings(settings) AND NOT (last).stale
     AND ((last).next_order_at IS NULL OR (last).next_order_at > as_of)
     AND coalesce(retention._history_start(settings, as_of) <= (last).first_order_at, true)
-    AND (SELECT bool_and(coalesce(retention._source_fingerprint(s, (settings).time_zone) = s.fingerprint, false))
+    AND (SELECT bool_and(coalesce(
+           retention._source_fingerprint(s, (settings).time_zone) = s.fingerprint, false))
          FROM retention.source s WHERE s.metric = (settings).metric), false)
 $$;
 COMMENT ON FUNCTION retention._sources_unchanged(retention.metric, retention.population, timestamptz) IS
   'Whether reading the sources again would give the same orders.';
 
 CREATE OR REPLACE FUNCTION retention._publish(
-    settings retention.metric, as_of timestamptz, backfilled boolean, report retention.collection_report, fingerprint text)
+    settings retention.metric, as_of timestamptz, backfilled boolean,
+    report retention.collection_report, fingerprint text)
   RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -254,7 +261,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report, text) IS
-  'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that it went by; returns its id.';
+  'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that '
+  'it went by; returns its id.';
 
 CREATE OR REPLACE FUNCTION retention._write_collected(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass)
@@ -389,14 +397,16 @@ AS $$
 BEGIN
   -- A handful of customers says nothing about the sources.
   PERFORM retention._reject_unless(customers < smallest OR lost <= settings.loss_limit * customers,
-    format('%s of %s customers of metric "%s" have no order any more and would be removed: more than its loss_limit, %s',
-           lost, customers, settings.metric, settings.loss_limit),
-    format('If a source is being loaded, wait for it. If they are to go: CALL retention.refresh(%L, allow_loss => true);', settings.metric),
+    format('%s of %s customers of metric "%s" have no order any more and would be removed: '
+           'more than its loss_limit, %s', lost, customers, settings.metric, settings.loss_limit),
+    format('If a source is being loaded, wait for it. '
+           'If they are to go: CALL retention.refresh(%L, allow_loss => true);', settings.metric),
     'configuration_limit_exceeded');
 END
 $$;
 COMMENT ON FUNCTION retention._reject_loss(retention.metric, bigint, bigint, integer) IS
-  'An error where too many of so many customers are lost, as after TRUNCATE or while a source is loaded. Of fewer than smallest any number may go.';
+  'An error where too many of so many customers are lost, as after TRUNCATE or while a source is '
+  'loaded. Of fewer than smallest any number may go.';
 
 CREATE OR REPLACE FUNCTION retention._refresh_customers(
     metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
@@ -436,12 +446,15 @@ BEGIN
     path := 'rebuild';
     -- Ahead of the snapshot that reads them, so that no change falls in between.
     -- Whether there still is an index is looked up anew.
-    UPDATE retention.source s SET fingerprint = retention._source_fingerprint(s, settings.time_zone), is_indexed = nullif(s.is_indexed, true)
+    UPDATE retention.source s
+      SET fingerprint = retention._source_fingerprint(s, settings.time_zone),
+          is_indexed = nullif(s.is_indexed, true)
       WHERE s.metric = settings.metric;
     report := retention._read_metric(settings, as_of, 'retention.customer', last);
     PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
     IF allow_loss IS NOT TRUE AND retention._reads_alike(fingerprint, last.settings) THEN
-      PERFORM retention._reject_loss(settings, l.customers, l.lost) FROM retention._collected_loss() AS l;
+      PERFORM retention._reject_loss(settings, l.customers, l.lost)
+        FROM retention._collected_loss() AS l;
     END IF;
     read_at := clock_timestamp();
     written := retention._write_collected(settings, last, as_of, 'retention.customer');
@@ -461,8 +474,8 @@ COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz, boo
   'A refresh without the segments. Returns the clock that it went by.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
-    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now(),
-    allow_loss boolean DEFAULT false)
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false,
+    as_of timestamptz DEFAULT retention.now(), allow_loss boolean DEFAULT false)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -471,4 +484,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz, boolean) IS
-  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case. Where more than the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is true.';
+  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in '
+  'one transaction, and fits the models anew when they are due. Reads the sources, unless they '
+  'have not changed since the last refresh; full => true reads them in any case. Where more than '
+  'the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is true.';

@@ -77,7 +77,9 @@ $$;
 COMMENT ON FUNCTION retention._leave_to_refresh(retention.population) IS
   'Has a metric wait for its next refresh, which reads everything, even if what stood in the way is undone before.';
 
-CREATE OR REPLACE FUNCTION retention._put_back(metric text, customer_ids text[], oldest timestamptz, reason text, hint text) RETURNS void
+CREATE OR REPLACE FUNCTION retention._put_back(
+    metric text, customer_ids text[], oldest timestamptz, reason text, hint text)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -86,7 +88,8 @@ BEGIN
   INSERT INTO retention.change_log (customer_ids, changed_at) VALUES (customer_ids, oldest);
 END
 $$;
-COMMENT ON FUNCTION retention._put_back(text, text[], timestamptz, text, text) IS 'Warns that a metric could not process some customers, and keeps them for the next time.';
+COMMENT ON FUNCTION retention._put_back(text, text[], timestamptz, text, text) IS
+  'Warns that a metric could not process some customers, and keeps them for the next time.';
 
 CREATE OR REPLACE FUNCTION retention._try_metric(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
   RETURNS retention.customer_change[]
@@ -120,7 +123,8 @@ $$;
 COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz) IS
   'Processes some customers of one metric. A failure is reported, and is that metric''s alone: the changes go back to the log.';
 
-CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[])
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -134,17 +138,22 @@ BEGIN
     RETURN;
   END IF;
   PERFORM retention._check_refresh(settings, NULL, as_of);
-  PERFORM retention._read_metric(settings, greatest(as_of, last.as_of), 'retention.customer', last, customer_ids);
+  PERFORM retention._read_metric(
+    settings, greatest(as_of, last.as_of), 'retention.customer', last, customer_ids);
   lost := (retention._collected_loss()).lost;
   IF lost > 0 THEN
-    PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
+    PERFORM retention._reject_loss(
+      settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
   END IF;
 END
 $$;
 COMMENT ON FUNCTION retention._check_loss(text, timestamptz, text[]) IS
-  'An error where processing these customers, all that have changed, would remove more of the metric''s than its limit.';
+  'An error where processing these customers, all that have changed, would remove more of the '
+  'metric''s than its limit.';
 
-CREATE OR REPLACE FUNCTION retention._may_process(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._may_process(
+    metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
+  RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -163,7 +172,8 @@ EXCEPTION
 END
 $$;
 COMMENT ON FUNCTION retention._may_process(text, timestamptz, text[], timestamptz) IS
-  'Whether a metric may process these customers, which is decided for all of them before any; else they are kept, with a warning.';
+  'Whether a metric may process these customers, which is decided for all of them before any; '
+  'else they are kept, with a warning.';
 
 CREATE OR REPLACE FUNCTION retention._process_customers(metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -299,7 +309,8 @@ BEGIN
     PERFORM retention._evaluate_segments('data', as_of, '{}');
   END IF;
   IF taken.customer_ids IS NOT NULL THEN
-    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
+    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m
+                     WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
   END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
     PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);

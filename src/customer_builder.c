@@ -182,12 +182,13 @@ append_customer(Builder *builder, const OrderRow *key_row, const SummaryFacts *f
 		add_values(collection, facts);
 }
 
-/* Counts a stored customer, and one whose orders are gone from the sources, rather than from the history window. */
+/* Counts a stored customer, and one whose orders are gone, not merely out of the history. */
 static void
 count_stored(Collection *collection, const SummaryFacts *facts, const StoredCustomer *stored)
 {
 	collection->stored_customers++;
-	collection->lost_customers += facts->orders == 0 && stored->facts.last_at >= collection->history_start;
+	collection->lost_customers += facts->orders == 0 &&
+		stored->facts.last_at >= collection->history_start;
 }
 
 /* Summarises one customer's rows. */
