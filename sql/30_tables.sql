@@ -74,13 +74,18 @@ COMMENT ON COLUMN retention.metric.prediction_window IS 'Days that predicted_clv
 COMMENT ON COLUMN retention.metric.discount_rate IS 'How much less money is worth a year later, for predicted_clv: 0.1 is ten per cent.';
 COMMENT ON COLUMN retention.metric.churn_levels IS 'Churn probabilities from which the churn risk is medium and high.';
 COMMENT ON COLUMN retention.metric.refit_interval IS 'Age at which a refresh replaces the fitted models.';
-COMMENT ON COLUMN retention.metric.loss_limit IS 'Share of the customers that one refresh or process_changes may remove; more is an error, unless allow_loss is true. 1: all.';
+COMMENT ON COLUMN retention.metric.loss_limit IS
+  'Share of the customers that one refresh or process_changes may remove; more is an error, '
+  'unless allow_loss is true. 1: all.';
 
 CREATE TABLE retention.metric_turn (
   metric text PRIMARY KEY,
   turn   bigint NOT NULL
 );
-COMMENT ON TABLE retention.metric_turn IS 'How often each metric''s customers were written. Who writes them updates this row first, so that PostgreSQL stops whoever does not see what the one before has written. Stays when a metric is dropped.';
+COMMENT ON TABLE retention.metric_turn IS
+  'How often each metric''s customers were written. Who writes them updates this row first, so '
+  'that PostgreSQL stops whoever does not see what the one before has written. Stays when a '
+  'metric is dropped.';
 COMMENT ON COLUMN retention.metric_turn.metric IS 'Name of the metric.';
 COMMENT ON COLUMN retention.metric_turn.turn IS 'Number of the latest turn.';
 COMMENT ON COLUMN retention.metric.country IS 'Country of national telephone numbers whose contact has none: two letters of ISO 3166; null: they stay as they are.';

@@ -216,7 +216,10 @@ Datum
 retention_collected_loss(PG_FUNCTION_ARGS)
 {
 	Collection *collection = pending_collection();
-	Datum		values[2] = {Int64GetDatum(collection->stored_customers), Int64GetDatum(collection->lost_customers)};
+	Datum		values[2] = {
+		Int64GetDatum(collection->stored_customers),
+		Int64GetDatum(collection->lost_customers)
+	};
 	bool		nulls[2] = {false, false};
 	TupleDesc	type;
 
