@@ -186,8 +186,10 @@ BEGIN
          excluded.r, excluded.f, excluded.m, excluded.rfm_group,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.previous_rfm_group ELSE c.rfm_group END,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END,
-         -- A date that moves by less than a day is read in another time zone.
-         CASE WHEN excluded.orders > c.orders OR excluded.last_order_at >= c.last_order_at + interval '23 hours' THEN $3 ELSE c.last_order_known_at END)),
+         -- Another order of the last day, or a later day; by less than one day it moves with the time zone.
+         CASE WHEN excluded.orders > c.orders AND excluded.purchase_days = c.purchase_days
+                OR excluded.last_order_at >= c.last_order_at + interval '23 hours'
+              THEN $3 ELSE c.last_order_known_at END)),
     moved AS (
       INSERT INTO retention.rfm_change (
         metric, customer_id, changed_at, cause, previous_rfm_group, rfm_group,
@@ -266,7 +268,9 @@ BEGIN
   IF last IS NULL THEN
     loaded := retention._load(state, settings.metric, as_of);
     IF loaded IS NOT NULL THEN
-      RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(SELECT DISTINCT e.customer_id FROM retention.order_event e WHERE e.metric = settings.metric))::retention.write_report;
+      RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(
+        SELECT DISTINCT e.customer_id FROM retention.order_event e
+        WHERE e.metric = settings.metric))::retention.write_report;
     END IF;
   END IF;
   RETURN retention._apply(settings, last, as_of, state,
