@@ -70,11 +70,14 @@ COMMENT ON FUNCTION retention._event_window() IS
   'How old an order can be, and still be news. Events are kept for longer, so that none is '
   'recorded twice.';
 
-CREATE OR REPLACE FUNCTION retention._order_moment(day timestamptz, known_at timestamptz, time_zone text)
+CREATE OR REPLACE FUNCTION retention._order_moment(
+    day timestamptz, known_at timestamptz, time_zone text)
   RETURNS timestamptz
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN least(greatest(day, known_at),
-    ((day AT TIME ZONE time_zone)::date + 1)::timestamp AT TIME ZONE time_zone - interval '1 microsecond');
+  RETURN least(
+    greatest(day, known_at),
+    ((day AT TIME ZONE time_zone)::date + 1)::timestamp AT TIME ZONE time_zone
+      - interval '1 microsecond');
 COMMENT ON FUNCTION retention._order_moment(timestamptz, timestamptz, text) IS
   'When an order happened of which only the day is known, given by its midnight: when it became '
   'known, as far as that is on that day. So an order is after what had happened on its day before '
@@ -112,7 +115,8 @@ CREATE TRIGGER move_events_from AFTER UPDATE ON retention.metric
 COMMENT ON TRIGGER move_events_from ON retention.metric IS
   'Has the same orders be news in another time zone.';
 
-CREATE OR REPLACE FUNCTION retention._lines_query(source retention.source, time_zone text, customer_ids text[])
+CREATE OR REPLACE FUNCTION retention._lines_query(
+    source retention.source, time_zone text, customer_ids text[])
   RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -123,8 +127,9 @@ AS $$
       AND isfinite(at) AND amount > '-Infinity' AND amount < 'Infinity'$query$,
     given.expression, retention._keyed_source_query(source, time_zone, customer_ids),
     'customer_id, at, amount' || given.name)
-  FROM (VALUES (true, 'NULL::text', ''), (false, 'order_id::text', ', order_id')) AS given (without_id, expression, name)
-  WHERE given.without_id = ((source).order_id IS NULL)
+  FROM (VALUES (false, 'NULL::text', ''), (true, 'order_id::text', ', order_id'))
+    AS given (has_id, expression, name)
+  WHERE given.has_id = ((source).order_id IS NOT NULL)
 $$;
 COMMENT ON FUNCTION retention._lines_query(retention.source, text, text[]) IS
   'The query for those rows of a source, of some customers or, with null, of all, that can be an '
@@ -147,8 +152,8 @@ BEGIN
   EXECUTE format($query$
     SELECT array_agg(customer_id) AS customer_ids, array_agg(order_id) AS order_ids,
            array_agg(at) AS times, array_agg(amount) AS amounts
-    FROM (%s) AS line WHERE at <= %L$query$, retention._lines_query(source, time_zone, customer_ids), as_of)
-    INTO found;
+    FROM (%s) AS line WHERE at <= %L$query$,
+    retention._lines_query(source, time_zone, customer_ids), as_of) INTO found;
   RETURN ARRAY(
     SELECT ROW (source.source_id, source.kind, is_day, news_from,
                 l.customer_id, l.order_id, l.at, l.amount, NULL)::retention.order_line
@@ -159,7 +164,8 @@ $$;
 COMMENT ON FUNCTION retention._read_rows(retention.source, text, timestamptz, text[]) IS
   'The rows of some customers in a source, up to as_of.';
 
-CREATE OR REPLACE FUNCTION retention._net_orders(lines retention.order_line[], history_start timestamptz)
+CREATE OR REPLACE FUNCTION retention._net_orders(
+    lines retention.order_line[], history_start timestamptz)
   RETURNS retention.order_line[]
   -- Planned for so many as there are.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -199,7 +205,8 @@ COMMENT ON FUNCTION retention._net_orders(retention.order_line[], timestamptz) I
   'The orders that rows of some customers add up to, as retention.customer counts them, and their '
   'refunds: all with one time are one.';
 
-CREATE OR REPLACE FUNCTION retention._is_time_of(at timestamptz, is_day boolean, ordered_at timestamptz, time_zone text)
+CREATE OR REPLACE FUNCTION retention._is_time_of(
+    at timestamptz, is_day boolean, ordered_at timestamptz, time_zone text)
   RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN at = ordered_at
@@ -216,7 +223,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._oldest_event() IS 'A time before which no order has an event.';
 
-CREATE OR REPLACE FUNCTION retention._other_holders(settings retention.metric, items retention.order_line[])
+CREATE OR REPLACE FUNCTION retention._other_holders(
+    settings retention.metric, items retention.order_line[])
   RETURNS text[]
   -- Looked up by key, however few there are; planned for so many as there are.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -242,8 +250,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._other_holders(retention.metric, retention.order_line[]) IS
-  'Customers who had, as far as is known, orders that others have now: they have to be looked at too, '
-  'whether they have them still.';
+  'Customers who had, as far as is known, orders that others have now: they have to be looked at '
+  'too, whether they have them still.';
 
 CREATE OR REPLACE FUNCTION retention._own_events(
     settings retention.metric, customer_ids text[], items retention.order_line[])
@@ -255,13 +263,15 @@ AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
-    WITH present AS MATERIALIZED (SELECT i.*, row_number() OVER () AS place FROM unnest(items) AS i),
+    WITH present AS MATERIALIZED (
+      SELECT i.*, row_number() OVER () AS place FROM unnest(items) AS i),
     held AS MATERIALIZED (
       SELECT e.* FROM retention.order_event e
       WHERE e.customer_id = ANY (customer_ids) AND e.metric = settings.metric),
     same AS MATERIALIZED (
       SELECT p.place, h.event_id FROM present p JOIN held h USING (kind, customer_id, order_id)
-      WHERE kind = 'refund' AND retention._is_time_of(p.at, p.is_day, h.ordered_at, settings.time_zone)),
+      WHERE kind = 'refund'
+        AND retention._is_time_of(p.at, p.is_day, h.ordered_at, settings.time_zone)),
     turns AS (
       SELECT p.*, row_number() OVER (
         PARTITION BY kind, customer_id, order_id
@@ -277,9 +287,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._own_events(retention.metric, text[], retention.order_line[]) IS
-  'Which of some customers'' orders and refunds, by their place in items, their events are of. Of an '
-  'order''s refunds those of the same time belong together, of the others, whose dates have changed, '
-  'the earliest, and so on.';
+  'Which of some customers'' orders and refunds, by their place in items, their events are of. Of '
+  'an order''s refunds those of the same time belong together, of the others, whose dates have '
+  'changed, the earliest, and so on.';
 
 CREATE OR REPLACE FUNCTION retention._match_events(
     settings retention.metric, customer_ids text[], items retention.order_line[])
@@ -295,7 +305,8 @@ BEGIN
     lacking AS MATERIALIZED (
       SELECT place, i.kind, i.source_id, i.order_id, row_number() OVER (
         PARTITION BY i.kind, i.source_id, i.order_id ORDER BY i.at, i.customer_id) AS turn
-      FROM own o JOIN (SELECT i.*, row_number() OVER () AS place FROM unnest(items) AS i) AS i USING (place)
+      FROM own o
+      JOIN (SELECT i.*, row_number() OVER () AS place FROM unnest(items) AS i) AS i USING (place)
       WHERE o.event_id IS NULL AND i.at >= retention._oldest_event()),
     free AS (
       SELECT e.event_id, kind, source_id, order_id, row_number() OVER (
@@ -314,9 +325,9 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._match_events(retention.metric, text[], retention.order_line[]) IS
-  'Which order or refund each event is of, wherever its date, amount, and customer have gone: of an '
-  'order that its customer does not have, the same order of another one. No place: it is gone; no '
-  'event: it has none.';
+  'Which order or refund each event is of, wherever its date, amount, and customer have gone: of '
+  'an order that its customer does not have, the same order of another one. No place: it is gone; '
+  'no event: it has none.';
 
 CREATE OR REPLACE FUNCTION retention._write_events(
     settings retention.metric, as_of timestamptz, customer_ids text[], items retention.order_line[])
@@ -338,7 +349,8 @@ AS $$
     SET customer_id = d.holder, ordered_at = d.moment, net_amount = d.amount
     FROM dated d
     WHERE e.event_id = d.event_id
-      AND (e.customer_id, e.ordered_at, e.net_amount) IS DISTINCT FROM (d.holder, d.moment, d.amount))
+      AND (e.customer_id, e.ordered_at, e.net_amount)
+          IS DISTINCT FROM (d.holder, d.moment, d.amount))
   INSERT INTO retention.order_event (
       metric, source_id, kind, customer_id, order_id,
       occurred_at, amount, recorded_at, number, ordered_at, net_amount)
@@ -350,7 +362,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._write_events(
   retention.metric, timestamptz, text[], retention.order_line[]) IS
-  'Corrects the events of some customers by their orders and refunds, and records those that are news.';
+  'Corrects the events of some customers by their orders and refunds, and records those that are '
+  'news.';
 
 CREATE OR REPLACE FUNCTION retention._record_events(
     settings retention.metric, as_of timestamptz, customer_ids text[])
@@ -399,7 +412,8 @@ DECLARE
   customer_ids text[] := '{}';
 BEGIN
   FOR batch IN EXECUTE format($query$
-    SELECT array_agg(customer_id) AS customer_ids, array_agg(order_id) AS order_ids, array_agg(at) AS times
+    SELECT array_agg(customer_id) AS customer_ids, array_agg(order_id) AS order_ids,
+           array_agg(at) AS times
     FROM (SELECT *, row_number() OVER () / 10000 AS number
           FROM (%s) AS line WHERE at BETWEEN %L AND %L) AS recent
     GROUP BY number$query$, retention._lines_query(source, time_zone, NULL), since, as_of)
@@ -446,5 +460,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._record_all_events(retention.metric, timestamptz, text[]) IS
-  'Records what is news in the sources of a metric, and brings the events of customers who have changed '
-  'up to date.';
+  'Records what is news in the sources of a metric, and brings the events of customers who have '
+  'changed up to date.';
