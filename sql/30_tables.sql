@@ -158,7 +158,8 @@ COMMENT ON COLUMN retention.customer.m IS 'Monetary score, 1 for the least reven
 COMMENT ON COLUMN retention.customer.rfm_group IS 'Group of the scores in the metric''s scheme.';
 COMMENT ON COLUMN retention.customer.previous_rfm_group IS 'Group before the last change; null when there was none.';
 COMMENT ON COLUMN retention.customer.rfm_group_changed_at IS 'Clock of the refresh that put the customer in this group.';
-COMMENT ON COLUMN retention.customer.last_order_known_at IS 'Clock of the refresh, or of process_changes, that found the last of the orders to come; null: the first refresh did.';
+COMMENT ON COLUMN retention.customer.last_order_known_at IS
+  'Clock of the refresh, or process_changes, that found the last order; null: the first refresh.';
 
 CREATE TABLE retention.rfm_change (
   change_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -215,8 +215,10 @@ BEGIN
          excluded.r, excluded.f, excluded.m, excluded.rfm_group,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.previous_rfm_group ELSE c.rfm_group END,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END,
-         -- A date that moves by less than a day is read in another time zone.
-         CASE WHEN excluded.orders > c.orders OR excluded.last_order_at >= c.last_order_at + interval '23 hours' THEN $3 ELSE c.last_order_known_at END)),
+         -- Another order of the last day, or a later day: by less than one it moves with the zone.
+         CASE WHEN excluded.orders > c.orders AND excluded.purchase_days = c.purchase_days
+                OR excluded.last_order_at >= c.last_order_at + interval '23 hours'
+              THEN $3 ELSE c.last_order_known_at END)),
     moved AS (
       INSERT INTO retention.rfm_change (
         metric, customer_id, changed_at, cause, previous_rfm_group, rfm_group,
@@ -237,7 +239,8 @@ BEGIN
                   FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
                   WHERE name IS NOT NULL GROUP BY name) AS deltas),
            (SELECT array_agg(n.customer_id) FROM change n
-            WHERE $8 AND EXISTS (SELECT FROM retention.order_event e WHERE e.customer_id = n.customer_id AND e.metric = $4))
+            WHERE $8 AND EXISTS (SELECT FROM retention.order_event e
+                                 WHERE e.customer_id = n.customer_id AND e.metric = $4))
     FROM change
   $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL, given,
     -- process_changes notes all whom it looks at.
@@ -296,7 +299,9 @@ BEGIN
   IF last IS NULL THEN
     loaded := retention._load(state, settings.metric, as_of);
     IF loaded IS NOT NULL THEN
-      RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(SELECT DISTINCT e.customer_id FROM retention.order_event e WHERE e.metric = settings.metric))::retention.write_report;
+      RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(
+        SELECT DISTINCT e.customer_id FROM retention.order_event e
+        WHERE e.metric = settings.metric))::retention.write_report;
     END IF;
   END IF;
   RETURN retention._apply(settings, last, as_of, state,

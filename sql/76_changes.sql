@@ -54,7 +54,8 @@ BEGIN
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
   PERFORM retention._record_events(settings, as_of, customer_ids)
-    WHERE EXISTS (SELECT FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL);
+    WHERE EXISTS (SELECT FROM retention.source s
+                  WHERE s.metric = settings.metric AND s.events_from IS NOT NULL);
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
   PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
@@ -412,9 +413,10 @@ BEGIN
     WHERE c.change_id < coalesce((SELECT n.change_id FROM retention.segment_change n WHERE n.as_of >= oldest ORDER BY n.change_id LIMIT 1), 9223372036854775807)
       AND c.change_id <= coalesce((SELECT min(position) FROM retention.segment_consumer), 9223372036854775807);
   GET DIAGNOSTICS changes = ROW_COUNT;
-  -- Known for so long, and dated so long ago whatever the time zone: nothing that would be news again.
+  -- Known and dated so long ago, whatever the time zone, that it would not be news again.
   DELETE FROM retention.order_event e
-    WHERE e.occurred_at < oldest - interval '1 day' AND greatest(e.recorded_at, e.ordered_at) < oldest - interval '1 day';
+    WHERE e.occurred_at < oldest - interval '1 day'
+      AND greatest(e.recorded_at, e.ordered_at) < oldest - interval '1 day';
   GET DIAGNOSTICS events = ROW_COUNT;
   RETURN changes + events;
 END

@@ -18,8 +18,12 @@ AS $$
       FROM retention.rfm_change WHERE metric = $3$q$),
     ('order', 'retention.order_event', 'event_id', $q$
       SELECT event_id AS position, customer_id, ordered_at AS at,
-             metric = $3 AND kind = $2 ->> 'type' AND net_amount > 0 AND recorded_at <= ordered_at + coalesce($2 ->> 'max_age', '3 days')::interval AS fits,
-             jsonb_strip_nulls(jsonb_build_object('order_id', order_id, 'amount', amount, 'occurred_at', occurred_at, 'number', number)) AS event
+             metric = $3 AND kind = $2 ->> 'type' AND net_amount > 0
+               AND recorded_at <= ordered_at + coalesce($2 ->> 'max_age', '3 days')::interval
+               AS fits,
+             jsonb_strip_nulls(jsonb_build_object(
+               'order_id', order_id, 'amount', amount, 'occurred_at', occurred_at,
+               'number', number)) AS event
       FROM retention.order_event$q$)) AS v (type, relation, id, query)
   WHERE v.type = CASE _stream.type WHEN 'refund' THEN 'order' ELSE _stream.type END
 $$;

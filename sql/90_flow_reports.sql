@@ -179,12 +179,18 @@ CREATE OR REPLACE VIEW retention.flow_uplift AS
     FROM retention.enrollment e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    JOIN retention.order_event o ON o.customer_id = e.customer_id AND o.kind = 'order' AND o.metric = coalesce(v.document ->> 'metric', 'orders') AND o.net_amount > 0
-      AND o.ordered_at > e.entered_at AND o.ordered_at <= e.entered_at + coalesce(v.document ->> 'conversion_window', '7 days')::interval),
+    JOIN retention.order_event o
+      ON o.customer_id = e.customer_id AND o.kind = 'order' AND o.net_amount > 0
+      AND o.metric = coalesce(v.document ->> 'metric', 'orders') AND o.ordered_at > e.entered_at
+      AND o.ordered_at
+          <= e.entered_at + coalesce(v.document ->> 'conversion_window', '7 days')::interval),
   customer AS (
-    SELECT e.flow_id, e.customer_id, e.is_holdout, coalesce(f.converted, false) AS converted, coalesce(f.revenue, 0)::double precision AS revenue
-    FROM (SELECT flow_id, customer_id, bool_or(is_holdout) AS is_holdout FROM retention.enrollment WHERE customer_id IS NOT NULL GROUP BY flow_id, customer_id) AS e
-    LEFT JOIN (SELECT flow_id, customer_id, true AS converted, sum(net_amount) AS revenue FROM followed GROUP BY flow_id, customer_id) AS f USING (flow_id, customer_id)),
+    SELECT e.flow_id, e.customer_id, e.is_holdout, f.revenue IS NOT NULL AS converted,
+           coalesce(f.revenue, 0)::double precision AS revenue
+    FROM (SELECT flow_id, customer_id, bool_or(is_holdout) AS is_holdout FROM retention.enrollment
+          WHERE customer_id IS NOT NULL GROUP BY flow_id, customer_id) AS e
+    LEFT JOIN (SELECT flow_id, customer_id, sum(net_amount) AS revenue
+               FROM followed GROUP BY flow_id, customer_id) AS f USING (flow_id, customer_id)),
   arm AS (
     SELECT flow_id, count(*) FILTER (WHERE NOT is_holdout) AS treated, count(*) FILTER (WHERE NOT is_holdout AND converted) AS treated_converted,
            count(*) FILTER (WHERE is_holdout) AS holdout, count(*) FILTER (WHERE is_holdout AND converted) AS holdout_converted,

@@ -19,7 +19,9 @@ BEGIN
   PERFORM retention._refresh_customers(metric, true, "from");
   PERFORM retention._evaluate_segments('definition', "from");
   -- Orders are looked at at the end of each step only.
-  UPDATE retention.flow f SET draft = jsonb_set(f.draft, '{trigger,max_age}', to_jsonb(greatest(coalesce(f.draft #>> '{trigger,max_age}', '3 days')::interval, step)))
+  UPDATE retention.flow f
+    SET draft = jsonb_set(f.draft, '{trigger,max_age}', to_jsonb(
+          coalesce(f.draft #>> '{trigger,max_age}', '3 days')::interval + step))
     WHERE f.flow = _begin_simulation.flow AND f.draft #>> '{trigger,type}' IN ('order', 'refund');
   PERFORM retention.publish(flow);
   UPDATE retention.flow f SET status = 'draft' WHERE f.flow_id = simulated;

@@ -7,7 +7,6 @@ CREATE SCHEMA attribution_test;
 SET search_path = attribution_test;
 SET TimeZone = 'UTC';
 SET retention_engine.quiet = on;
-SET retention.progress = off;
 
 -- One shop, and two metrics of it: by the time of orders, and by their day.
 CREATE TABLE orders (id integer, customer_id text, ordered_at timestamptz, amount numeric);
@@ -104,7 +103,7 @@ $$;
 CREATE TABLE problem (step integer, statements text, what text);
 CREATE PROCEDURE play(steps integer) LANGUAGE plpgsql AS $$
 DECLARE
-  today timestamptz := timestamptz '2024-06-04';
+  today timestamptz := timestamptz '2024-06-06';
   statements text;
 BEGIN
   FOR step IN 1 .. steps LOOP
@@ -112,8 +111,8 @@ BEGIN
     PERFORM set_config('retention.as_of', today::text, false);
     statements := concat_ws('; ', happening(today), happening(today), CASE WHEN random() < 0.3 THEN happening(today) END);
     EXECUTE statements;
-    IF random() < 0.2 THEN
-      -- Nobody has noted anything.
+    IF random() < 0.2 AND statements !~ 'least' THEN
+      -- Nobody has noted anything. A date in the middle, which changes nothing of a customer, would not be noticed.
       DELETE FROM retention.change_log;
       CALL retention.refresh('orders');
       CALL retention.refresh('days');
