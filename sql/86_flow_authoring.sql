@@ -95,7 +95,11 @@ AS $$
         format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
         retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
     CASE WHEN moment IS NOT NULL THEN
-      format('CASE WHEN (person.traveller).since IS NULL AND %s IS NULL THEN ''{"error": "the time to wait for is null"}''::jsonb END', moment) END
+      format($sql$CASE WHEN (person.traveller).since IS NULL THEN
+               (SELECT CASE WHEN given.moment IS NULL THEN '{"error": "the time to wait for is null"}'::jsonb
+                            WHEN given.moment = 'infinity'
+                            THEN '{"error": "the time to wait for is infinite, or after the year 9999"}' END
+                FROM (SELECT %s AS moment OFFSET 0) AS given) END$sql$, moment) END
   FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone) END AS moment) AS given
 $$;
 COMMENT ON FUNCTION retention._compile_delay(jsonb, text) IS 'Compiles a delay.';
@@ -235,11 +239,13 @@ BEGIN
     JOIN retention._document_order(document) AS o ON o.node = n.element ->> 'id',
     LATERAL retention._compile_node(_write_nodes.flow_id, document, n.element, zone) AS c
     ORDER BY o.depth, n.number;
-  UPDATE retention.flow_node n SET targets = ARRAY(
-      SELECT t.node_id FROM retention._document_edges(document) AS e
-      LEFT JOIN retention.flow_node t ON (t.flow_id, t.version, t.node) = (n.flow_id, n.version, e.target)
-      WHERE e.source = n.node ORDER BY e.number)
-    WHERE n.flow_id = _write_nodes.flow_id AND n.version = _write_nodes.version;
+  UPDATE retention.flow_node n SET targets = edge.targets
+    FROM (SELECT e.source, array_agg(t.node_id ORDER BY e.number) AS targets
+          FROM retention._document_edges(document) AS e
+          LEFT JOIN retention.flow_node t
+            ON (t.flow_id, t.version, t.node) = (_write_nodes.flow_id, _write_nodes.version, e.target)
+          GROUP BY e.source) AS edge
+    WHERE (n.flow_id, n.version, n.node) = (_write_nodes.flow_id, _write_nodes.version, edge.source);
 END
 $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
