@@ -82,16 +82,29 @@ END
 $$;
 COMMENT ON FUNCTION retention._expression_problem(text, text, text) IS 'Why an expression does not compile as part of a query; null: it does.';
 
+CREATE OR REPLACE FUNCTION retention._template_names(template text) RETURNS TABLE (object text, name text)
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT DISTINCT part[1], coalesce(part[2], part[3])
+  FROM unnest(retention.template_variables(template)) AS v,
+  -- A name can stand in quotes.
+  regexp_match(v, '^([^.]+)(?:\.(?:"([^"]*)"|([^.]*)))?') AS part
+$$;
+COMMENT ON FUNCTION retention._template_names(text) IS 'The objects that a template uses, and what it uses of them.';
+
 CREATE OR REPLACE FUNCTION retention._template_problem(template text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  variables text[];
   reason text;
 BEGIN
-  variables := retention.template_variables(template);
-  RETURN CASE WHEN cardinality(variables) > retention._most('variables') THEN
-    format('must use at most %s variables, not %s', retention._most('variables'), cardinality(variables)) END;
+  -- What it uses of a person becomes columns of a query.
+  RETURN (
+    SELECT CASE WHEN count(*) > retention._most('variables')
+                THEN format('must use at most %s variables, not %s', retention._most('variables'), count(*))
+                ELSE min(format('person."%s": the name %s', left(n.name, 100), retention._length_problem('column', n.name)))
+                       FILTER (WHERE n.object = 'person' AND retention._length_problem('column', n.name) IS NOT NULL) END
+    FROM retention._template_names(template) AS n);
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;
   RETURN reason;

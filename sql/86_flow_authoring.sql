@@ -37,10 +37,8 @@ CREATE OR REPLACE FUNCTION retention._context_expression(document jsonb, node js
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH used AS MATERIALIZED (
-    SELECT DISTINCT part[1] AS object, coalesce(part[2], part[3]) AS name
-    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v,
-    -- A name can stand in quotes.
-    regexp_match(v, '^([^.]+)(?:\.(?:"([^"]*)"|([^.]*)))?') AS part)
+    SELECT DISTINCT n.object, n.name
+    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), retention._template_names(node ->> t.key) AS n)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES

@@ -179,9 +179,7 @@ BEGIN
     RETURN;
   END IF;
   IF node.type = 'enter_flow' THEN
-    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT f.flow_id, t.customer_id, t.event FROM unnest(travellers) AS t, retention.flow f
-      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
+    moved := retention._pass_on(node, travellers, moved, as_of);
   END IF;
   IF node.error IS NOT NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_at = NULL WHERE n.node_id = node.node_id;
