@@ -39,7 +39,7 @@ CREATE TEMP TABLE clock AS SELECT t::time AS local FROM unnest(ARRAY[NULL, '00:0
 CREATE TEMP TABLE weekday AS SELECT w::integer[] AS days FROM unnest(ARRAY[NULL, '{}', '{1}', '{1,7}', '{9}', '{NULL}']) AS w;
 SELECT count(*), count(retention._add_local(at, span, zone)) AS added, bool_and(isfinite(at) = isfinite(retention._add_local(at, span, zone))) AS as_finite FROM moment, span, zone;
 SELECT count(*), count(retention._next_local(at, local, days, zone)) AS found, bool_and(retention._next_local(at, local, days, zone) >= at) AS later FROM moment, clock, weekday, zone;
-SELECT count(*), count(retention._quiet_until(at, starts.local, ends.local, zone)) AS quiet, bool_and(retention._quiet_until(at, starts.local, ends.local, zone) > at - interval '1 day') AS later
+SELECT count(*), count(retention._quiet_until(at, starts.local, ends.local, zone)) AS quiet, bool_and(retention._quiet_until(at, starts.local, ends.local, zone) >= at) AS later
   FROM moment, clock AS starts, clock AS ends, zone;
 SELECT count(retention._local_moment(at, zone)), count(retention._local_moment(at::timestamp, zone)), count(retention._add_days(day.day, span)),
        count(retention._local_moment(day.day, zone)), bool_and(isfinite(retention._local_moment(day.day, zone)) = (day.day BETWEEN '0001-01-01' AND '9999-12-31')) AS as_finite
@@ -70,7 +70,7 @@ SELECT flow, error FROM retention.flow WHERE error IS NOT NULL;
 SET retention.as_of = '2024-07-03 10:00+00';
 
 -- Intervals that got in.
-SELECT go_live(flow('forged', '{"reentry": "1 day"}', mail('m', '{"lateness": "2 days", "smart_sending": "1 day"}'), mail('m2')) #- '{nodes,1}');
+SELECT go_live(flow('forged', '{"reentry": "1 day"}', mail('m', '{"lateness": "2 days", "smart_sending": "1 day"}')));
 UPDATE retention.flow_version SET document = jsonb_set(document, '{reentry}', '"10000 years"') WHERE flow_id = (SELECT flow_id FROM retention.flow WHERE flow = 'forged');
 UPDATE retention.flow_node SET config = config || '{"lateness": "10000 years", "smart_sending": "178000000 years"}' WHERE flow_id = (SELECT flow_id FROM retention.flow WHERE flow = 'forged');
 SELECT go_live(flow('forged delay', '{}', '{"id": "d", "type": "delay", "for": "1 day", "next": "m"}', mail('m')));
@@ -91,9 +91,9 @@ SELECT left(customer_id, 10) AS customer_id FROM state WHERE flow = 'good' ORDER
 SELECT go_live(flow('alone', '{}', mail('m', '{"next": "e"}'), '{"id": "e", "type": "enter_flow", "flow": "alone"}'));
 SELECT go_live(flow('two', '{}', mail('m'))), go_live(flow('one', '{}', mail('m', '{"next": "e"}'), '{"id": "e", "type": "enter_flow", "flow": "two"}')),
        go_live(flow('two', '{}', mail('m', '{"next": "e"}'), '{"id": "e", "type": "enter_flow", "flow": "one"}'));
-SELECT go_live(flow('fan ' || i, '{"concurrent": true, "reentry": "always"}', mail('m', '{"next": "e1"}'), VARIADIC ARRAY(
+SELECT count(go_live(flow('fan ' || i, '{"concurrent": true, "reentry": "always"}', VARIADIC ARRAY(
     SELECT jsonb_build_object('id', 'e' || j, 'type', 'enter_flow', 'flow', CASE i WHEN 1 THEN 'good' ELSE 'fan ' || i - 1 END) || CASE WHEN j < 10 THEN jsonb_build_object('next', 'e' || j + 1) ELSE '{}' END
-    FROM generate_series(1, 10) j))) FROM generate_series(1, 6) i;
+    FROM generate_series(1, 10) j)))) FROM generate_series(1, 6) i;
 UPDATE retention.flow_version v SET document = document || '{"reentry": "always"}' FROM retention.flow f WHERE f.flow_id = v.flow_id AND f.flow IN ('alone', 'one', 'two');
 SELECT retention.enroll('alone', 'c10'), retention.enroll('one', 'c11'), retention.enroll('fan 6', 'c12'), retention.enroll('good', 'c13');
 CALL retention.run_flows();
