@@ -99,8 +99,7 @@ BEGIN
   PERFORM retention._reject_unless(settings.discount_rate >= 0 AND settings.discount_rate < 'Infinity',
     format('discount_rate of metric "%s" must be 0 or more, not %s', settings.metric, settings.discount_rate), 'Ten per cent a year is 0.1.');
   PERFORM retention._check_percentiles(settings.metric, 'churn_levels', settings.churn_levels, 3);
-  PERFORM retention._reject_unless(settings.refit_interval >= interval '0',
-    format('refit_interval of metric "%s" must not be negative, but is %s', settings.metric, settings.refit_interval));
+  PERFORM retention._check_span(format('refit_interval of metric "%s"', settings.metric), settings.refit_interval, 0);
 END
 $$;
 COMMENT ON FUNCTION retention._check_predictions(retention.metric) IS 'Checks the settings that predictions are made by.';
@@ -114,6 +113,7 @@ BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
+  PERFORM retention._check_length('the name of a metric', 'name', NEW.metric);
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
   SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
          coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
@@ -125,9 +125,7 @@ BEGIN
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
   PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
     format('country of metric "%s" must be two letters of ISO 3166, not "%s"', NEW.metric, NEW.country), 'Such as PL or US.');
-  PERFORM retention._reject_unless(NEW.history IS NULL OR NEW.history > interval '0',
-    format('history of metric "%s" must be longer than %s', NEW.metric, NEW.history),
-    'Set it to null to count all orders.');
+  PERFORM retention._check_span(format('history of metric "%s"', NEW.metric), NEW.history, 1, 'Set it to null to count all orders.');
   PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
     format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric, NEW.thresholds));
   PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true);

@@ -238,6 +238,7 @@ CREATE OR REPLACE FUNCTION retention.add_consumer(consumer text, from_start bool
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_length('the name of a consumer', 'name', consumer);
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment_consumer c WHERE c.consumer = add_consumer.consumer),
     format('consumer "%s" already exists', consumer), 'drop_consumer removes it.', 'duplicate_object');
   INSERT INTO retention.segment_consumer (consumer, position)
@@ -519,6 +520,7 @@ BEGIN
   PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
   PERFORM retention._check_readable(relation, '{customer_id}');
   segment := coalesce(segment, (SELECT relname FROM pg_class WHERE oid = relation));
+  PERFORM retention._check_length('the name of a segment', 'name', segment);
   PERFORM retention._lock_all();
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment s WHERE s.segment = add_segment.segment),
     format('segment "%s" already exists', segment), 'Give this one another name, as the second argument; or drop_segment first.', 'duplicate_object');

@@ -402,12 +402,13 @@ CREATE OR REPLACE FUNCTION retention.prune(keep interval DEFAULT '90 days') RETU
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  oldest timestamptz := retention.now() - keep;
+  oldest timestamptz := retention.now() - retention._span(keep);
   changes bigint;
   events bigint;
 BEGIN
   PERFORM retention._reject_unless(keep >= retention._event_window(), format('at least %s have to be kept, not %s', retention._event_window(), coalesce(keep::text, 'null')),
     'Orders of that age can still be news.');
+  PERFORM retention._check_span('keep', keep, 1);
   -- From the oldest row on, up to the first one that has to stay.
   DELETE FROM retention.segment_change c
     WHERE c.change_id < coalesce((SELECT n.change_id FROM retention.segment_change n WHERE n.as_of >= oldest ORDER BY n.change_id LIMIT 1), 9223372036854775807)

@@ -259,7 +259,7 @@ CREATE TABLE retention.coupon_pool (
   pool      text COLLATE "C" PRIMARY KEY CHECK (pool <> ''),
   prefix    text,
   length    integer CHECK (length BETWEEN 6 AND 40),
-  valid_for interval CHECK (valid_for > interval '0')
+  valid_for interval CHECK (retention._span_problem(valid_for, 1) IS NULL)
 );
 COMMENT ON TABLE retention.coupon_pool IS 'Where coupon nodes take codes from. Made by add_coupon_pool.';
 COMMENT ON COLUMN retention.coupon_pool.pool IS 'Name of the pool.';

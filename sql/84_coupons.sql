@@ -57,7 +57,7 @@ BEGIN
   -- A code that is there already is drawn anew; a pool that is as good as full gives no more.
   FOR attempt IN 1 .. 20 LOOP
     INSERT INTO retention.coupon (pool, code, enrollment_id, node, customer_id, issued_at, expires_at)
-      SELECT source.pool, source.prefix || retention._random_code(source.length), t.enrollment_id, _generate_coupons.node, t.customer_id, as_of, as_of + source.valid_for
+      SELECT source.pool, source.prefix || retention._random_code(source.length), t.enrollment_id, _generate_coupons.node, t.customer_id, as_of, as_of + retention._span(source.valid_for)
       FROM unnest(travellers) AS t
       ON CONFLICT ON CONSTRAINT coupon_pkey DO NOTHING;
     travellers := ARRAY(SELECT t FROM unnest(travellers) AS t
@@ -75,7 +75,7 @@ AS $$
     SELECT c.code FROM retention.coupon c WHERE c.pool = (source).pool AND c.issued_at IS NULL
     ORDER BY c.code LIMIT cardinality(travellers) FOR UPDATE SKIP LOCKED)
   UPDATE retention.coupon c
-    SET enrollment_id = t.enrollment_id, node = _hand_out_coupons.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + (source).valid_for
+    SET enrollment_id = t.enrollment_id, node = _hand_out_coupons.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + retention._span((source).valid_for)
     FROM (SELECT code, row_number() OVER (ORDER BY code) AS number FROM free) AS f
     JOIN (SELECT u.enrollment_id, u.customer_id, row_number() OVER (ORDER BY u.enrollment_id) AS number FROM unnest(travellers) AS u) AS t USING (number)
     WHERE c.pool = (source).pool AND c.code = f.code

@@ -37,10 +37,8 @@ CREATE OR REPLACE FUNCTION retention._context_expression(document jsonb, node js
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH used AS MATERIALIZED (
-    SELECT DISTINCT part[1] AS object, coalesce(part[2], part[3]) AS name
-    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v,
-    -- A name can stand in quotes.
-    regexp_match(v, '^([^.]+)(?:[.](?:"([^"]*)"|([^.]*)))?') AS part)
+    SELECT DISTINCT n.object, n.name
+    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), retention._template_names(node ->> t.key) AS n)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES
@@ -101,7 +99,11 @@ AS $$
         format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
         retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
     CASE WHEN moment IS NOT NULL THEN
-      format('CASE WHEN (person.traveller).since IS NULL AND %s IS NULL THEN ''{"error": "the time to wait for is null"}''::jsonb END', moment) END
+      format($sql$CASE WHEN (person.traveller).since IS NULL THEN
+               (SELECT CASE WHEN given.moment IS NULL THEN '{"error": "the time to wait for is null"}'::jsonb
+                            WHEN given.moment = 'infinity'
+                            THEN '{"error": "the time to wait for is infinite, or after the year 9999"}' END
+                FROM (SELECT %s AS moment OFFSET 0) AS given) END$sql$, moment) END
   FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone) END AS moment) AS given
 $$;
 COMMENT ON FUNCTION retention._compile_delay(jsonb, text) IS 'Compiles a delay.';
@@ -200,11 +202,11 @@ END
 $$;
 COMMENT ON FUNCTION retention._require_flow(text) IS 'A flow, which nobody else changes until the transaction ends, or an error.';
 
-CREATE OR REPLACE FUNCTION retention._require_valid(document jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION retention._require_valid(document jsonb, author regrole) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem)) FROM retention.validate_flow(document) AS p);
+  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem)) FROM retention._problems(document, author) AS p);
 BEGIN
   IF cardinality(problems) > 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('flow document: %s', problems[1]),
@@ -213,16 +215,16 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._require_valid(jsonb) IS 'An error that names every problem of a document, where it has any.';
+COMMENT ON FUNCTION retention._require_valid(jsonb, regrole) IS 'An error that names every problem of a document, where it has any.';
 
 CREATE OR REPLACE FUNCTION retention.create_flow(document jsonb) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  author name := pg_get_userbyid(retention._caller());
+  author regrole := retention._caller();
 BEGIN
-  PERFORM retention._require_valid(document);
-  INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', author, document)
+  PERFORM retention._require_valid(document, author);
+  INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', pg_get_userbyid(author), document)
     ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft WHERE retention._may_act_as(f.owner);
   PERFORM retention._reject_unless(FOUND, format('flow "%s" belongs to another role', document ->> 'name'),
     'Its expressions run with its owner''s rights: only they can change them. set_flow_owner gives it to another role.',
@@ -269,11 +271,13 @@ BEGIN
     JOIN retention._document_order(document) AS o ON o.node = n.element ->> 'id',
     LATERAL retention._compile_node(_write_nodes.flow_id, document, n.element, zone) AS c
     ORDER BY o.depth, n.number;
-  UPDATE retention.flow_node n SET targets = ARRAY(
-      SELECT t.node_id FROM retention._document_edges(document) AS e
-      LEFT JOIN retention.flow_node t ON (t.flow_id, t.version, t.node) = (n.flow_id, n.version, e.target)
-      WHERE e.source = n.node ORDER BY e.number)
-    WHERE n.flow_id = _write_nodes.flow_id AND n.version = _write_nodes.version;
+  UPDATE retention.flow_node n SET targets = edge.targets
+    FROM (SELECT e.source, array_agg(t.node_id ORDER BY e.number) AS targets
+          FROM retention._document_edges(document) AS e
+          LEFT JOIN retention.flow_node t
+            ON (t.flow_id, t.version, t.node) = (_write_nodes.flow_id, _write_nodes.version, e.target)
+          GROUP BY e.source) AS edge
+    WHERE (n.flow_id, n.version, n.node) = (_write_nodes.flow_id, _write_nodes.version, edge.source);
 END
 $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
@@ -289,7 +293,7 @@ BEGIN
   IF current = published.draft THEN
     RETURN published.version;
   END IF;
-  PERFORM retention._require_valid(published.draft);
+  PERFORM retention._require_valid(published.draft, quote_ident(published.owner)::regrole);
   INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
   PERFORM retention._write_nodes(published.flow_id, number, published.draft);
   UPDATE retention.flow f SET version = number WHERE f.flow_id = published.flow_id;

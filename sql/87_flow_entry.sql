@@ -225,6 +225,8 @@ CREATE OR REPLACE FUNCTION retention._candidates(
 AS $$
   SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
   FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
+  -- Others cannot be written; only rows put in by hand have them.
+  WHERE retention._length_problem('key', c.customer_id) IS NULL AND c.customer_id IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, numbered in the order of what started it.';
 
@@ -239,7 +241,7 @@ BEGIN
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
     SELECT $1, p.customer_id, jsonb_build_object('column', $2, 'date', d.date)
     FROM retention.profile p, LATERAL (SELECT %s AS date OFFSET 0) AS d
-    WHERE p.metric = $3 AND (d.date + $4)::date = $5 ORDER BY p.customer_id$query$,
+    WHERE p.metric = $3 AND retention._add_days(d.date, $4) = $5 ORDER BY p.customer_id$query$,
     format(CASE retention._column_type('retention.profile', 'column', column_name) WHEN 'date'::regtype THEN 'p.%I' ELSE '(p.%I AT TIME ZONE %L)::date' END, column_name, zone))
     USING flow_id, column_name, metric, coalesce(trigger ->> 'offset', '0')::interval, fired_on;
 END
@@ -338,7 +340,7 @@ AS $$
         WHERE e.customer_id = c.customer_id AND e.flow_id = (flow).flow_id
           AND (NOT r.is_concurrent AND e.due_at IS NOT NULL
                OR r.reentry = 'never'
-               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN r.reentry::interval END))
+               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN retention._span(r.reentry::interval) END))
     ORDER BY c.enrollment_id)
   SELECT array_agg(ROW (a.enrollment_id, a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
     a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, a.error_code, true, true, false, a.contact)::retention.traveller)
@@ -432,8 +434,9 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
-  PERFORM retention._reject_unless(customer_id IS NOT NULL, 'the customer to enroll must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._check_length('the customer to enroll', 'key', customer_id, 'Enroll by the shop''s key of the customer, as the orders have it.');
   PERFORM retention._reject_unless(jsonb_typeof(event) = 'object', format('event must be an object, not %s', coalesce(event::text, 'null')));
+  PERFORM retention._check_length('event', 'event', event::text, 'Hand over keys by which conditions and templates find the rest.');
   INSERT INTO retention.flow_entry (flow_id, customer_id, event) VALUES (target.flow_id, customer_id, event);
 END
 $$;

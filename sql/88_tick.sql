@@ -197,9 +197,7 @@ BEGIN
   moved := result.moved || retention._hold(result.held, as_of);
   queued := result.queued;
   IF node.type = 'enter_flow' THEN
-    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT f.flow_id, t.customer_id, t.event FROM unnest(result.moved) AS t, retention.flow f
-      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
+    moved := retention._pass_on(node, travellers, moved, as_of);
   END IF;
   IF node.error IS NOT NULL AND result.held IS NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE n.node_id = node.node_id;

@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION retention._apart(channel text, smart_sending jsonb) RETURNS interval
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN smart_sending = 'false' THEN NULL ELSE coalesce((smart_sending #>> '{}')::interval, (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel)) END
+  SELECT CASE WHEN smart_sending = 'false' THEN NULL ELSE coalesce(retention._span((smart_sending #>> '{}')::interval), (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel)) END
 $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
@@ -98,7 +98,7 @@ BEGIN
            n.config ->> 'text' AS text, n.config ->> 'url' AS url,
            coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
            retention._apart(n.config ->> 'channel', n.config -> 'smart_sending') AS apart,
-           coalesce(n.config ->> 'lateness', '1 day')::interval AS lateness,
+           retention._span(coalesce(n.config ->> 'lateness', '1 day')::interval) AS lateness,
            f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual' AS needs_approval
     FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
     LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
@@ -252,7 +252,7 @@ BEGIN
   PERFORM retention._reject_unless(EXISTS (SELECT FROM retention._channels() c WHERE c.channel = claim_messages.channel),
     format('channel %s does not exist', coalesce('"' || channel || '"', 'null')), 'The channels are email, sms, push and webhook.');
   PERFORM retention._reject_unless("limit" > 0, format('limit must be 1 or more, not %s', coalesce("limit"::text, 'null')));
-  PERFORM retention._reject_unless(lease > interval '0', format('lease must be longer than %s', coalesce(lease::text, 'null')));
+  PERFORM retention._check_span('lease', coalesce(lease, '0'), 1);
   LOOP
     -- One whose lease has run out is there again: its sender may have died.
     taken := ARRAY(
@@ -348,7 +348,8 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.coupon_pool p WHERE p.pool = import_coupons.pool AND p.length IS NULL),
     format('coupon pool %s does not exist, or generates its codes', coalesce('"' || pool || '"', 'null')), 'add_coupon_pool makes it.', 'undefined_object');
-  PERFORM retention._reject_unless(array_position(codes, NULL) IS NULL AND array_position(codes, '') IS NULL, 'a code must not be empty');
+  PERFORM retention._check_length('a code', 'name', c)
+    FROM unnest(codes) AS c WHERE coalesce(c, '') = '' OR retention._length_problem('name', c) IS NOT NULL;
   INSERT INTO retention.coupon (pool, code) SELECT import_coupons.pool, c FROM unnest(codes) AS c ORDER BY c ON CONFLICT ON CONSTRAINT coupon_pkey DO NOTHING;
   GET DIAGNOSTICS imported = ROW_COUNT;
   RETURN imported;
@@ -364,8 +365,11 @@ AS $$
 BEGIN
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.coupon_pool p WHERE p.pool = add_coupon_pool.pool),
     format('coupon pool "%s" already exists', pool), 'import_coupons adds codes to it.', 'duplicate_object');
+  PERFORM retention._check_length('the name of a coupon pool', 'name', pool);
+  PERFORM retention._check_length('prefix', 'name', coalesce(nullif(prefix, ''), 'none'));
+  PERFORM retention._check_span('valid_for', valid_for, 1, 'Leave it out for codes that are valid for ever.');
   PERFORM retention._reject_unless(codes IS NOT NULL OR length BETWEEN 6 AND 40, format('generated codes have 6 to 40 random characters, not %s', coalesce(length::text, 'null')));
-  INSERT INTO retention.coupon_pool VALUES (pool, prefix, CASE WHEN codes IS NULL THEN length END, valid_for);
+  INSERT INTO retention.coupon_pool VALUES (pool, coalesce(prefix, ''), CASE WHEN codes IS NULL THEN length END, valid_for);
   IF codes IS NOT NULL THEN
     PERFORM retention.import_coupons(pool, codes);
   END IF;

@@ -107,7 +107,9 @@ DECLARE
   at timestamptz := "from";
   until timestamptz;
 BEGIN
-  PERFORM retention._reject_unless("from" + step > "from", format('step must be longer than %s', coalesce(step::text, 'null')));
+  PERFORM retention._check_span('step', coalesce(step, '0'), 1);
+  PERFORM retention._reject_unless(retention._in_calendar("from") AND retention._in_calendar("to"),
+    format('from and to must be times in the years 1 to 9999, not %s and %s', coalesce("from"::text, 'null'), coalesce("to"::text, 'null')));
   PERFORM retention._reject_unless("from" < "to", format('the simulation ends at %s, before it starts at %s', "to", "from"));
   BEGIN
     PERFORM retention._begin_simulation(flow, metric, "from", step);

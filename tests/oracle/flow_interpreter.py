@@ -396,7 +396,7 @@ class Interpreter(Outbox):
 
     def step_enter_flow(self, e, node):
         if self.flows[node['flow']].status in RUNNING and not e.is_holdout:
-            self.requests.append((node['flow'], e.customer_id, e.event))
+            self.requests.append((node['flow'], e.customer_id, {**e.event, 'from_flow': e.flow.name}))
         return 'go', node.get('next')
 
     def step_message(self, e, node):
