@@ -85,7 +85,7 @@ COMMENT ON FUNCTION retention._going_round(retention.traveller[], timestamptz, i
   'Those enrollments among travellers at a node whose customer has come to their flow from others more than so often within an hour.';
 
 CREATE OR REPLACE FUNCTION retention._pass_on(
-    node retention.flow_node, travellers retention.traveller[], moved retention.traveller[], as_of timestamptz)
+    node retention.flow_node, moved retention.traveller[], as_of timestamptz)
   RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -93,21 +93,22 @@ DECLARE
   most CONSTANT integer := 3;
   source text := (SELECT f.flow FROM retention.flow f WHERE f.flow_id = node.flow_id);
   -- Publishing refuses circles; but two flows can be published at once, and older versions run on.
-  going_round bigint[] := retention._going_round(travellers, as_of, most);
+  going_round bigint[] := retention._going_round(moved, as_of, most);
 BEGIN
   INSERT INTO retention.flow_entry (flow_id, customer_id, event)
     SELECT f.flow_id, t.customer_id, t.event || jsonb_build_object('from_flow', source)
-    FROM unnest(travellers) AS t, retention.flow f
+    FROM unnest(moved) AS t, retention.flow f
     WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout
+      AND NOT t.is_waiting AND t.outcome IS DISTINCT FROM 'error'
       AND t.enrollment_id <> ALL (going_round) ORDER BY t.enrollment_id;
   IF going_round <> '{}' THEN
     EXECUTE format('SELECT array_agg(CASE WHEN t.enrollment_id = ANY ($2) THEN %s ELSE t END) FROM unnest($1) AS t',
-        retention._changed_traveller('{"node_id": "$3", "outcome": "''error''", "reason": "$4"}'))
+        retention._changed_traveller('{"node_id": "$3", "outcome": "''error''", "reason": "$4", "error_code": "''54000''"}'))
       INTO moved USING moved, going_round, node.node_id,
         format('came from other flows more than %s times within an hour: flows enter each other in a circle', most);
   END IF;
   RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION retention._pass_on(retention.flow_node, retention.traveller[], retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._pass_on(retention.flow_node, retention.traveller[], timestamptz) IS
   'Has travellers who came to a node of type enter_flow enter that flow with the next tick. Returns where they go on to themselves: to an error, where they go round in a circle.';

@@ -197,7 +197,7 @@ BEGIN
   moved := result.moved || retention._hold(result.held, as_of);
   queued := result.queued;
   IF node.type = 'enter_flow' THEN
-    moved := retention._pass_on(node, travellers, moved, as_of);
+    moved := retention._pass_on(node, moved, as_of);
   END IF;
   IF node.error IS NOT NULL AND result.held IS NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE n.node_id = node.node_id;
