@@ -434,9 +434,11 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
-  PERFORM retention._check_length('the customer to enroll', 'key', customer_id, 'Enroll by the shop''s key of the customer, as the orders have it.');
+  PERFORM retention._check_length('the customer to enroll', 'key', customer_id,
+    'Enroll by the shop''s key of the customer, as the orders have it.');
   PERFORM retention._reject_unless(jsonb_typeof(event) = 'object', format('event must be an object, not %s', coalesce(event::text, 'null')));
-  PERFORM retention._check_length('event', 'event', event::text, 'Hand over keys by which conditions and templates find the rest.');
+  PERFORM retention._check_length('event', 'event', event::text,
+    'Hand over keys by which conditions and templates find the rest.');
   INSERT INTO retention.flow_entry (flow_id, customer_id, event) VALUES (target.flow_id, customer_id, event);
 END
 $$;
