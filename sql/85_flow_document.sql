@@ -262,6 +262,7 @@ CREATE OR REPLACE FUNCTION retention.validate_flow(document jsonb) RETURNS TABLE
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._pin_settings();
   IF jsonb_typeof(document) IS DISTINCT FROM 'object' THEN
     RETURN QUERY SELECT '', 'must be an object';
     RETURN;
