@@ -76,9 +76,12 @@ CREATE TYPE retention.write_report AS (
   updated      bigint,
   deleted      bigint,
   transitions  bigint,
-  group_deltas jsonb
+  group_deltas jsonb,
+  with_events  text[]
 );
-COMMENT ON TYPE retention.write_report IS 'What a refresh wrote; see the columns of refresh_log.';
+COMMENT ON TYPE retention.write_report IS
+  'What a refresh wrote; see the columns of refresh_log. with_events: who of those that changed '
+  'have order events.';
 
 CREATE TYPE retention.customer_change AS (
   customer_id                 text,

@@ -55,7 +55,8 @@ CREATE TABLE retention.metric (
   discount_rate         double precision NOT NULL,
   churn_levels          double precision[] NOT NULL,
   refit_interval        interval NOT NULL,
-  loss_limit            double precision NOT NULL
+  loss_limit            double precision NOT NULL,
+  country               text
 );
 COMMENT ON TABLE retention.metric IS 'What counts as an order and how customers are scored. Made by add_metric or the first add_source; every change is checked.';
 COMMENT ON COLUMN retention.metric.metric IS 'Name of the metric.';
@@ -73,15 +74,21 @@ COMMENT ON COLUMN retention.metric.prediction_window IS 'Days that predicted_clv
 COMMENT ON COLUMN retention.metric.discount_rate IS 'How much less money is worth a year later, for predicted_clv: 0.1 is ten per cent.';
 COMMENT ON COLUMN retention.metric.churn_levels IS 'Churn probabilities from which the churn risk is medium and high.';
 COMMENT ON COLUMN retention.metric.refit_interval IS 'Age at which a refresh replaces the fitted models.';
-COMMENT ON COLUMN retention.metric.loss_limit IS 'Share of the customers that one refresh or process_changes may remove; more is an error, unless allow_loss is true. 1: all.';
+COMMENT ON COLUMN retention.metric.loss_limit IS
+  'Share of the customers that one refresh or process_changes may remove; more is an error, '
+  'unless allow_loss is true. 1: all.';
 
 CREATE TABLE retention.metric_turn (
   metric text PRIMARY KEY,
   turn   bigint NOT NULL
 );
-COMMENT ON TABLE retention.metric_turn IS 'How often each metric''s customers were written. Who writes them updates this row first, so that PostgreSQL stops whoever does not see what the one before has written. Stays when a metric is dropped.';
+COMMENT ON TABLE retention.metric_turn IS
+  'How often each metric''s customers were written. Who writes them updates this row first, so '
+  'that PostgreSQL stops whoever does not see what the one before has written. Stays when a '
+  'metric is dropped.';
 COMMENT ON COLUMN retention.metric_turn.metric IS 'Name of the metric.';
 COMMENT ON COLUMN retention.metric_turn.turn IS 'Number of the latest turn.';
+COMMENT ON COLUMN retention.metric.country IS 'Country of national telephone numbers whose contact has none: two letters of ISO 3166; null: they stay as they are.';
 
 CREATE TABLE retention.source (
   source_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -129,6 +136,7 @@ CREATE TABLE retention.customer (
   rfm_group                   text NOT NULL,
   previous_rfm_group          text,
   rfm_group_changed_at        timestamptz NOT NULL,
+  last_order_known_at         timestamptz,
   PRIMARY KEY (customer_id, metric)
 ) WITH (fillfactor = 50);
 CREATE INDEX customer_last_order_at ON retention.customer (last_order_at);
@@ -150,6 +158,8 @@ COMMENT ON COLUMN retention.customer.m IS 'Monetary score, 1 for the least reven
 COMMENT ON COLUMN retention.customer.rfm_group IS 'Group of the scores in the metric''s scheme.';
 COMMENT ON COLUMN retention.customer.previous_rfm_group IS 'Group before the last change; null when there was none.';
 COMMENT ON COLUMN retention.customer.rfm_group_changed_at IS 'Clock of the refresh that put the customer in this group.';
+COMMENT ON COLUMN retention.customer.last_order_known_at IS
+  'Clock of the refresh, or process_changes, that found the last order; null: the first refresh.';
 
 CREATE TABLE retention.rfm_change (
   change_id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -253,7 +263,8 @@ COMMENT ON COLUMN retention.refresh_log.read_duration IS 'Time to read the sourc
 COMMENT ON COLUMN retention.refresh_log.write_duration IS 'Time to write the customers and their moves.';
 COMMENT ON COLUMN retention.refresh_log.path IS 'rebuild: the sources were read; clock: nothing had changed but the time.';
 COMMENT ON COLUMN retention.refresh_log.rows_read IS 'Rows of all sources.';
-COMMENT ON COLUMN retention.refresh_log.without_customer IS 'Rows skipped because the customer is null, or the key empty or blank.';
+COMMENT ON COLUMN retention.refresh_log.without_customer IS
+  'Rows skipped because the customer is null, or the key empty or blank.';
 COMMENT ON COLUMN retention.refresh_log.without_time IS 'Rows skipped because the time is null.';
 COMMENT ON COLUMN retention.refresh_log.without_amount IS 'Rows skipped because the amount is null.';
 COMMENT ON COLUMN retention.refresh_log.after_as_of IS 'Rows skipped because they are dated after the refresh''s clock.';
@@ -265,8 +276,12 @@ COMMENT ON COLUMN retention.refresh_log.updated IS 'Customers whose facts, score
 COMMENT ON COLUMN retention.refresh_log.deleted IS 'Customers removed, having no order any more.';
 COMMENT ON COLUMN retention.refresh_log.transitions IS 'Moves between groups written to rfm_change.';
 COMMENT ON COLUMN retention.refresh_log.unreadable IS 'Rows left out because they cannot be read.';
-COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS 'The same by source and reason, each with an example: an array of objects with the columns of unreadable_row.';
-COMMENT ON COLUMN retention.refresh_log.unreadable_since IS 'What process_changes has met since, likewise; a row is counted each time that its customer is read.';
+COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS
+  'The same by source and reason, each with an example: an array of objects with the columns of '
+  'unreadable_row.';
+COMMENT ON COLUMN retention.refresh_log.unreadable_since IS
+  'What process_changes has met since, likewise; a row is counted each time that its customer is '
+  'read.';
 
 CREATE TABLE retention.fitted_model (
   fit_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -26,7 +26,8 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._tell(text) IS 'Tells the client what was done, unless retention.progress is off.';
+COMMENT ON FUNCTION retention._tell(text) IS
+  'Tells the client what was done, unless retention.progress is off.';
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)
@@ -98,8 +99,7 @@ BEGIN
   PERFORM retention._reject_unless(settings.discount_rate >= 0 AND settings.discount_rate < 'Infinity',
     format('discount_rate of metric "%s" must be 0 or more, not %s', settings.metric, settings.discount_rate), 'Ten per cent a year is 0.1.');
   PERFORM retention._check_percentiles(settings.metric, 'churn_levels', settings.churn_levels, 3);
-  PERFORM retention._reject_unless(settings.refit_interval >= interval '0',
-    format('refit_interval of metric "%s" must not be negative, but is %s', settings.metric, settings.refit_interval));
+  PERFORM retention._check_span(format('refit_interval of metric "%s"', settings.metric), settings.refit_interval, 0);
 END
 $$;
 COMMENT ON FUNCTION retention._check_predictions(retention.metric) IS 'Checks the settings that predictions are made by.';
@@ -113,6 +113,7 @@ BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
+  PERFORM retention._check_length('the name of a metric', 'name', NEW.metric);
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
   SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
          coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
@@ -122,9 +123,9 @@ BEGIN
     EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(NEW.time_zone)),
     format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
-  PERFORM retention._reject_unless(NEW.history IS NULL OR NEW.history > interval '0',
-    format('history of metric "%s" must be longer than %s', NEW.metric, NEW.history),
-    'Set it to null to count all orders.');
+  PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
+    format('country of metric "%s" must be two letters of ISO 3166, not "%s"', NEW.metric, NEW.country), 'Such as PL or US.');
+  PERFORM retention._check_span(format('history of metric "%s"', NEW.metric), NEW.history, 1, 'Set it to null to count all orders.');
   PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
     format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric, NEW.thresholds));
   PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true);
@@ -175,7 +176,7 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
     thresholds text DEFAULT 'moving',
     purchase_model text DEFAULT 'auto', prediction_window integer DEFAULT 365, discount_rate double precision DEFAULT 0,
     churn_levels double precision[] DEFAULT '{0.33, 0.66}', refit_interval interval DEFAULT '7 days',
-    loss_limit double precision DEFAULT 0.5)
+    loss_limit double precision DEFAULT 0.5, country text DEFAULT NULL)
   RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -191,12 +192,13 @@ BEGIN
     coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
     coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
     coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
-    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit);
+    thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit,
+    country);
   RETURN metric;
 END
 $$;
 COMMENT ON FUNCTION retention.add_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval, double precision) IS
+    text, integer, double precision, double precision[], interval, double precision, text) IS
   'Makes a metric. What is left out gets the scheme''s customary thresholds.';
 
 CREATE OR REPLACE FUNCTION retention._require_metric(metric text) RETURNS retention.metric
@@ -221,7 +223,7 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     thresholds text DEFAULT NULL,
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
     churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL,
-    loss_limit double precision DEFAULT NULL)
+    loss_limit double precision DEFAULT NULL, country text DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -250,12 +252,13 @@ BEGIN
     discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
     churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
     refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval),
-    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit)
+    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit),
+    country = coalesce(alter_metric.country, e.country)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval, double precision) IS
+    text, integer, double precision, double precision[], interval, double precision, text) IS
   'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void

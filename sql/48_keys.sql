@@ -18,9 +18,11 @@ COMMENT ON FUNCTION retention._key_expression(regclass, name) IS 'The expression
 CREATE OR REPLACE FUNCTION retention._key_condition(key text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   -- What is_usable_key says in C.
-  RETURN format($condition$octet_length(%1$s) <= 2000 AND btrim(%1$s, E' \t\n\x0B\f\r') <> ''$condition$, key);
+  RETURN format($condition$octet_length(%1$s) <= 2000
+    AND btrim(%1$s, E' \t\n\x0B\f\r') <> ''$condition$, key);
 COMMENT ON FUNCTION retention._key_condition(text) IS
-  'The condition that a key, given as an expression of text, is a customer''s: not too long for an index, and not blank as guests are written.';
+  'The condition that a key, given as an expression of text, is a customer''s: not too long for '
+  'an index, and not blank as guests are written.';
 
 CREATE OR REPLACE FUNCTION retention._equality(type regtype) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -31,24 +31,32 @@ CREATE OR REPLACE FUNCTION retention._load(state regclass, metric text, as_of ti
 COMMENT ON FUNCTION retention._load(regclass, text, timestamptz) IS
   'Writes what _collect found into an empty table like retention.customer; null, and nothing done, when it is not empty.';
 
-CREATE OR REPLACE FUNCTION retention._time_expression(column_name name, type regtype, time_zone text) RETURNS text
+CREATE OR REPLACE FUNCTION retention._time_expression(
+    column_name name, type regtype, time_zone text)
+  RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(CASE type
     WHEN 'timestamptz'::regtype THEN '%1$I::timestamptz'
     -- A conversion that leaves the calendar is an error, which would stop all other rows.
-    ELSE $case$CASE WHEN %1$I BETWEEN '4713-01-01 BC' AND '294275-12-31' THEN %1$I::timestamp AT TIME ZONE %2$L
-                    WHEN %1$I < '4713-01-01 BC' THEN '-infinity' WHEN %1$I > '294275-12-31' THEN 'infinity' END$case$ END, column_name, time_zone)
+    ELSE $case$CASE WHEN %1$I BETWEEN '4713-01-01 BC' AND '294275-12-31'
+                      THEN %1$I::timestamp AT TIME ZONE %2$L
+                    WHEN %1$I < '4713-01-01 BC' THEN '-infinity'
+                    WHEN %1$I > '294275-12-31' THEN 'infinity' END$case$
+    END, column_name, time_zone)
 $$;
 COMMENT ON FUNCTION retention._time_expression(name, regtype, text) IS
-  'The expression that reads a column of times; infinite for dates and local times that are no instants.';
+  'The expression that reads a column of times; infinite for dates and local times that are no '
+  'instants.';
 
 CREATE OR REPLACE FUNCTION retention._readable_condition(at text, amount text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN format($condition$%1$s >= timestamptz '4713-01-01 00:00+00 BC' AND %1$s < timestamptz 'infinity'
+  RETURN format($condition$%1$s >= timestamptz '4713-01-01 00:00+00 BC'
+    AND %1$s < timestamptz 'infinity'
     AND %2$s > numeric '-1e38' AND %2$s < numeric '1e38'$condition$, at, amount);
 COMMENT ON FUNCTION retention._readable_condition(text, text) IS
-  'The condition by which queries of our own leave out the rows that _collect cannot read, of expressions for the time and the amount.';
+  'The condition by which queries of our own leave out the rows that _collect cannot read, of '
+  'expressions for the time and the amount.';
 
 CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -57,7 +65,8 @@ BEGIN
   PERFORM retention._column_type(source.relation, 'amount', source.amount);
   RETURN format('SELECT %s, %s, %I::numeric%s FROM %s',
     retention._key_expression(source.relation, source.customer_id),
-    retention._time_expression(source.ordered_at, retention._column_type(source.relation, 'ordered_at', source.ordered_at), time_zone),
+    retention._time_expression(source.ordered_at,
+      retention._column_type(source.relation, 'ordered_at', source.ordered_at), time_zone),
     source.amount,
     CASE WHEN source.order_id IS NULL THEN '' ELSE ', ' || retention._key_expression(source.relation, source.order_id) END,
     source.relation);
@@ -194,18 +203,22 @@ BEGIN
       INSERT INTO %2$s AS c
       SELECT $4, n.customer_id, n.orders, n.purchase_days, n.first_order_at, n.last_order_at,
              n.revenue, n.repeat_value, n.average_order_value, n.average_days_between_orders, n.days_between_orders_sd,
-             n.r, n.f, n.m, n.rfm_group, NULL, $3
+             n.r, n.f, n.m, n.rfm_group, NULL, $3, CASE WHEN NOT $5 THEN $3 END
       FROM change n WHERE n.orders > 0
       ON CONFLICT (customer_id, metric) DO UPDATE SET
         (orders, purchase_days, first_order_at, last_order_at,
          revenue, repeat_value, average_order_value, average_days_between_orders, days_between_orders_sd,
-         r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at) =
+         r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at, last_order_known_at) =
         ROW (excluded.orders, excluded.purchase_days, excluded.first_order_at, excluded.last_order_at,
          excluded.revenue, excluded.repeat_value, excluded.average_order_value,
          excluded.average_days_between_orders, excluded.days_between_orders_sd,
          excluded.r, excluded.f, excluded.m, excluded.rfm_group,
          CASE WHEN c.rfm_group = excluded.rfm_group THEN c.previous_rfm_group ELSE c.rfm_group END,
-         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END)),
+         CASE WHEN c.rfm_group = excluded.rfm_group THEN c.rfm_group_changed_at ELSE $3 END,
+         -- Another order of the last day, or a later day: by less than one it moves with the zone.
+         CASE WHEN excluded.orders > c.orders AND excluded.purchase_days = c.purchase_days
+                OR excluded.last_order_at >= c.last_order_at + interval '23 hours'
+              THEN $3 ELSE c.last_order_known_at END)),
     moved AS (
       INSERT INTO retention.rfm_change (
         metric, customer_id, changed_at, cause, previous_rfm_group, rfm_group,
@@ -224,11 +237,15 @@ BEGIN
            (SELECT jsonb_object_agg(name, delta)
             FROM (SELECT name, sum(step) AS delta
                   FROM (SELECT rfm_group, 1 FROM change UNION ALL SELECT previous_rfm_group, -1 FROM change) AS steps (name, step)
-                  WHERE name IS NOT NULL GROUP BY name) AS deltas)
+                  WHERE name IS NOT NULL GROUP BY name) AS deltas),
+           (SELECT array_agg(n.customer_id) FROM change n
+            WHERE $8 AND EXISTS (SELECT FROM retention.order_event e
+                                 WHERE e.customer_id = n.customer_id AND e.metric = $4))
     FROM change
   $apply$, changes, state) INTO report USING settings, last, as_of, settings.metric, last IS NULL, given,
     -- process_changes notes all whom it looks at.
-    given IS NULL AND state = 'retention.customer'::regclass AND retention._flows_run();
+    given IS NULL AND state = 'retention.customer'::regclass AND retention._flows_run(),
+    given IS NULL AND state = 'retention.customer'::regclass;
   RETURN report;
 END
 $$;
@@ -282,7 +299,9 @@ BEGIN
   IF last IS NULL THEN
     loaded := retention._load(state, settings.metric, as_of);
     IF loaded IS NOT NULL THEN
-      RETURN ROW (loaded, 0, 0, 0, NULL)::retention.write_report;
+      RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(
+        SELECT DISTINCT e.customer_id FROM retention.order_event e
+        WHERE e.metric = settings.metric))::retention.write_report;
     END IF;
   END IF;
   RETURN retention._apply(settings, last, as_of, state,
@@ -347,7 +366,8 @@ CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at, (last).next_order_at,
-         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes, (last).last_order_at, (last).most_orders, '[]'::jsonb
+         (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes,
+         (last).last_order_at, (last).most_orders, '[]'::jsonb
 $$;
 COMMENT ON FUNCTION retention._unchanged_report(retention.population) IS 'The report of a refresh that needs to read nothing.';
 
@@ -389,16 +409,20 @@ CREATE OR REPLACE FUNCTION retention._warn_of_unreadable(metric text, unreadable
 AS $$
 BEGIN
   IF unreadable <> '[]' THEN
-    RAISE WARNING 'metric "%": % rows are left out because they cannot be read', metric, retention._unreadable_count(unreadable)
+    RAISE WARNING 'metric "%": % rows are left out because they cannot be read',
+        metric, retention._unreadable_count(unreadable)
       USING DETAIL = (
-        SELECT string_agg(format('%s in %s: customer "%s"%s%s.', u ->> 'reason', u ->> 'relation', left(u ->> 'customer_id', 100),
-                                 ', order "' || left(u ->> 'order_id', 100) || '"', ', ' || left(u ->> 'value', 100)), E'\n')
+        SELECT string_agg(format('%s in %s: customer "%s"%s%s.', u ->> 'reason', u ->> 'relation',
+                                 left(u ->> 'customer_id', 100),
+                                 ', order "' || left(u ->> 'order_id', 100) || '"',
+                                 ', ' || left(u ->> 'value', 100)), E'\n')
         FROM jsonb_array_elements(unreadable) AS u),
       HINT = 'retention.unreadable_row counts them by source and reason.';
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS 'Says what a refresh could not read, with an example for each reason.';
+COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS
+  'Says what a refresh could not read, with an example for each reason.';
 
 CREATE OR REPLACE FUNCTION retention._note_unreadable(metric text, met jsonb) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -406,23 +430,30 @@ AS $$
   UPDATE retention.refresh_log l SET unreadable_since = (
       SELECT jsonb_agg(jsonb_set(latest.u, '{row_count}', to_jsonb(latest.total)))
       FROM (SELECT DISTINCT ON (u ->> 'relation', u ->> 'reason') u,
-                   sum((u ->> 'row_count')::bigint) OVER (PARTITION BY u ->> 'relation', u ->> 'reason') AS total
+                   sum((u ->> 'row_count')::bigint) OVER kind AS total
             FROM jsonb_array_elements(l.unreadable_since || met) WITH ORDINALITY AS e (u, number)
+            WINDOW kind AS (PARTITION BY u ->> 'relation', u ->> 'reason')
             ORDER BY u ->> 'relation', u ->> 'reason', number DESC) AS latest)
     WHERE met <> '[]'
-      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
+      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r
+                          WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
 $$;
 COMMENT ON FUNCTION retention._note_unreadable(text, jsonb) IS
-  'Adds what process_changes could not read to the log of the last refresh that has read the sources; the latest example stays.';
+  'Adds what process_changes could not read to the log of the last refresh that has read the '
+  'sources; the latest example stays.';
 
-CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text) RETURNS jsonb
+CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text)
+  RETURNS jsonb
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(jsonb_agg(CASE WHEN u ->> 'customer_id' = _without_customer.customer_id
-                                 THEN u || '{"customer_id": null, "order_id": null, "value": null}' ELSE u END ORDER BY number), '[]')
+  SELECT coalesce(jsonb_agg(
+           CASE WHEN u ->> 'customer_id' = _without_customer.customer_id
+                THEN u || '{"customer_id": null, "order_id": null, "value": null}' ELSE u END
+           ORDER BY number), '[]')
   FROM jsonb_array_elements(unreadable) WITH ORDINALITY AS e (u, number)
 $$;
-COMMENT ON FUNCTION retention._without_customer(jsonb, text) IS 'Counts of unreadable rows without a customer''s example.';
+COMMENT ON FUNCTION retention._without_customer(jsonb, text) IS
+  'Counts of unreadable rows without a customer''s example.';
 
 CREATE OR REPLACE FUNCTION retention._forget_unreadable(customer_id text) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -439,7 +470,9 @@ BEGIN
   RETURN forgotten;
 END
 $$;
-COMMENT ON FUNCTION retention._forget_unreadable(text) IS 'Removes a person from the examples of unreadable rows, and keeps the counts. Returns the number of refreshes that had one.';
+COMMENT ON FUNCTION retention._forget_unreadable(text) IS
+  'Removes a person from the examples of unreadable rows, and keeps the counts. Returns the '
+  'number of refreshes that had one.';
 
 CREATE OR REPLACE FUNCTION retention._log_refresh(
     id bigint, metric text, as_of timestamptz, path text, report retention.collection_report, written retention.write_report,
@@ -450,7 +483,8 @@ AS $$
   INSERT INTO retention.refresh_log (
       refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
       rows_read, without_customer, without_time, without_amount, after_as_of, before_history, refund_rows,
-      customers_without_orders, inserted, updated, deleted, transitions, unreadable, unreadable_rows)
+      customers_without_orders, inserted, updated, deleted, transitions,
+      unreadable, unreadable_rows)
     VALUES (
       id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
       (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
@@ -532,8 +566,7 @@ BEGIN
     metric, as_of, path, report, written, started_at, read_at);
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
-    PERFORM retention._record_events(s, settings.time_zone, as_of) FROM retention.source s
-      WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
+    PERFORM retention._record_all_events(settings, as_of, written.with_events);
   END IF;
   RETURN as_of;
 END

@@ -255,18 +255,33 @@ CREATE OR REPLACE VIEW retention.due_soon AS
 COMMENT ON VIEW retention.due_soon IS 'Customers of metric "orders" whose next order is expected within the next seven days.';
 
 CREATE OR REPLACE VIEW retention.unreadable_row AS
-  SELECT l.metric, found.by AS found_by, u.relation, u.reason, u.row_count, u.customer_id, u.order_id, u.value
+  SELECT l.metric, found.by AS found_by, u.relation, u.reason, u.row_count,
+         u.customer_id, u.order_id, u.value
   FROM retention.refresh_log l,
-       LATERAL (VALUES ('refresh', l.unreadable_rows), ('process_changes', l.unreadable_since)) AS found (by, unreadable),
+       LATERAL (VALUES ('refresh', l.unreadable_rows),
+                       ('process_changes', l.unreadable_since)) AS found (by, unreadable),
        LATERAL jsonb_to_recordset(found.unreadable)
-         AS u (relation text, reason text, row_count bigint, customer_id text, order_id text, value text)
-  WHERE l.refresh_id IN (SELECT max(r.refresh_id) FROM retention.refresh_log r WHERE r.path = 'rebuild' GROUP BY r.metric);
-COMMENT ON VIEW retention.unreadable_row IS 'Rows of sources that are left out because they cannot be read, by metric, source and reason, each with an example: those of the last refresh that has read the sources, and those that process_changes has met since. All other rows count as if these were not there.';
+         AS u (relation text, reason text, row_count bigint,
+               customer_id text, order_id text, value text)
+  WHERE l.refresh_id IN (SELECT max(r.refresh_id) FROM retention.refresh_log r
+                         WHERE r.path = 'rebuild' GROUP BY r.metric);
+COMMENT ON VIEW retention.unreadable_row IS
+  'Rows of sources that are left out because they cannot be read, by metric, source and reason, '
+  'each with an example: those of the last refresh that has read the sources, and those that '
+  'process_changes has met since. All other rows count as if these were not there.';
 COMMENT ON COLUMN retention.unreadable_row.metric IS 'Metric that the rows belong to.';
 COMMENT ON COLUMN retention.unreadable_row.found_by IS 'refresh, or process_changes since.';
-COMMENT ON COLUMN retention.unreadable_row.relation IS 'The source; for a sum, all sources of the metric.';
-COMMENT ON COLUMN retention.unreadable_row.reason IS 'time out of range: infinite, or before 4713 BC; amount not finite: NaN or infinity; amount too long: more than 38 digits; key too long: more than 2,000 bytes; sum too long: the amounts of a customer, who is left out, add up to more than 38 digits.';
-COMMENT ON COLUMN retention.unreadable_row.row_count IS 'Number of rows; process_changes counts one each time that its customer is read.';
-COMMENT ON COLUMN retention.unreadable_row.customer_id IS 'The shop''s key of the example''s customer, as text, cut to 2,000 bytes.';
-COMMENT ON COLUMN retention.unreadable_row.order_id IS 'The shop''s key of the example''s order; null where the source has none, and for a sum.';
-COMMENT ON COLUMN retention.unreadable_row.value IS 'What cannot be read: the time, the amount, or the length of the key; null for a sum.';
+COMMENT ON COLUMN retention.unreadable_row.relation IS
+  'The source; for a sum, all sources of the metric.';
+COMMENT ON COLUMN retention.unreadable_row.reason IS
+  'time out of range: infinite, or before 4713 BC; amount not finite: NaN or infinity; amount too '
+  'long: more than 38 digits; key too long: more than 2,000 bytes; sum too long: the amounts of a '
+  'customer, who is left out, add up to more than 38 digits.';
+COMMENT ON COLUMN retention.unreadable_row.row_count IS
+  'Number of rows; process_changes counts one each time that its customer is read.';
+COMMENT ON COLUMN retention.unreadable_row.customer_id IS
+  'The shop''s key of the example''s customer, as text, cut to 2,000 bytes.';
+COMMENT ON COLUMN retention.unreadable_row.order_id IS
+  'The shop''s key of the example''s order; null where the source has none, and for a sum.';
+COMMENT ON COLUMN retention.unreadable_row.value IS
+  'What cannot be read: the time, the amount, or the length of the key; null for a sum.';

@@ -1,7 +1,8 @@
 -- Change capture: triggers on the shop's tables note whose rows change, and process_changes reads what they noted.
 
--- Written by C code, which knows its columns; without an index, so that writers only append. Replicas know a row by all of it,
--- which costs writers nothing, and only what process_changes deletes is written to the log in full.
+-- Written by C code, which knows its columns; without an index, so that writers only append.
+-- Replicas know a row by all of it, which costs writers nothing: only what process_changes deletes
+-- is written to the write-ahead log in full.
 CREATE TABLE retention.change_log (
   relation     regclass,
   customer_ids text[],
@@ -21,7 +22,8 @@ CREATE OR REPLACE FUNCTION retention._capture_changes() RETURNS trigger
   LANGUAGE c VOLATILE
   AS 'MODULE_PATHNAME', 'retention_capture_changes';
 COMMENT ON FUNCTION retention._capture_changes() IS
-  'Trigger, after a statement, or after a row that replication writes: notes the customers whose rows changed. Arguments: the columns of their keys.';
+  'Trigger, after a statement, or after a row that replication writes: notes the customers whose '
+  'rows changed. Arguments: the columns of their keys.';
 
 CREATE OR REPLACE FUNCTION retention._parts(relation regclass) RETURNS SETOF regclass
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -40,7 +42,9 @@ CREATE OR REPLACE VIEW retention.tracked AS
                FROM unnest(string_to_array(encode(t.tgargs, 'escape'), E'\\000')) WITH ORDINALITY AS c (name, number)
                WHERE c.number <= t.tgnargs ORDER BY c.number) AS customer_id_columns,
          (SELECT count(*) FROM retention._parts(t.tgrelid) AS part
-          WHERE NOT EXISTS (SELECT FROM pg_trigger q WHERE q.tgrelid = part AND q.tgfoid = t.tgfoid AND q.tgname = t.tgname)) AS untracked_partitions
+          WHERE NOT EXISTS (SELECT FROM pg_trigger q
+                            WHERE q.tgrelid = part AND q.tgfoid = t.tgfoid AND q.tgname = t.tgname))
+           AS untracked_partitions
   FROM pg_trigger t
   WHERE t.tgfoid = 'retention._capture_changes'::regproc AND t.tgname = 'retention_insert';
 COMMENT ON VIEW retention.tracked IS 'Tables whose changes are captured, partitions each by themselves.';
@@ -102,7 +106,8 @@ BEGIN
     SELECT tgrelid::regclass AS relation, tgname
     FROM retention._parts(relation) AS part
     -- Partitions get the trigger for rows from their parent, and lose it with that one.
-    JOIN pg_trigger ON tgrelid = part AND tgfoid = 'retention._capture_changes'::regproc AND tgparentid = 0
+    JOIN pg_trigger ON tgrelid = part AND tgfoid = 'retention._capture_changes'::regproc
+                       AND tgparentid = 0
   LOOP
     EXECUTE format('DROP TRIGGER %I ON %s', trigger.tgname, trigger.relation);
     dropped := dropped + 1;
@@ -112,20 +117,26 @@ END
 $$;
 COMMENT ON FUNCTION retention._drop_triggers(regclass) IS 'Drops the capturing triggers of a table and its partitions; returns their number.';
 
-CREATE OR REPLACE FUNCTION retention._make_trigger(relation regclass, columns name[], name text, event text, level text, firing text)
+CREATE OR REPLACE FUNCTION retention._make_trigger(
+    relation regclass, columns name[], name text, event text, level text, firing text)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  arguments text := (SELECT string_agg(quote_literal(c), ', ' ORDER BY c) FROM unnest(columns) AS c);
 BEGIN
-  EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s EXECUTE FUNCTION retention._capture_changes(%s)',
-                 name, event, relation, level, (SELECT string_agg(quote_literal(c), ', ' ORDER BY c) FROM unnest(columns) AS c));
+  EXECUTE format(
+    'CREATE TRIGGER %I AFTER %s ON %s %s EXECUTE FUNCTION retention._capture_changes(%s)',
+    name, event, relation, level, arguments);
   -- So that DROP EXTENSION takes it along.
   EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION retention', name, relation);
   -- Partitions have copies of a trigger for rows, and none of one for statements.
-  EXECUTE format('ALTER TABLE %s %s ENABLE %s TRIGGER %I', CASE level WHEN 'FOR EACH ROW' THEN '' ELSE 'ONLY' END, relation, firing, name);
+  EXECUTE format('ALTER TABLE %s %s ENABLE %s TRIGGER %I',
+                 CASE level WHEN 'FOR EACH ROW' THEN '' ELSE 'ONLY' END, relation, firing, name);
 END
 $$;
-COMMENT ON FUNCTION retention._make_trigger(regclass, name[], text, text, text, text) IS 'Makes one capturing trigger; firing: by whom it is fired.';
+COMMENT ON FUNCTION retention._make_trigger(regclass, name[], text, text, text, text) IS
+  'Makes one capturing trigger; firing: by whom it is fired.';
 
 CREATE OR REPLACE FUNCTION retention._make_triggers(relation regclass, columns name[]) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -133,23 +144,29 @@ AS $$
   SELECT retention._make_trigger(relation, columns, made.name, made.event, made.level, made.firing)
   FROM (VALUES
     ('retention_insert', 'INSERT', 'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT', ''),
-    ('retention_update', 'UPDATE', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', ''),
+    ('retention_update', 'UPDATE',
+     'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT', ''),
     ('retention_delete', 'DELETE', 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT', ''),
     -- Replication fires this one too, as often as a TRUNCATE that somebody gave.
-    ('retention_truncate', 'TRUNCATE', 'FOR EACH STATEMENT', 'ALWAYS')) AS made (name, event, level, firing)
+    ('retention_truncate', 'TRUNCATE', 'FOR EACH STATEMENT', 'ALWAYS'))
+    AS made (name, event, level, firing)
 $$;
-COMMENT ON FUNCTION retention._make_triggers(regclass, name[]) IS 'Makes the triggers that capture the statements on one table.';
+COMMENT ON FUNCTION retention._make_triggers(regclass, name[]) IS
+  'Makes the triggers that capture the statements on one table.';
 
-CREATE OR REPLACE FUNCTION retention._make_replica_trigger(relation regclass, columns name[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._make_replica_trigger(relation regclass, columns name[])
+  RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- Partitions take a parent's trigger by its name: one that is tracked by itself must not have one of that name.
-  SELECT retention._make_trigger(relation, columns, CASE c.relkind WHEN 'p' THEN 'retention_replica_parts' ELSE 'retention_replica' END,
-                                 'INSERT OR UPDATE OR DELETE', 'FOR EACH ROW', 'REPLICA')
+  -- Partitions get a parent's trigger under its name, and may be tracked by themselves.
+  SELECT retention._make_trigger(relation, columns,
+    CASE c.relkind WHEN 'p' THEN 'retention_replica_parts' ELSE 'retention_replica' END,
+    'INSERT OR UPDATE OR DELETE', 'FOR EACH ROW', 'REPLICA')
   FROM pg_class c WHERE c.oid = relation
 $$;
 COMMENT ON FUNCTION retention._make_replica_trigger(regclass, name[]) IS
-  'Makes the trigger that captures what a subscription writes into a table and its partitions, those made later too. It fires for nobody else.';
+  'Makes the trigger that captures what a subscription writes into a table and its partitions, '
+  'those made later too. It fires for nobody else.';
 
 CREATE OR REPLACE FUNCTION retention.track(relation regclass, customer_id name DEFAULT NULL) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -171,7 +188,8 @@ BEGIN
   PERFORM retention._drop_triggers(relation);
   FOR part IN SELECT retention._parts(relation) LOOP
     PERFORM retention._make_triggers(part, columns);
-    PERFORM retention._make_replica_trigger(part, columns) FROM pg_class c WHERE c.oid = part AND (part = relation OR NOT c.relispartition);
+    PERFORM retention._make_replica_trigger(part, columns)
+      FROM pg_class c WHERE c.oid = part AND (part = relation OR NOT c.relispartition);
   END LOOP;
 END
 $$;

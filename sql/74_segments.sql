@@ -26,7 +26,9 @@ COMMENT ON COLUMN retention.segment.relation IS 'View or table whose column cust
 COMMENT ON COLUMN retention.segment.relation_name IS 'Its name, by which it is found again when its owner has dropped and created it anew, or a dump was restored; while it is there, it is followed under any name.';
 COMMENT ON COLUMN retention.segment.owner IS 'Role that owns it, with whose rights it is read. Another role''s relation of the same name is not taken for it.';
 COMMENT ON COLUMN retention.segment.enabled IS 'Whether the segment is kept current; a disabled one stays as it was.';
-COMMENT ON COLUMN retention.segment.definition IS 'Fingerprint of the view, and of the views and functions below it, as last evaluated, after the major version of the server that wrote it.';
+COMMENT ON COLUMN retention.segment.definition IS
+  'Fingerprint of the view, and of the views and functions below it, as last evaluated, after the '
+  'major version of the server that wrote it.';
 COMMENT ON COLUMN retention.segment.pending IS 'Cause of the changes that its next evaluation, in full, will find, where a segment that its view reads has changed other than by single customers; else null.';
 COMMENT ON COLUMN retention.segment.added_at IS 'Engine''s time at which it was added.';
 COMMENT ON COLUMN retention.segment.evaluated_at IS 'Engine''s time of the last evaluation in full.';
@@ -236,6 +238,7 @@ CREATE OR REPLACE FUNCTION retention.add_consumer(consumer text, from_start bool
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._check_length('the name of a consumer', 'name', consumer);
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment_consumer c WHERE c.consumer = add_consumer.consumer),
     format('consumer "%s" already exists', consumer), 'drop_consumer removes it.', 'duplicate_object');
   INSERT INTO retention.segment_consumer (consumer, position)
@@ -281,7 +284,8 @@ COMMENT ON FUNCTION retention.read_segment_changes(text, integer) IS
 
 -- Evaluation.
 
-CREATE OR REPLACE FUNCTION retention._objects_below(relation regclass) RETURNS TABLE (class regclass, object oid)
+CREATE OR REPLACE FUNCTION retention._objects_below(relation regclass)
+  RETURNS TABLE (class regclass, object oid)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE read AS (
@@ -289,27 +293,35 @@ AS $$
     UNION
     SELECT d.refclassid, d.refobjid
     FROM read
-    LEFT JOIN pg_rewrite r ON read.class = 'pg_class'::regclass AND r.ev_class = read.object AND r.ev_type = '1'
-    JOIN pg_depend d ON d.classid = CASE read.class WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE read.class END
-                    AND d.objid = CASE read.class WHEN 'pg_class'::regclass THEN r.oid ELSE read.object END
+    LEFT JOIN pg_rewrite r
+      ON read.class = 'pg_class'::regclass AND r.ev_class = read.object AND r.ev_type = '1'
+    -- What a view uses, its rule does.
+    JOIN pg_depend d ON (d.classid, d.objid) = (
+      CASE read.class WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE read.class END,
+      CASE read.class WHEN 'pg_class'::regclass THEN r.oid ELSE read.object END)
     WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
       -- An extension's functions change with its version.
       AND (d.refclassid = 'pg_class'::regclass OR NOT EXISTS (
-        SELECT FROM pg_depend e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')))
+        SELECT FROM pg_depend e
+        WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')))
   SELECT class::regclass, object FROM read
 $$;
 COMMENT ON FUNCTION retention._objects_below(regclass) IS
-  'A relation, and the relations, functions and operators that it uses if it is a view, or a view below it does, as far as PostgreSQL knows: not what the text of a function names.';
+  'A relation, and the relations, functions and operators that it uses if it is a view, or a view '
+  'below it does, as far as PostgreSQL knows: not what the text of a function names.';
 
 CREATE OR REPLACE FUNCTION retention._function_definition(function regprocedure) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT concat_ws(' ', function, l.lanname, p.prosrc, pg_get_function_sqlbody(p.oid), p.probin, p.proconfig, p.prosecdef,
-                   a.aggtransfn, a.aggfinalfn, a.agginitval)
-  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid
+  SELECT concat_ws(' ', function, l.lanname, p.prosrc, pg_get_function_sqlbody(p.oid), p.probin,
+                   p.proconfig, p.prosecdef, a.aggtransfn, a.aggfinalfn, a.agginitval)
+  FROM pg_proc p
+  JOIN pg_language l ON l.oid = p.prolang
+  LEFT JOIN pg_aggregate a ON a.aggfnoid = p.oid
   WHERE p.oid = function
 $$;
-COMMENT ON FUNCTION retention._function_definition(regprocedure) IS 'What a function or an aggregate does, as text.';
+COMMENT ON FUNCTION retention._function_definition(regprocedure) IS
+  'What a function or an aggregate does, as text.';
 
 CREATE OR REPLACE FUNCTION retention._definition(relation regclass) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -327,7 +339,8 @@ AS $$
                 WHEN o.oid IS NOT NULL THEN concat(o.oid::regoperator, ' ', o.oprcode)
                 ELSE retention._function_definition(below.object) END COLLATE "C" AS text) AS part
 $$;
-COMMENT ON FUNCTION retention._definition(regclass) IS 'Stamped fingerprint of a view, of the views below it, and of the functions that these call.';
+COMMENT ON FUNCTION retention._definition(regclass) IS
+  'Stamped fingerprint of a view, of the views below it, and of the functions that these call.';
 
 CREATE OR REPLACE FUNCTION retention._compare_keys(
     found text, stored text, expected bigint, relation regclass,
@@ -507,6 +520,7 @@ BEGIN
   PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
   PERFORM retention._check_readable(relation, '{customer_id}');
   segment := coalesce(segment, (SELECT relname FROM pg_class WHERE oid = relation));
+  PERFORM retention._check_length('the name of a segment', 'name', segment);
   PERFORM retention._lock_all();
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.segment s WHERE s.segment = add_segment.segment),
     format('segment "%s" already exists', segment), 'Give this one another name, as the second argument; or drop_segment first.', 'duplicate_object');
@@ -565,7 +579,9 @@ DECLARE
   evaluated retention.segment := retention._current_segment(stored);
 BEGIN
   PERFORM retention._update_members(evaluated,
-    CASE WHEN backfill THEN 'backfill' WHEN retention._is_redefined(stored.definition, evaluated.definition) THEN 'definition' ELSE 'refresh' END, retention.now());
+    CASE WHEN backfill THEN 'backfill'
+         WHEN retention._is_redefined(stored.definition, evaluated.definition) THEN 'definition'
+         ELSE 'refresh' END, retention.now());
 END
 $$;
 COMMENT ON FUNCTION retention.refresh_segment(text, boolean) IS

@@ -53,8 +53,9 @@ BEGIN
   PERFORM retention._take_turn(settings.metric);
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)
     FROM retention.source s WHERE s.metric = settings.metric AND s.is_indexed IS NOT TRUE;
-  PERFORM retention._record_events(s, settings.time_zone, as_of, customer_ids)
-    FROM retention.source s WHERE s.metric = settings.metric AND s.events_from IS NOT NULL;
+  PERFORM retention._record_events(settings, as_of, customer_ids)
+    WHERE EXISTS (SELECT FROM retention.source s
+                  WHERE s.metric = settings.metric AND s.events_from IS NOT NULL);
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
   PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
@@ -144,7 +145,7 @@ EXCEPTION WHEN assert_failure OR OTHERS THEN
     RETURN;
   END IF;
   -- Some customer's own rows: the others are done without, unless there are too many such customers.
-  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '10 seconds');
+  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '1 second');
   one := retention._try_metric(metric, as_of, customer_ids[:middle], give_up_at);
   other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], give_up_at);
   changes := one.changes || other.changes;
@@ -170,12 +171,35 @@ BEGIN
   END IF;
   failures := retention._note_metric_error(metric, code, message, as_of);
   RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %', cardinality(failed), metric, failed[1], message
-    USING HINT = concat_ws(' ', 'They stay in retention.change_log and are tried again; retention.problem shows it.', nullif(hint, ''));
+    USING HINT = concat_ws(' ', 'They stay in retention.change_log and are tried again, all others are processed; retention.problem shows it.', nullif(hint, ''));
   INSERT INTO retention.change_log (customer_ids, changed_at, due_at) VALUES (failed, oldest, as_of + retention._retry_after(failures));
 END
 $$;
 COMMENT ON FUNCTION retention._keep_failed(text, timestamptz, text[], text, text, timestamptz, text) IS
   'Puts customers back into the log whose changes could not be processed, to be tried again later, and says so. Null: there were none.';
+
+CREATE OR REPLACE FUNCTION retention._count_lost(
+    settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[], give_up_at timestamptz DEFAULT NULL)
+  RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  middle integer := cardinality(customer_ids) / 2;
+BEGIN
+  PERFORM retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  RETURN (retention._collected_loss()).lost;
+EXCEPTION WHEN data_exception THEN
+  -- Whose rows cannot be read is not lost.
+  IF middle = 0 OR clock_timestamp() > give_up_at THEN
+    RETURN 0;
+  END IF;
+  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '1 second');
+  RETURN retention._count_lost(settings, last, as_of, customer_ids[:middle], give_up_at)
+       + retention._count_lost(settings, last, as_of, customer_ids[middle + 1:], give_up_at);
+END
+$$;
+COMMENT ON FUNCTION retention._count_lost(retention.metric, retention.population, timestamptz, text[], timestamptz) IS
+  'How many of some customers have no order any more.';
 
 CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -191,8 +215,7 @@ BEGIN
     RETURN;
   END IF;
   PERFORM retention._check_refresh(settings, NULL, as_of);
-  PERFORM retention._read_metric(settings, greatest(as_of, last.as_of), 'retention.customer', last, customer_ids);
-  lost := (retention._collected_loss()).lost;
+  lost := retention._count_lost(settings, last, greatest(as_of, last.as_of), customer_ids);
   IF lost > 0 THEN
     PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
   END IF;
@@ -379,18 +402,22 @@ CREATE OR REPLACE FUNCTION retention.prune(keep interval DEFAULT '90 days') RETU
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  oldest timestamptz := retention.now() - keep;
+  oldest timestamptz := retention.now() - retention._span(keep);
   changes bigint;
   events bigint;
 BEGIN
   PERFORM retention._reject_unless(keep >= retention._event_window(), format('at least %s have to be kept, not %s', retention._event_window(), coalesce(keep::text, 'null')),
     'Orders of that age can still be news.');
+  PERFORM retention._check_span('keep', keep, 1);
   -- From the oldest row on, up to the first one that has to stay.
   DELETE FROM retention.segment_change c
     WHERE c.change_id < coalesce((SELECT n.change_id FROM retention.segment_change n WHERE n.as_of >= oldest ORDER BY n.change_id LIMIT 1), 9223372036854775807)
       AND c.change_id <= coalesce((SELECT min(position) FROM retention.segment_consumer), 9223372036854775807);
   GET DIAGNOSTICS changes = ROW_COUNT;
-  DELETE FROM retention.order_event e WHERE e.occurred_at < oldest;
+  -- Known and dated so long ago, whatever the time zone, that it would not be news again.
+  DELETE FROM retention.order_event e
+    WHERE e.occurred_at < oldest - interval '1 day'
+      AND greatest(e.recorded_at, e.ordered_at) < oldest - interval '1 day';
   GET DIAGNOSTICS events = ROW_COUNT;
   RETURN changes + events;
 END

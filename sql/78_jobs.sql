@@ -34,8 +34,10 @@ CREATE OR REPLACE FUNCTION retention._jobs(refresh text, process_changes text, p
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $body$
   -- Nobody reads what a job tells: in one statement, for refresh_all commits.
-  VALUES ('retention refresh', refresh, 'DO $$BEGIN SET retention.progress = off; CALL retention.refresh_all(); END$$'),
-         ('retention process_changes', process_changes, 'DO $$BEGIN SET retention.progress = off; CALL retention.process_changes(); END$$'),
+  VALUES ('retention refresh', refresh,
+          'DO $$BEGIN SET retention.progress = off; CALL retention.refresh_all(); END$$'),
+         ('retention process_changes', process_changes,
+          'DO $$BEGIN SET retention.progress = off; CALL retention.process_changes(); END$$'),
          ('retention prune', prune, 'SELECT retention.prune()'),
          ('retention run_flows', run_flows, 'CALL retention.run_flows()')
 $body$;

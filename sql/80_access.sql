@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
     WHEN routine IN (
       '_reject_unless', '_local_date', '_double', '_parts', '_is_time_zone', '_wilson',
       '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days',
-      '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment', '_quiet_until', '_normal_address',
+      '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment', '_quiet_until', '_normal_address', '_address_spellings',
       '_access_level', '_jobs') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow') THEN 1
@@ -15,7 +15,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
       'backfill_history', 'customer_at', 'validate_model', 'churn_history',
       'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow', 'enroll', 'backfill_flow',
-      'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress', 'forget') THEN 2
+      'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress',
+      'forget', 'merge_customers') THEN 2
     WHEN routine IN (
       'add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
       'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',
@@ -40,7 +41,8 @@ BEGIN
     SELECT format(given.grants, role)
     FROM (VALUES
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
-      (1, 'GRANT SELECT ON ALL TABLES IN SCHEMA retention TO %s'),
+      (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(oid::regclass::text, ', ')) FROM pg_class
+           WHERE relnamespace = 'retention'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND relname <> 'secret')),
       -- Everything else is written by functions, which check what they get.
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression TO %s'),
       (2, 'GRANT INSERT, DELETE ON retention.segment_member TO %s'),

@@ -10,7 +10,8 @@ CREATE TABLE retention.contact (
   email_consent boolean,
   sms_consent   boolean,
   push_consent  boolean,
-  properties    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(properties) = 'object')
+  properties    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(properties) = 'object'),
+  country       text CHECK (country ~ '^[A-Za-z]{2}$')
 );
 COMMENT ON TABLE retention.contact IS 'How customers are reached, and what they agreed to. Filled by the shop; or use_contacts names a relation of the shop''s own, and this has only the properties that flows have set.';
 COMMENT ON COLUMN retention.contact.customer_id IS 'The shop''s key of the customer, as text.';
@@ -23,6 +24,7 @@ COMMENT ON COLUMN retention.contact.email_consent IS 'Whether the customer agree
 COMMENT ON COLUMN retention.contact.sms_consent IS 'Whether the customer agreed to text messages; null: no.';
 COMMENT ON COLUMN retention.contact.push_consent IS 'Whether the customer agreed to push notifications; null: no.';
 COMMENT ON COLUMN retention.contact.properties IS 'Whatever else is known, for templates and conditions.';
+COMMENT ON COLUMN retention.contact.country IS 'Country of a national telephone number: two letters of ISO 3166; null: the metric''s.';
 
 CREATE TABLE retention.contact_source (
   relation      regclass NOT NULL,
@@ -45,7 +47,7 @@ CREATE TABLE retention.suppression (
 );
 COMMENT ON TABLE retention.suppression IS 'Addresses that get no message any more, whatever a contact says. Written by suppress.';
 COMMENT ON COLUMN retention.suppression.channel IS 'email, sms, push or webhook.';
-COMMENT ON COLUMN retention.suppression.address IS 'The address; of an email in small letters.';
+COMMENT ON COLUMN retention.suppression.address IS 'The address, in whatever spelling; or, of somebody forgotten, its keyed hash.';
 COMMENT ON COLUMN retention.suppression.reason IS 'Why, such as bounced, complained, unsubscribed.';
 COMMENT ON COLUMN retention.suppression.suppressed_at IS 'Engine''s time since when.';
 
@@ -257,7 +259,7 @@ CREATE TABLE retention.coupon_pool (
   pool      text COLLATE "C" PRIMARY KEY CHECK (pool <> ''),
   prefix    text,
   length    integer CHECK (length BETWEEN 6 AND 40),
-  valid_for interval CHECK (valid_for > interval '0')
+  valid_for interval CHECK (retention._span_problem(valid_for, 1) IS NULL)
 );
 COMMENT ON TABLE retention.coupon_pool IS 'Where coupon nodes take codes from. Made by add_coupon_pool.';
 COMMENT ON COLUMN retention.coupon_pool.pool IS 'Name of the pool.';
@@ -316,7 +318,8 @@ CREATE TYPE retention.queued_message AS (
   due_at        timestamptz,
   reason        text,
   address       text,
-  context       jsonb
+  context       jsonb,
+  country       text
 );
 COMMENT ON TYPE retention.queued_message IS 'A message that a node has decided on in a tick, to be rendered and written at its end.';
 
@@ -370,6 +373,39 @@ COMMENT ON COLUMN retention.flow_enrollment.outcome IS 'How it ended; null while
 COMMENT ON COLUMN retention.flow_enrollment.reason IS 'Of an error: what went wrong.';
 COMMENT ON COLUMN retention.flow_enrollment.finished_at IS 'Engine''s time at which it ended.';
 
+CREATE TABLE retention.secret (
+  purpose text COLLATE "C" PRIMARY KEY,
+  key     bytea NOT NULL
+);
+COMMENT ON TABLE retention.secret IS 'Random keys. Made when they are first needed; only the owner may read them.';
+COMMENT ON COLUMN retention.secret.purpose IS 'suppression: of the hashes that forget leaves of addresses.';
+COMMENT ON COLUMN retention.secret.key IS 'The key: 32 bytes.';
+
+CREATE TABLE retention.merged_customer (
+  customer_id text COLLATE "C" PRIMARY KEY,
+  merged_into text COLLATE "C" NOT NULL,
+  merged_at   timestamptz NOT NULL
+);
+CREATE INDEX merged_customer_into ON retention.merged_customer (merged_into);
+COMMENT ON TABLE retention.merged_customer IS 'Keys that were given up for another one of the same person. Written by merge_customers.';
+COMMENT ON COLUMN retention.merged_customer.customer_id IS 'The key that was given up.';
+COMMENT ON COLUMN retention.merged_customer.merged_into IS 'The key of the person now.';
+COMMENT ON COLUMN retention.merged_customer.merged_at IS 'Engine''s time at which they were merged.';
+
+CREATE TABLE retention.address_grant (
+  slot       bigint PRIMARY KEY,
+  holder     bigint NOT NULL,
+  message_id bigint NOT NULL,
+  queued_at  timestamptz NOT NULL,
+  apart      interval NOT NULL
+) WITH (fillfactor = 70);
+COMMENT ON TABLE retention.address_grant IS 'Whose message of a flow went last to an address: what one_per_address goes by.';
+COMMENT ON COLUMN retention.address_grant.slot IS 'Hash of the flow, its message''s node and the address.';
+COMMENT ON COLUMN retention.address_grant.holder IS 'Hash of the customer''s key.';
+COMMENT ON COLUMN retention.address_grant.message_id IS 'The message.';
+COMMENT ON COLUMN retention.address_grant.queued_at IS 'Engine''s time of that message.';
+COMMENT ON COLUMN retention.address_grant.apart IS 'How far apart from the one before that message had to be.';
+
 SELECT pg_extension_config_dump('retention.contact', '');
 SELECT pg_extension_config_dump('retention.contact_source', '');
 SELECT pg_extension_config_dump('retention.suppression', '');
@@ -387,5 +423,8 @@ SELECT pg_extension_config_dump('retention.enrollment_enrollment_id_seq', '');
 SELECT pg_extension_config_dump('retention.message', '');
 SELECT pg_extension_config_dump('retention.message_message_id_seq', '');
 SELECT pg_extension_config_dump('retention.last_message', '');
+SELECT pg_extension_config_dump('retention.secret', '');
+SELECT pg_extension_config_dump('retention.address_grant', '');
+SELECT pg_extension_config_dump('retention.merged_customer', '');
 SELECT pg_extension_config_dump('retention.coupon_pool', '');
 SELECT pg_extension_config_dump('retention.coupon', '');

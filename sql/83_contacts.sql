@@ -25,14 +25,16 @@ BEGIN
   PERFORM retention._reject_unless(coalesce(retention._is_time_zone(NEW.time_zone), true),
     format('time zone "%s" of customer "%s" does not exist', NEW.time_zone, NEW.customer_id),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
+  PERFORM retention._reject_unless(octet_length(NEW.customer_id) <= 2000,
+    format('customer_id "%s..." of a contact must have at most 2000 bytes, not %s', left(NEW.customer_id, 40), octet_length(NEW.customer_id)));
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION retention._check_contact() IS 'Trigger: rejects time zones that do not exist.';
+COMMENT ON FUNCTION retention._check_contact() IS 'Trigger: rejects time zones that do not exist, and keys that are too long.';
 
-CREATE TRIGGER check_contact BEFORE INSERT OR UPDATE OF time_zone ON retention.contact
-  FOR EACH ROW WHEN (NEW.time_zone IS NOT NULL) EXECUTE FUNCTION retention._check_contact();
-COMMENT ON TRIGGER check_contact ON retention.contact IS 'Rejects time zones that do not exist.';
+CREATE TRIGGER check_contact BEFORE INSERT OR UPDATE OF customer_id, time_zone ON retention.contact
+  FOR EACH ROW WHEN (NEW.time_zone IS NOT NULL OR octet_length(NEW.customer_id) > 2000) EXECUTE FUNCTION retention._check_contact();
+COMMENT ON TRIGGER check_contact ON retention.contact IS 'Rejects time zones that do not exist, and keys that are too long.';
 
 CREATE OR REPLACE FUNCTION retention._flows_run() RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -183,6 +185,36 @@ CREATE OR REPLACE FUNCTION retention._merge_properties(properties jsonb, changes
   RETURN (coalesce(properties, '{}') || changes) - ARRAY(SELECT key FROM jsonb_each(changes) WHERE value = 'null');
 COMMENT ON FUNCTION retention._merge_properties(jsonb, jsonb) IS 'Properties after some were set, or, by null, removed.';
 
+CREATE OR REPLACE FUNCTION retention._profile_query(metric text) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  columns text;
+BEGIN
+  IF NOT EXISTS (
+    SELECT FROM retention.source s
+    WHERE s.metric = _profile_query.metric AND s.kind = 'order' AND retention._has_days(s))
+  THEN
+    RETURN format(
+      'SELECT * FROM retention.profile WHERE metric = %L AND customer_id = ANY ($2)', metric);
+  END IF;
+  SELECT string_agg(format(CASE WHEN attname IN ('first_order_at', 'last_order_at') THEN
+           'CASE WHEN p.%1$I = c.last_order_at AND p.%1$I = date_trunc(''day'', p.%1$I, m.time_zone)
+                 THEN retention._order_moment(p.%1$I, c.last_order_known_at, m.time_zone)
+                 ELSE p.%1$I END AS %1$I'
+           ELSE 'p.%I' END, attname), ', ' ORDER BY attnum) INTO columns
+    FROM pg_attribute WHERE attrelid = 'retention.profile'::regclass AND attnum > 0;
+  RETURN format('SELECT %s FROM retention.profile p
+                 LEFT JOIN retention.customer c
+                   ON (c.customer_id, c.metric) = (p.customer_id, p.metric)
+                 LEFT JOIN retention.metric m ON m.metric = p.metric
+                 WHERE p.metric = %L AND p.customer_id = ANY ($2)', columns, metric);
+END
+$$;
+COMMENT ON FUNCTION retention._profile_query(text) IS
+  'The query for the profiles, by a metric, of the customers $2. Where sources have dates only, '
+  'orders are dated by when they became known, so that they can be compared with times.';
+
 CREATE OR REPLACE FUNCTION retention._person_query(metric text) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -191,38 +223,86 @@ AS $$
     SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since, %s,
            CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}') ELSE retention._merge_properties((t.contact).properties, t.properties) END AS properties
     FROM unnest($1::retention.traveller[]) AS t
-    LEFT JOIN (SELECT * FROM retention.profile WHERE metric = %L AND customer_id = ANY ($2)) AS profile ON profile.customer_id = t.customer_id) AS person$query$,
-    string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END, c.name), ', '), metric)
+    LEFT JOIN (%s) AS profile ON profile.customer_id = t.customer_id) AS person$query$,
+    string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END, c.name), ', '),
+    retention._profile_query(metric))
   FROM retention._person_columns() AS c
 $$;
 COMMENT ON FUNCTION retention._person_query(text) IS
   'What expressions of flows read: a row "person" for each traveller of $1, whose customers are $2, as of $3.';
 
-CREATE OR REPLACE FUNCTION retention._normal_address(channel text, address text) RETURNS text
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE channel WHEN 'email' THEN lower(btrim(address)) ELSE btrim(address) END;
-COMMENT ON FUNCTION retention._normal_address(text, text) IS 'An address as the suppression list has it.';
+-- Addresses: one way to compare them, for contacts, the suppression list and claims.
 
-CREATE OR REPLACE FUNCTION retention.suppress(channel text, address text, reason text DEFAULT 'unsubscribed') RETURNS void
+CREATE OR REPLACE FUNCTION retention._normal_address(channel text, address text, country text) RETURNS text
+  LANGUAGE c IMMUTABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_normal_address';
+COMMENT ON FUNCTION retention._normal_address(text, text, text) IS
+  'An address in the one way that all are compared in: mail in small letters, telephone numbers in E.164 where their country is known, else as digits.';
+
+CREATE OR REPLACE FUNCTION retention._address_spellings(channel text, address text, country text) RETURNS text[]
+  LANGUAGE c IMMUTABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_address_spellings';
+COMMENT ON FUNCTION retention._address_spellings(text, text, text) IS
+  'The normal address, and what is made of its other spellings where their country is not known.';
+
+-- Rows may be written by hand, in any spelling.
+CREATE INDEX suppression_normal ON retention.suppression (channel, (retention._normal_address(channel, address, NULL) COLLATE "C"));
+
+CREATE OR REPLACE FUNCTION retention._keyed_hash(key bytea, address text) RETURNS text
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_keyed_hash';
+COMMENT ON FUNCTION retention._keyed_hash(bytea, text) IS 'What forget leaves of a suppressed address; null without a key.';
+
+CREATE OR REPLACE FUNCTION retention._secret_key(purpose text) RETURNS bytea
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT s.key FROM retention.secret s WHERE s.purpose = _secret_key.purpose
+$$;
+COMMENT ON FUNCTION retention._secret_key(text) IS 'A random key, which nobody but the owner may read; null while there is none.';
+
+CREATE OR REPLACE FUNCTION retention._suppressed(channel text, address text, country text) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- The key is read once a statement: while there is none, nobody was forgotten who has an address on the list.
+  SELECT format($expression$
+    EXISTS (SELECT FROM retention.suppression listed
+            WHERE listed.channel = %1$s
+              AND retention._normal_address(listed.channel, listed.address, NULL) COLLATE "C" = ANY (
+                retention._address_spellings(%1$s, %2$s, %3$s)
+                || retention._keyed_hash((SELECT retention._secret_key('suppression')), retention._normal_address(%1$s, %2$s, %3$s))))$expression$,
+    channel, address, country)
+$$;
+COMMENT ON FUNCTION retention._suppressed(text, text, text) IS
+  'The expression for whether an address is on the suppression list, in any spelling or as a hash, made of expressions.';
+
+CREATE OR REPLACE FUNCTION retention.suppress(
+    channel text, address text, reason text DEFAULT 'unsubscribed', country text DEFAULT NULL)
+  RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._reject_unless(EXISTS (SELECT FROM retention._channels() c WHERE c.channel = suppress.channel),
     format('channel %s does not exist', coalesce('"' || channel || '"', 'null')), 'The channels are email, sms, push and webhook.');
-  PERFORM retention._reject_unless(address <> '', 'the address to suppress must not be empty');
-  INSERT INTO retention.suppression VALUES (channel, retention._normal_address(channel, address), reason, retention.now()) ON CONFLICT DO NOTHING;
+  PERFORM retention._check_length('the address to suppress', 'address', address);
+  country := coalesce(country, (SELECT m.country FROM retention.metric m WHERE m.metric = 'orders'));
+  INSERT INTO retention.suppression
+    VALUES (channel, retention._normal_address(channel, address, country), reason, retention.now()) ON CONFLICT DO NOTHING;
 END
 $$;
-COMMENT ON FUNCTION retention.suppress(text, text, text) IS 'Has an address get no message any more: after a bounce, a complaint, or when someone unsubscribes.';
+COMMENT ON FUNCTION retention.suppress(text, text, text, text) IS
+  'Has an address get no message any more, however contacts write it: after a bounce, a complaint, or when someone unsubscribes. The country is that of a national telephone number; null: that of metric "orders".';
 
-CREATE OR REPLACE FUNCTION retention._unsendable(channel text, address text, has_consent text, is_transactional text, is_late text) RETURNS text
+CREATE OR REPLACE FUNCTION retention._unsendable(
+    channel text, address text, has_consent text, is_transactional text, is_late text, is_listed text)
+  RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format($expression$
     CASE WHEN coalesce(%2$s, '') = '' THEN 'no address'
          WHEN NOT %4$s AND %3$s IS NOT TRUE THEN 'no consent'
-         WHEN EXISTS (SELECT FROM retention.suppression s WHERE s.channel = %1$s AND s.address = retention._normal_address(%1$s, %2$s)) THEN 'suppression list'
-         WHEN %5$s THEN 'late' END$expression$, channel, address, has_consent, is_transactional, is_late)
+         WHEN %6$s THEN 'suppression list'
+         WHEN %5$s THEN 'late' END$expression$,
+    channel, address, has_consent, is_transactional, is_late, is_listed)
 $$;
-COMMENT ON FUNCTION retention._unsendable(text, text, text, text, text) IS
+COMMENT ON FUNCTION retention._unsendable(text, text, text, text, text, text) IS
   'The expression for why a message may not be sent, made of expressions; null: it may. Asked when it is written, and again when it is claimed.';

@@ -37,10 +37,8 @@ CREATE OR REPLACE FUNCTION retention._context_expression(document jsonb, node js
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH used AS MATERIALIZED (
-    SELECT DISTINCT part[1] AS object, coalesce(part[2], part[3]) AS name
-    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(node ->> t.key)) AS v,
-    -- A name can stand in quotes.
-    regexp_match(v, '^([^.]+)(?:[.](?:"([^"]*)"|([^.]*)))?') AS part)
+    SELECT DISTINCT n.object, n.name
+    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), retention._template_names(node ->> t.key) AS n)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES
@@ -63,17 +61,23 @@ AS $$
       format('CASE WHEN made.payload ->> ''reason'' IS NULL THEN retention._quiet_until($3, %L, %L, %s) END',
              document #>> '{quiet_hours,from}', document #>> '{quiet_hours,until}', zone) END,
     format($sql$
-      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
+      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'country', %7$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
        FROM (SELECT CASE
            WHEN (person.traveller).is_holdout THEN 'holdout'
            WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
            ELSE %6$s
          END AS reason OFFSET 0) AS m)$sql$,
-      coalesce('person.' || c.address, 'NULL::text'), retention._context_expression(document, node), flow_id, node ->> 'id',
+      CASE WHEN c.address IS NULL THEN 'NULL::text'
+           ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address, country) END,
+      retention._context_expression(document, node), flow_id, node ->> 'id',
       coalesce(node ->> 'status', 'live'),
       retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''), coalesce('person.' || c.consent, 'true'),
-        is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'))))
-  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag
+        is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval')),
+        -- The list is looked at when the message is written, with the engine's rights.
+        'false'), country)
+  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag,
+       format('coalesce(person.country, (SELECT m.country FROM retention.metric m WHERE m.metric = %L))',
+              coalesce(document ->> 'metric', 'orders')) AS country
   WHERE c.channel = node ->> 'channel'
 $$;
 COMMENT ON FUNCTION retention._compile_message(integer, jsonb, jsonb, text) IS
@@ -95,7 +99,11 @@ AS $$
         format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
         retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
     CASE WHEN moment IS NOT NULL THEN
-      format('CASE WHEN (person.traveller).since IS NULL AND %s IS NULL THEN ''{"error": "the time to wait for is null"}''::jsonb END', moment) END
+      format($sql$CASE WHEN (person.traveller).since IS NULL THEN
+               (SELECT CASE WHEN given.moment IS NULL THEN '{"error": "the time to wait for is null"}'::jsonb
+                            WHEN given.moment = 'infinity'
+                            THEN '{"error": "the time to wait for is infinite, or after the year 9999"}' END
+                FROM (SELECT %s AS moment OFFSET 0) AS given) END$sql$, moment) END
   FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone) END AS moment) AS given
 $$;
 COMMENT ON FUNCTION retention._compile_delay(jsonb, text) IS 'Compiles a delay.';
@@ -134,10 +142,10 @@ COMMENT ON FUNCTION retention._compile_arms(text, jsonb) IS 'The expression for 
 CREATE OR REPLACE FUNCTION retention._compile_coupon(node jsonb, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('CASE WHEN %s THEN 1 ELSE 2 END', issued), NULL,
-         CASE WHEN NOT node ? 'else' THEN format('CASE WHEN NOT %s THEN ''{"outcome": "exhausted"}''::jsonb END', issued) END
-  FROM (SELECT format('((person.traveller).is_holdout OR EXISTS (SELECT FROM retention.coupon c WHERE c.enrollment_id = (person.traveller).enrollment_id AND c.node = %L))',
-                      node ->> 'id') AS issued) AS c
+  -- _issue_coupons has said who went without.
+  SELECT format('CASE WHEN %s THEN 2 ELSE 1 END', went_without), NULL,
+         CASE WHEN NOT node ? 'else' THEN format('CASE WHEN %s THEN ''{"outcome": "exhausted"}''::jsonb END', went_without) END
+  FROM (VALUES ('coalesce((person.traveller).reason = ''exhausted'', false)')) AS c (went_without)
 $$;
 COMMENT ON FUNCTION retention._compile_coupon(jsonb) IS 'Compiles a coupon, which has been issued, where there was one, before the expressions are run.';
 
@@ -194,11 +202,11 @@ END
 $$;
 COMMENT ON FUNCTION retention._require_flow(text) IS 'A flow, which nobody else changes until the transaction ends, or an error.';
 
-CREATE OR REPLACE FUNCTION retention._require_valid(document jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION retention._require_valid(document jsonb, author regrole) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem)) FROM retention.validate_flow(document) AS p);
+  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem)) FROM retention._problems(document, author) AS p);
 BEGIN
   IF cardinality(problems) > 0 THEN
     RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('flow document: %s', problems[1]),
@@ -207,16 +215,16 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._require_valid(jsonb) IS 'An error that names every problem of a document, where it has any.';
+COMMENT ON FUNCTION retention._require_valid(jsonb, regrole) IS 'An error that names every problem of a document, where it has any.';
 
 CREATE OR REPLACE FUNCTION retention.create_flow(document jsonb) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  author name := pg_get_userbyid(retention._caller());
+  author regrole := retention._caller();
 BEGIN
-  PERFORM retention._require_valid(document);
-  INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', author, document)
+  PERFORM retention._require_valid(document, author);
+  INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', pg_get_userbyid(author), document)
     ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft WHERE retention._may_act_as(f.owner);
   PERFORM retention._reject_unless(FOUND, format('flow "%s" belongs to another role', document ->> 'name'),
     'Its expressions run with its owner''s rights: only they can change them. set_flow_owner gives it to another role.',
@@ -263,11 +271,13 @@ BEGIN
     JOIN retention._document_order(document) AS o ON o.node = n.element ->> 'id',
     LATERAL retention._compile_node(_write_nodes.flow_id, document, n.element, zone) AS c
     ORDER BY o.depth, n.number;
-  UPDATE retention.flow_node n SET targets = ARRAY(
-      SELECT t.node_id FROM retention._document_edges(document) AS e
-      LEFT JOIN retention.flow_node t ON (t.flow_id, t.version, t.node) = (n.flow_id, n.version, e.target)
-      WHERE e.source = n.node ORDER BY e.number)
-    WHERE n.flow_id = _write_nodes.flow_id AND n.version = _write_nodes.version;
+  UPDATE retention.flow_node n SET targets = edge.targets
+    FROM (SELECT e.source, array_agg(t.node_id ORDER BY e.number) AS targets
+          FROM retention._document_edges(document) AS e
+          LEFT JOIN retention.flow_node t
+            ON (t.flow_id, t.version, t.node) = (_write_nodes.flow_id, _write_nodes.version, e.target)
+          GROUP BY e.source) AS edge
+    WHERE (n.flow_id, n.version, n.node) = (_write_nodes.flow_id, _write_nodes.version, edge.source);
 END
 $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
@@ -284,7 +294,7 @@ BEGIN
     RETURN published.version;
   END IF;
   PERFORM retention._pin_settings();
-  PERFORM retention._require_valid(published.draft);
+  PERFORM retention._require_valid(published.draft, quote_ident(published.owner)::regrole);
   INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
   PERFORM retention._write_nodes(published.flow_id, number, published.draft);
   UPDATE retention.flow f SET version = number WHERE f.flow_id = published.flow_id;
@@ -327,6 +337,8 @@ AS $$
     WHERE m.message_id = chosen.message_id;
   UPDATE retention.enrollment e SET due_at = NULL, finished_at = retention.now(), outcome = 'archived'
     WHERE e.flow_id = _archive.flow_id AND e.due_at IS NOT NULL;
+  SELECT retention._return_coupons(array_agg(c.enrollment_id))
+    FROM retention.coupon c JOIN retention.enrollment e USING (enrollment_id) WHERE e.flow_id = _archive.flow_id;
   DELETE FROM retention.flow_entry e WHERE e.flow_id = _archive.flow_id;
 $$;
 COMMENT ON FUNCTION retention._archive(integer) IS 'Ends a flow''s enrollments, and its messages that nobody has claimed.';

@@ -17,8 +17,13 @@ AS $$
              jsonb_build_object('from', previous_rfm_group, 'to', rfm_group, 'cause', cause, 'as_of', changed_at) AS event
       FROM retention.rfm_change WHERE metric = $3$q$),
     ('order', 'retention.order_event', 'event_id', $q$
-      SELECT event_id AS position, customer_id, occurred_at AS at, metric = $3 AND kind = $2 ->> 'type' AS fits,
-             jsonb_build_object('order_id', order_id, 'amount', amount, 'occurred_at', occurred_at) AS event
+      SELECT event_id AS position, customer_id, ordered_at AS at,
+             metric = $3 AND kind = $2 ->> 'type' AND net_amount > 0
+               AND recorded_at <= ordered_at + coalesce($2 ->> 'max_age', '3 days')::interval
+               AS fits,
+             jsonb_strip_nulls(jsonb_build_object(
+               'order_id', order_id, 'amount', amount, 'occurred_at', occurred_at,
+               'number', number)) AS event
       FROM retention.order_event$q$)) AS v (type, relation, id, query)
   WHERE v.type = CASE _stream.type WHEN 'refund' THEN 'order' ELSE _stream.type END
 $$;
@@ -159,6 +164,13 @@ COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timest
   'Runs a statement over travellers. Those whose values make it fail end with the outcome error; '
   'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
 
+CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention.traveller
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller
+$$;
+COMMENT ON FUNCTION retention._bystander(text) IS 'A customer who is in no flow, whose contact is to be looked up.';
+
 CREATE OR REPLACE FUNCTION retention._with_contacts(
     travellers retention.traveller[], as_of timestamptz, OUT moved retention.traveller[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -213,6 +225,8 @@ CREATE OR REPLACE FUNCTION retention._candidates(
 AS $$
   SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
   FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
+  -- Others cannot be written; only rows put in by hand have them.
+  WHERE retention._length_problem('key', c.customer_id) IS NULL AND c.customer_id IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, numbered in the order of what started it.';
 
@@ -227,7 +241,7 @@ BEGIN
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
     SELECT $1, p.customer_id, jsonb_build_object('column', $2, 'date', d.date)
     FROM retention.profile p, LATERAL (SELECT %s AS date OFFSET 0) AS d
-    WHERE p.metric = $3 AND (d.date + $4)::date = $5 ORDER BY p.customer_id$query$,
+    WHERE p.metric = $3 AND retention._add_days(d.date, $4) = $5 ORDER BY p.customer_id$query$,
     format(CASE retention._column_type('retention.profile', 'column', column_name) WHEN 'date'::regtype THEN 'p.%I' ELSE '(p.%I AT TIME ZONE %L)::date' END, column_name, zone))
     USING flow_id, column_name, metric, coalesce(trigger ->> 'offset', '0')::interval, fired_on;
 END
@@ -326,7 +340,7 @@ AS $$
         WHERE e.customer_id = c.customer_id AND e.flow_id = (flow).flow_id
           AND (NOT r.is_concurrent AND e.due_at IS NOT NULL
                OR r.reentry = 'never'
-               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN r.reentry::interval END))
+               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN retention._span(r.reentry::interval) END))
     ORDER BY c.enrollment_id)
   SELECT array_agg(ROW (a.enrollment_id, a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
     a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, a.error_code, true, true, false, a.contact)::retention.traveller)
@@ -334,6 +348,38 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
   'Those of the candidates whom the rules of reentry let in; and who of them is in the holdout.';
+
+CREATE OR REPLACE FUNCTION retention._came_by_merger(customer_id text, event jsonb) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- What a key that was given up loses with its orders, and what the other one has by them that it had before.
+  SELECT event ?| '{segment,to}' AND (
+    EXISTS (SELECT FROM retention.merged_customer m WHERE m.customer_id = _came_by_merger.customer_id)
+    OR EXISTS (SELECT FROM retention.merged_customer m, unnest(ARRAY[m.customer_id, m.merged_into]) AS k (customer_id)
+               WHERE m.merged_into = _came_by_merger.customer_id
+                 AND (EXISTS (SELECT FROM retention.segment_change c
+                              WHERE c.customer_id = k.customer_id AND c.segment = event ->> 'segment' AND c.change = 'left'
+                                AND event ->> 'change' = 'entered' AND c.as_of = (event ->> 'as_of')::timestamptz)
+                   OR EXISTS (SELECT FROM retention.rfm_change c
+                              WHERE c.customer_id = k.customer_id AND c.rfm_group IS NULL AND c.previous_rfm_group = event ->> 'to'
+                                AND c.changed_at = (event ->> 'as_of')::timestamptz))))
+$$;
+COMMENT ON FUNCTION retention._came_by_merger(text, jsonb) IS 'Whether an event only says that orders went from one key of a person to the other.';
+
+CREATE OR REPLACE FUNCTION retention._follow_merged(INOUT customer_ids text[], INOUT events jsonb[])
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF customer_ids IS NOT NULL AND EXISTS (SELECT FROM retention.merged_customer) THEN
+    SELECT array_agg(coalesce(m.merged_into, c.customer_id) ORDER BY c.number), array_agg(c.event ORDER BY c.number)
+      INTO customer_ids, events
+      FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
+      LEFT JOIN retention.merged_customer m USING (customer_id)
+      WHERE NOT retention._came_by_merger(c.customer_id, c.event);
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._follow_merged(text[], jsonb[]) IS 'What has happened to keys that were given up has happened to their persons; that they were is no news.';
 
 CREATE OR REPLACE FUNCTION retention._enter(flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[], OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -344,13 +390,15 @@ DECLARE
   has_fired boolean := retention._fire_when_due(flow, document, as_of);
   stream record := retention._read_stream(flow, document, batch);
   listed record;
+  started record;
 BEGIN
   -- Whoever was put down by now, and nobody else.
   WITH next AS (SELECT e.ctid FROM retention.flow_entry e WHERE e.flow_id = flow.flow_id ORDER BY e.number LIMIT batch - coalesce(cardinality(stream.customer_ids), 0)),
   gone AS (DELETE FROM retention.flow_entry e USING next WHERE e.ctid = next.ctid RETURNING e.*)
   SELECT array_agg(g.customer_id ORDER BY g.number) AS customer_ids, array_agg(g.event ORDER BY g.number) AS events INTO listed FROM gone g;
   looked_at := stream.looked_at + coalesce(cardinality(listed.customer_ids), 0) + has_fired::integer;
-  entered := retention._candidates(flow.flow_id, start, stream.customer_ids || listed.customer_ids, stream.events || listed.events, as_of);
+  SELECT f.* INTO started FROM retention._follow_merged(stream.customer_ids || listed.customer_ids, stream.events || listed.events) AS f;
+  entered := retention._candidates(flow.flow_id, start, started.customer_ids, started.events, as_of);
   entered := retention._fitting(flow.owner, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
   entered := retention._admit(flow, document, entered, as_of);
   IF flow.error IS NOT NULL THEN
@@ -386,8 +434,9 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
-  PERFORM retention._reject_unless(customer_id IS NOT NULL, 'the customer to enroll must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._check_length('the customer to enroll', 'key', customer_id, 'Enroll by the shop''s key of the customer, as the orders have it.');
   PERFORM retention._reject_unless(jsonb_typeof(event) = 'object', format('event must be an object, not %s', coalesce(event::text, 'null')));
+  PERFORM retention._check_length('event', 'event', event::text, 'Hand over keys by which conditions and templates find the rest.');
   INSERT INTO retention.flow_entry (flow_id, customer_id, event) VALUES (target.flow_id, customer_id, event);
 END
 $$;

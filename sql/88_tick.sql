@@ -174,7 +174,7 @@ AS $$
       "error_code": "CASE WHEN NOT waits AND payload ? ''error'' THEN ''22000'' END",
       "is_changed": "(t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at", "is_waiting": "waits"}'),
     CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
-        payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
+        payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'), payload ->> 'country')::retention.queued_message) FILTER (WHERE NOT waits)$sql$
       ELSE 'NULL::retention.queued_message[]' END,
     node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric), coalesce(node.payload, 'NULL'))
 $$;
@@ -186,20 +186,18 @@ CREATE OR REPLACE FUNCTION retention._step(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  document jsonb := (SELECT v.document FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
+  metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
   author name := (SELECT f.owner FROM retention.flow f WHERE f.flow_id = node.flow_id);
   result record;
 BEGIN
   IF node.type = 'coupon' THEN
-    PERFORM retention._issue_coupons(node, travellers, as_of);
+    travellers := retention._issue_coupons(node, metric, travellers, as_of);
   END IF;
-  result := retention._try_run(author, retention._node_statement(node, coalesce(document ->> 'metric', 'orders')), travellers, as_of, node.targets);
+  result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of, node.targets);
   moved := result.moved || retention._hold(result.held, as_of);
   queued := result.queued;
   IF node.type = 'enter_flow' THEN
-    INSERT INTO retention.flow_entry (flow_id, customer_id, event)
-      SELECT f.flow_id, t.customer_id, t.event FROM unnest(result.moved) AS t, retention.flow f
-      WHERE f.flow = node.config ->> 'flow' AND f.status IN ('live', 'manual') AND NOT t.is_holdout ORDER BY t.enrollment_id;
+    moved := retention._pass_on(node, moved, as_of);
   END IF;
   IF node.error IS NOT NULL AND result.held IS NULL THEN
     UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE n.node_id = node.node_id;
@@ -285,6 +283,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 
+CREATE OR REPLACE FUNCTION retention._settle_coupons(travellers retention.traveller[], queued retention.queued_message[]) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH issuing AS MATERIALIZED (SELECT n.flow_id FROM retention.flow_node n WHERE n.type = 'coupon')
+  SELECT retention._return_coupons(array_agg(DISTINCT c.enrollment_id))
+  FROM (SELECT t.enrollment_id, t.flow_id FROM unnest(travellers) AS t WHERE t.outcome IS NOT NULL
+        UNION ALL SELECT q.enrollment_id, q.flow_id FROM unnest(queued) AS q) AS c
+  WHERE c.flow_id IN (SELECT i.flow_id FROM issuing i) HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION retention._settle_coupons(retention.traveller[], retention.queued_message[]) IS
+  'After a tick: codes go back from those who have ended, or whose messages were not written.';
+
 CREATE OR REPLACE FUNCTION retention._advance(travellers retention.traveller[], as_of timestamptz) RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -297,6 +307,7 @@ BEGIN
   PERFORM retention._write_messages(journey.queued, as_of);
   PERFORM retention._write_properties(journey.arrived);
   PERFORM retention._write_enrollments(journey.arrived, as_of);
+  PERFORM retention._settle_coupons(journey.arrived, journey.queued);
   RETURN EXISTS (SELECT FROM retention.flow_node n WHERE n.error_code = '57014' AND n.error_at = as_of);
 END
 $$;

@@ -3,9 +3,86 @@
 CREATE OR REPLACE FUNCTION retention._apart(channel text, smart_sending jsonb) RETURNS interval
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN smart_sending = 'false' THEN NULL ELSE coalesce((smart_sending #>> '{}')::interval, (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel)) END
+  SELECT CASE WHEN smart_sending = 'false' THEN NULL ELSE coalesce(retention._span((smart_sending #>> '{}')::interval), (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel)) END
 $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
+
+CREATE OR REPLACE FUNCTION retention._last_reaching(customer_id text, channel text, until timestamptz) RETURNS timestamptz
+  -- VOLATILE, so that it sees what the worker has committed that its caller has waited for.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (
+    SELECT m.queued_at FROM retention.message m JOIN retention.flow_node n USING (node_id)
+    WHERE m.customer_id = _last_reaching.customer_id AND m.queued_at <= until AND m.channel = _last_reaching.channel
+      AND retention._may_reach(m.state) AND NOT coalesce((n.config -> 'transactional')::boolean, false)
+    ORDER BY m.queued_at DESC LIMIT 1);
+END
+$$;
+COMMENT ON FUNCTION retention._last_reaching(text, text, timestamptz) IS
+  'When a customer''s last message on a channel was written, up to a time, that was sent or still may be; transactional ones aside.';
+
+CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, enough timestamptz) RETURNS timestamptz
+  LANGUAGE sql VOLATILE
+  -- Looked up only where it decides: what was cancelled, suppressed, or tried in vain does not count.
+  RETURN CASE WHEN (last).queued_at <= enough THEN (last).queued_at
+              ELSE retention._last_reaching((last).customer_id, (last).channel, (last).queued_at) END;
+COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
+  'When the last message was written that smart sending counts; null: there is none.';
+
+CREATE OR REPLACE FUNCTION retention._address_slot(flow_id integer, node text, address text) RETURNS bigint
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN hashtextextended(flow_id::text || ' ' || node || ' ' || address, 0);
+COMMENT ON FUNCTION retention._address_slot(integer, text, text) IS 'Where address_grant has the last message of a node to an address.';
+
+CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN hashtextextended(customer_id, 0);
+COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a customer.';
+
+CREATE OR REPLACE FUNCTION retention._one_per_address(message_ids bigint[], as_of timestamptz) RETURNS bigint[]
+  -- Messages are looked up by key, however many more there are.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  suppressed bigint[];
+BEGIN
+  WITH asked AS MATERIALIZED (
+    SELECT m.message_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot, retention._holder(m.customer_id) AS holder,
+           coalesce(retention._apart(m.channel, nullif(n.config -> 'smart_sending', 'false')), '0') AS apart
+    FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+    WHERE m.message_id = ANY (message_ids)
+      AND coalesce((n.config -> 'one_per_address')::boolean, (v.document -> 'one_per_address')::boolean,
+                   m.channel IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
+  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
+  granted AS (
+    INSERT INTO retention.address_grant AS g (slot, holder, message_id, queued_at, apart)
+    SELECT DISTINCT ON (a.slot) a.slot, a.holder, a.message_id, as_of, a.apart FROM asked a ORDER BY a.slot, a.message_id
+    ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id, queued_at = excluded.queued_at, apart = excluded.apart
+      WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id)
+    RETURNING slot, holder),
+  changed AS (
+    UPDATE retention.message m SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL
+    FROM asked a LEFT JOIN granted g USING (slot)
+    WHERE m.message_id = a.message_id AND a.holder IS DISTINCT FROM g.holder
+    RETURNING m.message_id)
+  SELECT array_agg(message_id) INTO suppressed FROM changed;
+  RETURN suppressed;
+END
+$$;
+COMMENT ON FUNCTION retention._one_per_address(bigint[], timestamptz) IS
+  'Suppresses those of some messages whose address another customer''s message of the same node has been granted, within the time of smart sending. Returns them.';
+
+CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint) RETURNS boolean
+  -- As _last_reaching.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM retention.message m WHERE m.message_id = _is_reaching.message_id AND retention._may_reach(m.state));
+END
+$$;
+COMMENT ON FUNCTION retention._is_reaching(bigint) IS 'Whether a message was sent, or still may be.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
   -- Planned for so many messages as there are; how many pass a filter is not known, so they are joined by hash.
@@ -14,22 +91,33 @@ AS $$
 #variable_conflict use_column
 DECLARE
   channels text[];
+  reaching bigint[];
 BEGIN
   WITH node AS MATERIALIZED (
     SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject, n.config ->> 'body' AS body,
            n.config ->> 'text' AS text, n.config ->> 'url' AS url,
            coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
            retention._apart(n.config ->> 'channel', n.config -> 'smart_sending') AS apart,
-           coalesce(n.config ->> 'lateness', '1 day')::interval AS lateness,
+           retention._span(coalesce(n.config ->> 'lateness', '1 day')::interval) AS lateness,
            f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual' AS needs_approval
     FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
     LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
     WHERE n.node_id IN (SELECT q.node_id FROM unnest(queued) AS q)),
+  asked AS MATERIALIZED (
+    SELECT q.enrollment_id, q.flow_id, q.node_id, q.customer_id, q.due_at, q.address, q.context,
+           -- As _suppressed has it, of an address that is normal already.
+           coalesce(q.reason, CASE WHEN EXISTS (
+             SELECT FROM retention.suppression listed
+             WHERE listed.channel = n.channel
+               AND retention._normal_address(listed.channel, listed.address, NULL) COLLATE "C" = ANY (
+                 retention._address_spellings(n.channel, q.address, q.country) || retention._keyed_hash(secret.key, q.address)))
+             THEN 'suppression list' END) AS reason
+    FROM unnest(queued) AS q JOIN node n USING (node_id), (SELECT retention._secret_key('suppression') AS key) AS secret),
   written AS MATERIALIZED (
     SELECT q.*, n.node, n.channel, n.is_transactional, n.apart, n.lateness, n.needs_approval,
            subject.rendered AS subject, body.rendered AS body, text.rendered AS text, url.rendered AS url,
            CASE WHEN q.reason IS NULL THEN coalesce(subject.error, body.error, text.error, url.error) END AS error
-    FROM unnest(queued) AS q JOIN node n USING (node_id)
+    FROM asked q JOIN node n USING (node_id)
     LEFT JOIN LATERAL retention._try_render(n.subject, q.context, false) AS subject ON q.reason IS NULL
     LEFT JOIN LATERAL retention._try_render(n.body, q.context, n.channel = 'email') AS body ON q.reason IS NULL
     LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
@@ -41,8 +129,9 @@ BEGIN
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
     SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
-    ON CONFLICT (customer_id, channel) DO UPDATE SET queued_at = excluded.queued_at, apart = excluded.apart, previous_at = l.queued_at
-      WHERE l.queued_at <= excluded.queued_at - excluded.apart
+    ON CONFLICT (customer_id, channel) DO UPDATE
+      SET queued_at = excluded.queued_at, apart = excluded.apart, previous_at = retention._counted_at(l, excluded.queued_at - excluded.apart)
+      WHERE coalesce(retention._counted_at(l, excluded.queued_at - excluded.apart) <= excluded.queued_at - excluded.apart, true)
     RETURNING customer_id, channel, previous_at),
   -- Of several to one customer on one channel the first that is far enough from the last one goes, and those that go in any case.
   apart AS (
@@ -66,8 +155,10 @@ BEGIN
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
     ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
-    RETURNING channel, state)
-  SELECT array_agg(DISTINCT i.channel) INTO channels FROM inserted i WHERE i.state = 'ready';
+    RETURNING message_id, channel, state)
+  SELECT array_agg(DISTINCT i.channel) FILTER (WHERE i.state = 'ready'), array_agg(i.message_id)
+    INTO channels, reaching FROM inserted i WHERE retention._may_reach(i.state);
+  PERFORM retention._one_per_address(reaching, as_of);
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
 END
 $$;
@@ -81,8 +172,8 @@ DECLARE
   known record;
 BEGIN
   known := retention._with_contacts(
-    ARRAY(SELECT DISTINCT ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, m.customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller
-          FROM retention.message m WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL), retention.now());
+    ARRAY(SELECT retention._bystander(m.customer_id) FROM retention.message m
+          WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL GROUP BY m.customer_id), retention.now());
   PERFORM retention._reject_unless(known.held IS NULL, 'contacts cannot be read: ' || (known.held[1]).reason,
     'Messages stay ready meanwhile.', (known.held[1]).error_code);
   RETURN known.moved;
@@ -97,21 +188,27 @@ CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease 
 AS $$
 DECLARE
   contacts retention.traveller[] := retention._contacts_of_messages(taken);
+  country CONSTANT text := 'coalesce((t.contact).country, r.country)';
+  address text;
   kind record;
   leased bigint[];
+  moved bigint[];
 BEGIN
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = _lease.channel;
+  address := coalesce('(t.contact).' || quote_ident(kind.address), 'm.address');
   EXECUTE format($query$
     WITH rule AS MATERIALIZED (
       SELECT n.node_id, f.status, coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-             (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone
+             (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone,
+             (SELECT s.country FROM retention.metric s WHERE s.metric = coalesce(v.document ->> 'metric', 'orders')) AS country
       FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
       WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY ($1))
       -- Who changes a status waits until this is over, and the other way round.
       FOR KEY SHARE OF f),
     -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
-      SELECT m.message_id, %1$s AS address, r.status IN ('paused', 'draft') AS is_paused, CASE WHEN r.status = 'archived' THEN 'archived' WHEN t.outcome IS NULL OR $3 > m.expires_at THEN %2$s END AS reason,
+      SELECT m.message_id, %1$s AS address, %1$s IS DISTINCT FROM m.address AS is_moved, r.status IN ('paused', 'draft') AS is_paused,
+             CASE WHEN r.status = 'archived' THEN 'archived' WHEN t.outcome IS NULL OR $3 > m.expires_at THEN coalesce(%2$s, %3$s) END AS reason,
              CASE WHEN t.outcome IS NOT NULL THEN $3 + interval '1 hour'
                   WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone((t.contact).time_zone, r.zone)) END AS quiet_until,
              t.reason AS contact_error
@@ -126,13 +223,19 @@ BEGIN
           ready_at = CASE d.state WHEN 'leased' THEN $3 + $4 WHEN 'ready' THEN d.quiet_until ELSE m.ready_at END,
           attempts = m.attempts + (d.state = 'leased')::integer, last_error = coalesce(d.contact_error, m.last_error)
       FROM decided d WHERE m.message_id = d.message_id
-      RETURNING m.message_id, m.state)
-    SELECT array_agg(w.message_id) FROM written w WHERE w.state = 'leased'$query$,
-    coalesce('(t.contact).' || quote_ident(kind.address), 'm.address'),
-    retention._unsendable('m.channel', coalesce('(t.contact).' || quote_ident(kind.address), 'm.address'),
-                          coalesce('(t.contact).' || quote_ident(kind.consent), 'true'), 'r.is_transactional', '$3 > m.expires_at'))
-    INTO leased USING taken, contacts, retention.now(), lease;
-  RETURN leased;
+      RETURNING m.message_id, m.state, d.is_moved)
+    SELECT coalesce(array_agg(w.message_id), '{}'), array_agg(w.message_id) FILTER (WHERE w.is_moved) FROM written w WHERE w.state = 'leased'$query$,
+    format('retention._normal_address(m.channel, %s, %s)', address, country),
+    retention._unsendable('m.channel', address, coalesce('(t.contact).' || quote_ident(kind.consent), 'true'), 'r.is_transactional',
+                          '$3 > m.expires_at', retention._suppressed('m.channel', address, country)),
+    -- Of a message that was revived: somebody else may have its code by now.
+    $q$CASE WHEN m.context #>> '{coupon,code}' IS NOT NULL
+                 AND NOT EXISTS (SELECT FROM retention.coupon k WHERE k.enrollment_id = m.enrollment_id AND k.code = m.context #>> '{coupon,code}')
+            THEN 'coupon is gone' END$q$)
+    INTO leased, moved USING taken, contacts, retention.now(), lease;
+  -- Another customer may have that address as well.
+  moved := retention._one_per_address(moved, retention.now());
+  RETURN ARRAY(SELECT l FROM unnest(leased) AS l WHERE l <> ALL (coalesce(moved, '{}')));
 END
 $$;
 COMMENT ON FUNCTION retention._lease(text, bigint[], interval) IS
@@ -149,7 +252,7 @@ BEGIN
   PERFORM retention._reject_unless(EXISTS (SELECT FROM retention._channels() c WHERE c.channel = claim_messages.channel),
     format('channel %s does not exist', coalesce('"' || channel || '"', 'null')), 'The channels are email, sms, push and webhook.');
   PERFORM retention._reject_unless("limit" > 0, format('limit must be 1 or more, not %s', coalesce("limit"::text, 'null')));
-  PERFORM retention._reject_unless(lease > interval '0', format('lease must be longer than %s', coalesce(lease::text, 'null')));
+  PERFORM retention._check_span('lease', coalesce(lease, '0'), 1);
   LOOP
     -- One whose lease has run out is there again: its sender may have died.
     taken := ARRAY(
@@ -245,7 +348,8 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.coupon_pool p WHERE p.pool = import_coupons.pool AND p.length IS NULL),
     format('coupon pool %s does not exist, or generates its codes', coalesce('"' || pool || '"', 'null')), 'add_coupon_pool makes it.', 'undefined_object');
-  PERFORM retention._reject_unless(array_position(codes, NULL) IS NULL AND array_position(codes, '') IS NULL, 'a code must not be empty');
+  PERFORM retention._check_length('a code', 'name', c)
+    FROM unnest(codes) AS c WHERE coalesce(c, '') = '' OR retention._length_problem('name', c) IS NOT NULL;
   INSERT INTO retention.coupon (pool, code) SELECT import_coupons.pool, c FROM unnest(codes) AS c ORDER BY c ON CONFLICT ON CONSTRAINT coupon_pkey DO NOTHING;
   GET DIAGNOSTICS imported = ROW_COUNT;
   RETURN imported;
@@ -261,8 +365,11 @@ AS $$
 BEGIN
   PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.coupon_pool p WHERE p.pool = add_coupon_pool.pool),
     format('coupon pool "%s" already exists', pool), 'import_coupons adds codes to it.', 'duplicate_object');
+  PERFORM retention._check_length('the name of a coupon pool', 'name', pool);
+  PERFORM retention._check_length('prefix', 'name', coalesce(nullif(prefix, ''), 'none'));
+  PERFORM retention._check_span('valid_for', valid_for, 1, 'Leave it out for codes that are valid for ever.');
   PERFORM retention._reject_unless(codes IS NOT NULL OR length BETWEEN 6 AND 40, format('generated codes have 6 to 40 random characters, not %s', coalesce(length::text, 'null')));
-  INSERT INTO retention.coupon_pool VALUES (pool, prefix, CASE WHEN codes IS NULL THEN length END, valid_for);
+  INSERT INTO retention.coupon_pool VALUES (pool, coalesce(prefix, ''), CASE WHEN codes IS NULL THEN length END, valid_for);
   IF codes IS NOT NULL THEN
     PERFORM retention.import_coupons(pool, codes);
   END IF;
@@ -271,67 +378,3 @@ END
 $$;
 COMMENT ON FUNCTION retention.add_coupon_pool(text, text[], text, integer, interval) IS
   'Makes a pool of coupons: of the codes given, or of codes that are generated when they are issued, a prefix and so many random letters and digits. Returns its name.';
-
-CREATE OR REPLACE FUNCTION retention._random_code(length integer) RETURNS text
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-  -- From a strong source, by 32 characters that are not taken for each other.
-  SELECT string_agg(substr('23456789ABCDEFGHJKLMNPQRSTUVWXYZ', 1 + get_byte(random.bytes, i) % 32, 1), '' ORDER BY i)
-  FROM (SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) || sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS bytes) AS random,
-       generate_series(0, length - 1) AS i
-$$;
-COMMENT ON FUNCTION retention._random_code(integer) IS 'A code that cannot be guessed.';
-
-CREATE OR REPLACE FUNCTION retention._issue_coupons(node retention.flow_node, travellers retention.traveller[], as_of timestamptz) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  source retention.coupon_pool;
-BEGIN
-  SELECT * INTO source FROM retention.coupon_pool p WHERE p.pool = node.config ->> 'pool';
-  -- Whoever has one already, from an attempt before, or an older version, keeps it.
-  travellers := ARRAY(SELECT t FROM unnest(travellers) AS t
-                      WHERE NOT t.is_holdout AND NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, node.node))
-                      ORDER BY t.enrollment_id);
-  IF source.length IS NOT NULL THEN
-    INSERT INTO retention.coupon (pool, code, enrollment_id, node, customer_id, issued_at, expires_at)
-      SELECT source.pool, source.prefix || retention._random_code(source.length), t.enrollment_id, node.node, t.customer_id, as_of, as_of + source.valid_for
-      FROM unnest(travellers) AS t;
-  ELSE
-    WITH free AS MATERIALIZED (
-      SELECT c.code FROM retention.coupon c WHERE c.pool = source.pool AND c.issued_at IS NULL
-      ORDER BY c.code LIMIT cardinality(travellers) FOR UPDATE SKIP LOCKED)
-    UPDATE retention.coupon c SET enrollment_id = t.enrollment_id, node = _issue_coupons.node.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + source.valid_for
-      FROM (SELECT code, row_number() OVER (ORDER BY code) AS number FROM free) AS f
-      JOIN unnest(travellers) WITH ORDINALITY AS t (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event,
-                                                    properties, outcome, reason, error_code, is_new, is_changed, is_waiting, contact, number) USING (number)
-      WHERE c.pool = source.pool AND c.code = f.code;
-  END IF;
-END
-$$;
-COMMENT ON FUNCTION retention._issue_coupons(retention.flow_node, retention.traveller[], timestamptz) IS
-  'Issues a code to each traveller as far as there are any. No code is issued twice: whoever takes one has locked it.';
-
-CREATE OR REPLACE FUNCTION retention.forget(customer_id text) RETURNS void
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
-  PERFORM pg_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0);
-  UPDATE retention.enrollment e
-    SET customer_id = NULL, event = '{}', reason = NULL, due_at = NULL,
-        outcome = coalesce(e.outcome, 'forgotten'), finished_at = coalesce(e.finished_at, retention.now())
-    WHERE e.customer_id = forget.customer_id;
-  UPDATE retention.message m
-    SET customer_id = NULL, address = NULL, subject = NULL, body = NULL, text = NULL, context = NULL, last_error = NULL,
-        state = CASE WHEN m.state IN ('held', 'ready', 'leased') THEN 'suppressed' ELSE m.state END,
-        reason = CASE WHEN m.state IN ('held', 'ready', 'leased') THEN 'forgotten' WHEN m.state = 'error' THEN NULL ELSE m.reason END
-    WHERE m.customer_id = forget.customer_id;
-  UPDATE retention.coupon c SET customer_id = NULL WHERE c.customer_id = forget.customer_id;
-  DELETE FROM retention.contact c WHERE c.customer_id = forget.customer_id;
-  DELETE FROM retention.last_message l WHERE l.customer_id = forget.customer_id;
-  DELETE FROM retention.flow_entry e WHERE e.customer_id = forget.customer_id;
-END
-$$;
-COMMENT ON FUNCTION retention.forget(text) IS
-  'Erases a person from flows: contact, events, rendered messages and what they were rendered with; ends the enrollments, and keeps rows without a name, for counts. Orders are the shop''s to erase; process_changes or refresh then removes the customer.';

@@ -81,7 +81,7 @@ $$;
 COMMENT ON FUNCTION retention.describe_flow(text) IS 'A flow as published, or else its draft, as a tree in text.';
 
 CREATE OR REPLACE VIEW retention.flow_attribution AS
-  SELECT e.event_id, e.order_id, e.customer_id, e.occurred_at, e.amount, touch.flow, touch.node, touch.message_id, touch.sent_at
+  SELECT e.event_id, e.order_id, e.customer_id, e.ordered_at AS occurred_at, e.net_amount AS amount, touch.flow, touch.node, touch.message_id, touch.sent_at
   FROM retention.order_event e
   CROSS JOIN LATERAL (
     SELECT f.flow, m.node, m.message_id, m.sent_at
@@ -89,17 +89,17 @@ CREATE OR REPLACE VIEW retention.flow_attribution AS
     JOIN retention.flow f ON f.flow_id = m.flow_id
     JOIN retention.flow_node n ON n.node_id = m.node_id
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.occurred_at AND NOT coalesce((n.config -> 'transactional')::boolean, false)
-      AND m.sent_at >= e.occurred_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
+    WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.ordered_at AND NOT coalesce((n.config -> 'transactional')::boolean, false)
+      AND m.sent_at >= e.ordered_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
       AND e.metric = coalesce(v.document ->> 'metric', 'orders')
     ORDER BY m.sent_at DESC, m.message_id DESC LIMIT 1) AS touch
-  WHERE e.kind = 'order';
-COMMENT ON VIEW retention.flow_attribution IS 'Orders that followed a message within its flow''s conversion window, each with the last such message that was no transactional one. Of sources with events => true.';
+  WHERE e.kind = 'order' AND e.net_amount > 0;
+COMMENT ON VIEW retention.flow_attribution IS 'Orders, as they are now, that followed a message within its flow''s conversion window, each with the last such message that was no transactional one. Of sources with events => true.';
 COMMENT ON COLUMN retention.flow_attribution.event_id IS 'Number of the order''s event.';
 COMMENT ON COLUMN retention.flow_attribution.order_id IS 'The shop''s key of the order.';
 COMMENT ON COLUMN retention.flow_attribution.customer_id IS 'The shop''s key of the customer.';
-COMMENT ON COLUMN retention.flow_attribution.occurred_at IS 'Time of the order.';
-COMMENT ON COLUMN retention.flow_attribution.amount IS 'Amount of the order.';
+COMMENT ON COLUMN retention.flow_attribution.occurred_at IS 'Time of the order; where its source has dates only, the moment of that day at which it became known.';
+COMMENT ON COLUMN retention.flow_attribution.amount IS 'Amount of the order, refunds deducted.';
 COMMENT ON COLUMN retention.flow_attribution.flow IS 'Flow of the last message before the order.';
 COMMENT ON COLUMN retention.flow_attribution.node IS 'Node of that message.';
 COMMENT ON COLUMN retention.flow_attribution.message_id IS 'Number of that message.';
@@ -173,15 +173,24 @@ $$;
 COMMENT ON FUNCTION retention._wilson(bigint, bigint) IS 'The 95 % interval of a share (Wilson 1927).';
 
 CREATE OR REPLACE VIEW retention.flow_uplift AS
-  WITH customer AS (
-    SELECT e.flow_id, e.customer_id, bool_or(e.is_holdout) AS is_holdout, count(o.event_id) > 0 AS converted, coalesce(sum(o.amount), 0)::double precision AS revenue
+  WITH followed AS (
+    -- Once, however many enrollments the order followed.
+    SELECT DISTINCT e.flow_id, e.customer_id, o.event_id, o.net_amount
     FROM retention.enrollment e
     JOIN retention.flow_node n USING (node_id)
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
-    LEFT JOIN retention.order_event o ON o.customer_id = e.customer_id AND o.kind = 'order' AND o.metric = coalesce(v.document ->> 'metric', 'orders')
-      AND o.occurred_at > e.entered_at AND o.occurred_at <= e.entered_at + coalesce(v.document ->> 'conversion_window', '7 days')::interval
-    WHERE e.customer_id IS NOT NULL
-    GROUP BY e.flow_id, e.customer_id),
+    JOIN retention.order_event o
+      ON o.customer_id = e.customer_id AND o.kind = 'order' AND o.net_amount > 0
+      AND o.metric = coalesce(v.document ->> 'metric', 'orders') AND o.ordered_at > e.entered_at
+      AND o.ordered_at
+          <= e.entered_at + coalesce(v.document ->> 'conversion_window', '7 days')::interval),
+  customer AS (
+    SELECT e.flow_id, e.customer_id, e.is_holdout, f.revenue IS NOT NULL AS converted,
+           coalesce(f.revenue, 0)::double precision AS revenue
+    FROM (SELECT flow_id, customer_id, bool_or(is_holdout) AS is_holdout FROM retention.enrollment
+          WHERE customer_id IS NOT NULL GROUP BY flow_id, customer_id) AS e
+    LEFT JOIN (SELECT flow_id, customer_id, sum(net_amount) AS revenue
+               FROM followed GROUP BY flow_id, customer_id) AS f USING (flow_id, customer_id)),
   arm AS (
     SELECT flow_id, count(*) FILTER (WHERE NOT is_holdout) AS treated, count(*) FILTER (WHERE NOT is_holdout AND converted) AS treated_converted,
            count(*) FILTER (WHERE is_holdout) AS holdout, count(*) FILTER (WHERE is_holdout AND converted) AS holdout_converted,
@@ -201,7 +210,7 @@ CREATE OR REPLACE VIEW retention.flow_uplift AS
          s.treated_revenue - s.holdout_revenue - 1.959963984540054 * s.revenue_error AS revenue_uplift_low,
          s.treated_revenue - s.holdout_revenue + 1.959963984540054 * s.revenue_error AS revenue_uplift_high
   FROM share s JOIN retention.flow f USING (flow_id);
-COMMENT ON VIEW retention.flow_uplift IS 'What each flow achieved: customers who ordered within the conversion window after they entered, treated against holdout. The interval of the difference of shares is Newcombe''s (1998, method 10).';
+COMMENT ON VIEW retention.flow_uplift IS 'What each flow achieved: customers who ordered within the conversion window after they entered, treated against holdout, each order once, as it is now. The interval of the difference of shares is Newcombe''s (1998, method 10).';
 COMMENT ON COLUMN retention.flow_uplift.flow IS 'Name of the flow.';
 COMMENT ON COLUMN retention.flow_uplift.treated IS 'Customers who entered and were not held out.';
 COMMENT ON COLUMN retention.flow_uplift.holdout IS 'Customers in the holdout.';

@@ -1,6 +1,6 @@
 -- Simulation: the engine itself on a virtual clock over the shop's past orders, rolled back.
 
-CREATE OR REPLACE FUNCTION retention._begin_simulation(flow text, metric text, "from" timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._begin_simulation(flow text, metric text, "from" timestamptz, step interval) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -15,14 +15,20 @@ BEGIN
   DELETE FROM retention.enrollment e WHERE e.flow_id = simulated;
   DELETE FROM retention.flow_entry e WHERE e.flow_id = simulated;
   DELETE FROM retention.last_message;
+  DELETE FROM retention.address_grant;
   PERFORM retention._refresh_customers(metric, true, "from");
   PERFORM retention._evaluate_segments('definition', "from");
+  -- Orders are looked at at the end of each step only.
+  UPDATE retention.flow f
+    SET draft = jsonb_set(f.draft, '{trigger,max_age}', to_jsonb(
+          coalesce(f.draft #>> '{trigger,max_age}', '3 days')::interval + step))
+    WHERE f.flow = _begin_simulation.flow AND f.draft #>> '{trigger,type}' IN ('order', 'refund');
   PERFORM retention.publish(flow);
   UPDATE retention.flow f SET status = 'draft' WHERE f.flow_id = simulated;
   PERFORM retention.set_status(flow, 'live');
 END
 $$;
-COMMENT ON FUNCTION retention._begin_simulation(text, text, timestamptz) IS 'Sets everything back to a past moment, with the flow''s draft going live.';
+COMMENT ON FUNCTION retention._begin_simulation(text, text, timestamptz, interval) IS 'Sets everything back to a past moment, with the flow''s draft going live.';
 
 CREATE OR REPLACE FUNCTION retention._simulate_ticks(flow text, at timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -101,10 +107,12 @@ DECLARE
   at timestamptz := "from";
   until timestamptz;
 BEGIN
-  PERFORM retention._reject_unless("from" + step > "from", format('step must be longer than %s', coalesce(step::text, 'null')));
+  PERFORM retention._check_span('step', coalesce(step, '0'), 1);
+  PERFORM retention._reject_unless(retention._in_calendar("from") AND retention._in_calendar("to"),
+    format('from and to must be times in the years 1 to 9999, not %s and %s', coalesce("from"::text, 'null'), coalesce("to"::text, 'null')));
   PERFORM retention._reject_unless("from" < "to", format('the simulation ends at %s, before it starts at %s', "to", "from"));
   BEGIN
-    PERFORM retention._begin_simulation(flow, metric, "from");
+    PERFORM retention._begin_simulation(flow, metric, "from", step);
     LOOP
       until := retention._add_local(at, step, zone);
       EXIT WHEN until > "to";

@@ -86,7 +86,8 @@ amount_parse(Datum numeric, Decimal *result)
 		data += sizeof(weight);
 		size -= sizeof(weight);
 	}
-	return decimal_from_digits(result, data, size / sizeof(uint16), weight, negative, display_scale);
+	return decimal_from_digits(result, data, size / sizeof(uint16),
+							   weight, negative, display_scale);
 }
 
 /* Reads a numeric. NaN and infinity are errors, and so are values of more than 38 digits. */

@@ -39,7 +39,10 @@
 #define MAX_LISTED_KEYS 8
 #define KEY_SLOTS (2 * MAX_ROW_KEYS)
 
-/* So many rows of a transaction are noted one by one; of an initial copy of millions it is said once that anything may have changed. */
+/*
+ * So many rows of a transaction are noted one by one; of an initial copy of
+ * millions it is then said once that anything may have changed.
+ */
 #define MAX_REPLICATED_ROWS 5000
 
 enum
@@ -83,12 +86,18 @@ static struct
 	List	   *spent_relations;	/* of which has been noted that anything may have changed */
 } replicated;
 
-/* Opens the log, which has to be what the extension made: rows are written by the numbers of its columns. */
+/*
+ * Opens the log, which has to be what the extension made: rows are written by
+ * the numbers of its columns.
+ */
 static Relation
 open_log(void)
 {
-	static const Oid types[LOG_COLUMNS] = {REGCLASSOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	Relation	log = table_open(get_relname_relid("change_log", get_namespace_oid("retention", false)), RowExclusiveLock);
+	static const Oid types[LOG_COLUMNS] = {
+		REGCLASSOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID
+	};
+	Oid			schema = get_namespace_oid("retention", false);
+	Relation	log = table_open(get_relname_relid("change_log", schema), RowExclusiveLock);
 	TupleDesc	type = RelationGetDescr(log);
 	bool		alike = log->rd_rel->relkind == RELKIND_RELATION && type->natts == LOG_COLUMNS;
 
@@ -362,7 +371,8 @@ forget_replicated(void)
 
 /* What a rolled-back subtransaction has noted is gone, so nothing may rely on it. */
 static void
-after_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *argument)
+after_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+					 void *argument)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		forget_replicated();
@@ -410,7 +420,8 @@ count_replicated_row(Capture *capture)
 static bool
 has_rows(const TriggerData *trigger)
 {
-	return TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || trigger->tg_oldtable != NULL || trigger->tg_newtable != NULL;
+	return TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		trigger->tg_oldtable != NULL || trigger->tg_newtable != NULL;
 }
 
 static void
@@ -438,9 +449,11 @@ retention_capture_changes(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	Capture    *capture;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_trigger->tgnargs == 0)
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs == 0)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("retention._capture_changes must be called by a trigger after a statement or a row"),
+						errmsg("retention._capture_changes must be called by a trigger after a "
+							   "statement or a row"),
 						errhint("retention.track() makes these triggers.")));
 	capture = palloc(sizeof(Capture));
 	capture->count = 0;

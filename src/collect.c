@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 
 #include "collection.h"
+#include "run_as.h"
 #include "score_bounds.h"
 #include "zone_table.h"
 
@@ -218,12 +219,12 @@ relation_names(Collection *collection, const SourceList *sources)
 	for (int i = 0; i < sources->count; i++)
 	{
 		int			j = 0;
-		char	   *name = TextDatumGetCString(sources->relations[i]);
 
-		while (j < i && strcmp(TextDatumGetCString(sources->relations[j]), name) != 0)
+		while (j < i && sources->relations[j] != sources->relations[i])
 			j++;
 		if (j == i)
-			appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ", name);
+			appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ",
+							 relation_label(collection->context, DatumGetObjectId(sources->relations[i])));
 	}
 	MemoryContextSwitchTo(previous);
 	return names.data;

@@ -50,6 +50,7 @@ enum
 	CUSTOMER_KEY,
 	CUSTOMER_PREVIOUS_GROUP = CUSTOMER_KEY + COLUMN_GROUP + 1,
 	CUSTOMER_CHANGED_AT,
+	CUSTOMER_KNOWN_AT,
 	CUSTOMER_COLUMNS
 };
 
@@ -215,7 +216,10 @@ Datum
 retention_collected_loss(PG_FUNCTION_ARGS)
 {
 	Collection *collection = pending_collection();
-	Datum		values[2] = {Int64GetDatum(collection->stored_customers), Int64GetDatum(collection->lost_customers)};
+	Datum		values[2] = {
+		Int64GetDatum(collection->stored_customers),
+		Int64GetDatum(collection->lost_customers)
+	};
 	bool		nulls[2] = {false, false};
 	TupleDesc	type;
 
@@ -256,6 +260,7 @@ load_customer(Loader *loader, CustomerRow *row, const Scores *scores)
 	slot->tts_isnull[CUSTOMER_PREVIOUS_GROUP] = true;
 	slot->tts_values[CUSTOMER_CHANGED_AT] = loader->changed_at;
 	slot->tts_isnull[CUSTOMER_CHANGED_AT] = false;
+	slot->tts_isnull[CUSTOMER_KNOWN_AT] = true;
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(caller);
 }
@@ -289,7 +294,7 @@ check_table(Relation relation)
 {
 	static const Oid types[CUSTOMER_COLUMNS] = {
 		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
-		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID
+		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID
 	};
 
 	if (relation->rd_rel->relkind != RELKIND_RELATION)

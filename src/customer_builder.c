@@ -48,7 +48,8 @@ static void
 add_net_order(Builder *builder, bool is_order, int64 at, const Decimal *amount)
 {
 	if (is_order && amount->mantissa > 0)
-		builder->status |= summary_add_order(&builder->summary, at, zone_day(builder->collection->zone, at),
+		builder->status |= summary_add_order(&builder->summary, at,
+											 zone_day(builder->collection->zone, at),
 											 amount, &builder->allocator);
 	else
 		builder->status |= summary_add_adjustment(&builder->summary, amount);

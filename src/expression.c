@@ -27,24 +27,49 @@ has_parameter(Node *node, void *context)
 	return IsA(node, ParamRef) || raw_expression_tree_walker(node, has_parameter, context);
 }
 
+/* How deep expressions may go, far below what the stack allows wherever they are run. */
+#define MAX_EXPRESSION_DEPTH 500
+
+/* Whether a parse tree goes deeper than the levels that are left. */
+static bool
+is_deeper(Node *node, void *context)
+{
+	int		   *levels_left = context;
+	bool		result;
+
+	if (node == NULL)
+		return false;
+	if (*levels_left == 0)
+		return true;
+	(*levels_left)--;
+	result = raw_expression_tree_walker(node, is_deeper, context);
+	(*levels_left)++;
+	return result;
+}
+
 PG_FUNCTION_INFO_V1(retention_check_expression);
 
 /*
  * _check_expression(expression text) -> void: an error (42601) unless the text
  * is exactly one SQL expression: no second statement, no further clause, no
- * name; and without parameters (42P02).
+ * name; without parameters (42P02), and not nested too deep (54001).
  */
 Datum
 retention_check_expression(PG_FUNCTION_ARGS)
 {
 	List	   *statements = raw_parser(text_to_cstring(PG_GETARG_TEXT_PP(0)), RAW_PARSE_PLPGSQL_EXPR);
 	Node	   *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
+	int			levels = MAX_EXPRESSION_DEPTH;
 
 	if (statement == NULL || !IsA(statement, SelectStmt) || !is_single_value((SelectStmt *) statement))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("it is not a single SQL expression"),
 				 errhint("Put a query between parentheses.")));
+	if (is_deeper(statement, &levels))
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("it is nested deeper than %d levels", MAX_EXPRESSION_DEPTH)));
 	if (has_parameter(statement, NULL))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_PARAMETER), errmsg("it must not have parameters such as $1")));
 	PG_RETURN_VOID();

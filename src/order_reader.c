@@ -105,6 +105,19 @@ amount_in_units(const Decimal *amount, int64 *units)
 	return *units == value;
 }
 
+static bool
+has_order_id(const Reader *reader, const TupleTableSlot *slot)
+{
+	return OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID];
+}
+
+/* The order id of a row that has one. */
+static KeyText
+row_order_id(Reader *reader, TupleTableSlot *slot)
+{
+	return key_text(&reader->order_text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]);
+}
+
 /* The text of a value by its type's output function. */
 static char *
 output_text(PGFunction output, Datum value)
@@ -122,9 +135,9 @@ leave_out(Reader *reader, TupleTableSlot *slot, KeyText key, UnreadableReason re
 	if (first == NULL)
 		return;
 	first->customer = clipped_text(reader->collection, key.data, key.length);
-	if (OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID])
+	if (has_order_id(reader, slot))
 	{
-		KeyText		id = key_text(&reader->order_text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]);
+		KeyText		id = row_order_id(reader, slot);
 
 		first->order_id = clipped_text(reader->collection, id.data, id.length);
 	}
@@ -154,7 +167,7 @@ read_amount(Datum numeric, Decimal *amount, int64 *units, bool *wide)
 static UnreadableReason
 keep_order(Reader *reader, TupleTableSlot *slot, KeyText key, int64 at)
 {
-	bool		has_token = OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID];
+	bool		has_token = has_order_id(reader, slot);
 	Decimal		amount;
 	int64		units = 0;
 	OrderToken	token = {{0, 0}};
@@ -168,7 +181,7 @@ keep_order(Reader *reader, TupleTableSlot *slot, KeyText key, int64 at)
 	if (unlikely(is_long_key(key)))
 		return KEY_TOO_LONG;
 	if (has_token)
-		token = order_token(key_text(&reader->order_text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]));
+		token = order_token(row_order_id(reader, slot));
 	row = append_row(reader, key, (wide ? sizeof(Decimal) : 0) + (has_token ? sizeof(OrderToken) : 0));
 	row->at = at;
 	row->units = units;
@@ -352,7 +365,7 @@ read_source(Collection *collection, const char *query, Oid relation, bool refund
 		.receiver.rStartup = start_source,
 		.receiver.receiveSlot = receive_order,
 		.collection = collection,
-		.relation = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation))),
+		.relation = relation_label(collection->context, relation),
 		.kind = refunds ? ROW_REFUND : ROW_ORDER
 	};
 

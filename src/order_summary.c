@@ -146,7 +146,10 @@ retention_order_summary_deserialize(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(summary);
 }
 
-/* Draws the facts from a summary. MATH_OVERFLOW, and no facts, where a sum needs more than 38 digits. */
+/*
+ * Draws the facts from a summary. MATH_OVERFLOW, and no facts, where a sum
+ * needs more than 38 digits.
+ */
 MathStatus
 summary_finish(OrderSummary *summary, SummaryFacts *facts)
 {
@@ -154,7 +157,8 @@ summary_finish(OrderSummary *summary, SummaryFacts *facts)
 	facts->first_at = summary->first_at;
 	facts->last_at = summary->last_at;
 	summary_rhythm(summary, &facts->rhythm);
-	return summary_revenue(summary, &facts->revenue) | summary_repeat_total(summary, &facts->repeat_total);
+	return summary_revenue(summary, &facts->revenue) |
+		summary_repeat_total(summary, &facts->repeat_total);
 }
 
 /* The columns of the type order_summary; numerics are made in the current memory context. */

@@ -80,7 +80,8 @@ append_column(Relation relation, const char *name, StringInfo result)
 		Form_pg_attribute column = TupleDescAttr(type, i);
 
 		if (!column->attisdropped && strcmp(NameStr(column->attname), name) == 0)
-			appendStringInfo(result, ",%d:%u:%d:%u", column->attnum, column->atttypid, column->atttypmod, column->attcollation);
+			appendStringInfo(result, ",%d:%u:%d:%u", column->attnum, column->atttypid,
+							 column->atttypmod, column->attcollation);
 	}
 }
 
@@ -128,7 +129,8 @@ retention_relation_fingerprint(PG_FUNCTION_ARGS)
 	int			count;
 	ListCell   *cell;
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &columns, NULL, &count);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
+					  &columns, NULL, &count);
 	initStringInfo(&result);
 	appendStringInfo(&result, UINT64_FORMAT " ", GetSystemIdentifier());
 	foreach(cell, relations)

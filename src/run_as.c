@@ -50,6 +50,17 @@ relation_owner(Oid relation)
 	return owner;
 }
 
+/* A relation's name for messages, as regclass writes it, made in a memory context. */
+char *
+relation_label(MemoryContext context, Oid relation)
+{
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	char	   *label = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation)));
+
+	MemoryContextSwitchTo(previous);
+	return label;
+}
+
 /* Rejects (42804) rows that do not have exactly these types of columns. `what` names the rows. */
 void
 check_columns(TupleDesc type, const Oid *expected, int count, const char *what)

@@ -19,7 +19,7 @@ _PG_init(void)
 	clock_define_setting();
 	DefineCustomBoolVariable("retention.progress",
 							 "Whether the engine tells the client, step by step, what it has done.",
-							 "Off for scheduled jobs: client_min_messages does not hold back messages of level INFO.",
+							 "Off for scheduled jobs, as client_min_messages holds back no INFO.",
 							 &progress, true, PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("retention");
 }

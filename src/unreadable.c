@@ -79,7 +79,10 @@ append_member(StringInfo json, const char *name, const char *value)
 		escape_json(json, value);
 }
 
-/* The counts as jsonb: an array of objects with relation, reason, row_count and the example; empty where all was read. */
+/*
+ * The counts as jsonb: an array of objects with relation, reason, row_count and
+ * the example; empty where all was read.
+ */
 Datum
 unreadable_json(const Collection *collection)
 {
@@ -91,7 +94,8 @@ unreadable_json(const Collection *collection)
 	{
 		Unreadable *counted = lfirst(cell);
 
-		appendStringInfo(&json, "%s{\"row_count\": " INT64_FORMAT, json.len == 0 ? "[" : ", ", counted->rows);
+		appendStringInfo(&json, "%s{\"row_count\": " INT64_FORMAT,
+						 json.len == 0 ? "[" : ", ", counted->rows);
 		append_member(&json, "relation", counted->relation);
 		append_member(&json, "reason", reason_names[counted->reason]);
 		append_member(&json, "customer_id", counted->customer);

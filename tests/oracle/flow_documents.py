@@ -76,6 +76,11 @@ class Generator:
         keys = self.random.choice([['from'], ['to'], ['from', 'to']])
         return {key: self.random.sample(GROUPS, 4) for key in keys}
 
+    def trigger_order(self):
+        return {'max_age': self.random.choice(['0 days', '90 minutes', '1 day'])} if self.often(0.3) else {}
+
+    trigger_refund = trigger_order
+
     def trigger_date(self):
         column = self.random.choice(list(DATES))
         trigger = {'column': column, 'offset': self.random.choice(DATES[column])}

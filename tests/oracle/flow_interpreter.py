@@ -194,8 +194,11 @@ class Interpreter(Outbox):
         return starts
 
     def triggered_by_order(self, flow, trigger, facts):
-        return [(e.customer_id, {'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at})
-                for e in facts.order_events if e.kind == trigger['type']]
+        oldest = parse_interval(trigger.get('max_age', '3 days'))
+        return [(e.customer_id, {'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at,
+                                 **({'number': e.number} if e.kind == 'order' else {})})
+                for e in facts.order_events
+                if e.kind == trigger['type'] and e.net_amount and e.net_amount > 0 and add_exactly(e.ordered_at, oldest) >= e.recorded_at]
 
     triggered_by_refund = triggered_by_order
 
@@ -393,7 +396,7 @@ class Interpreter(Outbox):
 
     def step_enter_flow(self, e, node):
         if self.flows[node['flow']].status in RUNNING and not e.is_holdout:
-            self.requests.append((node['flow'], e.customer_id, e.event))
+            self.requests.append((node['flow'], e.customer_id, {**e.event, 'from_flow': e.flow.name}))
         return 'go', node.get('next')
 
     def step_message(self, e, node):

@@ -7,7 +7,7 @@ import flow_time
 from flow_time import parse_time
 
 LEASE = timedelta(minutes=5)
-ATTEMPTS = 8
+ATTEMPTS = 12
 
 
 @dataclass
@@ -121,4 +121,4 @@ class Outbox:
             if permanent or message.attempts >= ATTEMPTS:
                 message.state = 'dead'
             else:
-                message.state, message.ready_at = 'ready', self.now + timedelta(minutes=2 ** (message.attempts - 1))
+                message.state, message.ready_at = 'ready', self.now + min(timedelta(minutes=2 ** (message.attempts - 1)), timedelta(hours=6))

@@ -102,7 +102,8 @@ SELECT type, note_key(type, key) FROM (VALUES ('smallint', '7'), ('integer', '-7
   ('varchar(9)', 'seven'), ('char(9)', 'seven'), ('code', 'a b'), ('uuid', 'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'), ('date', '2024-02-03'), ('timestamptz', '2024-02-03 07:00+00'),
   ('interval', '1 day'), ('float8', '0.1'), ('bytea', '\x0102'), ('inet', '10.0.0.1'), ('boolean', 'true'), ('channel', 'pos'), ('name', 'seven'), ('pair', '(1,2)'), ('single', '(7)'), ('single', '(0)'),
   -- What is too long or blank is nobody's key.
-  ('text', repeat('x', 2000)), ('text', repeat('x', 2001)), ('text', ''), ('text', E' \t\n'), ('text', E'\u00a0')) AS t (type, key);
+  ('text', repeat('x', 2000)), ('text', repeat('x', 2001)), ('text', ''), ('text', E' \t\n'),
+  ('text', E'\u00a0')) AS t (type, key);
 
 -- Partitions: written through the table and directly, moved between; cascades; new partitions.
 CREATE TABLE person (id bigint PRIMARY KEY);

@@ -7,7 +7,7 @@ CREATE SCHEMA fingerprint_test;
 SET search_path = fingerprint_test;
 SET TimeZone = 'UTC';
 SET retention.as_of = '2024-06-01';
-SET retention_engine.quiet = on;
+SET retention.progress = off;
 \set SHOW_CONTEXT never
 
 CREATE TYPE colour AS ENUM ('red', 'green', 'blue', 'grey');
@@ -144,6 +144,7 @@ CALL look('parent');
 
 \echo -- Owners; row security.
 CREATE ROLE fingerprint_owner;
+GRANT USAGE ON SCHEMA fingerprint_test TO fingerprint_owner;
 ALTER TABLE sale OWNER TO fingerprint_owner;
 CALL look('id');
 ALTER TABLE part_1 ENABLE ROW LEVEL SECURITY;
@@ -162,7 +163,7 @@ CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw;
 CREATE USER MAPPING FOR CURRENT_USER SERVER elsewhere;
 CREATE FOREIGN TABLE far (id integer, ordered_at timestamptz, amount numeric) SERVER elsewhere;
 CREATE VIEW far_and_near AS SELECT id FROM far UNION ALL SELECT id FROM parent;
-SELECT retention._is_read_elsewhere('SELECT id FROM fingerprint_test.far_and_near'), retention._is_read_elsewhere('SELECT id FROM fingerprint_test.parent'),
+SELECT retention._is_read_elsewhere('SELECT id FROM fingerprint_test.far_and_near', current_user::regrole), retention._is_read_elsewhere('SELECT id FROM fingerprint_test.parent', current_user::regrole),
        retention._relation_fingerprint('far', '{id}') IS NULL;
 CREATE TABLE far_part PARTITION OF parted FOR VALUES IN (3);
 DROP TABLE far_part;
@@ -183,4 +184,5 @@ SELECT s._settings = retention._settings(m) FROM retention.metric m, settings_be
 DROP EXTENSION retention CASCADE;
 DROP EXTENSION postgres_fdw CASCADE;
 DROP SCHEMA fingerprint_test CASCADE;
+DROP OWNED BY fingerprint_owner;
 DROP ROLE fingerprint_owner;

@@ -211,8 +211,8 @@ SELECT bool_and(is_holdout = (retention.bucket(customer_id, 'seventh') < 5000)) 
 SELECT retention.ack(ARRAY(SELECT message_id FROM retention.claim_messages('email', 1000))) > 150 AS sent;
 WITH arm AS (SELECT customer_id, is_holdout, row_number() OVER (PARTITION BY is_holdout ORDER BY enrollment_id) AS number FROM retention.flow_enrollment WHERE flow = 'seventh'),
 gone AS (DELETE FROM retention.enrollment e USING arm a WHERE e.customer_id = a.customer_id AND a.number > CASE WHEN a.is_holdout THEN 80 ELSE 70 END)
-INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at)
-  SELECT 'orders', 1, 'order', customer_id, 'o' || customer_id, retention.now() + interval '7 days', 10, retention.now() FROM arm WHERE number <= CASE WHEN is_holdout THEN 48 ELSE 56 END;
+INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at, ordered_at, net_amount)
+  SELECT 'orders', 1, 'order', customer_id, 'o' || customer_id, retention.now() + interval '7 days', 10, retention.now(), retention.now() + interval '7 days', 10 FROM arm WHERE number <= CASE WHEN is_holdout THEN 48 ELSE 56 END;
 SELECT flow, treated, holdout, round(treated_rate::numeric, 4) AS treated_rate, round(holdout_rate::numeric, 4) AS holdout_rate, round(uplift::numeric, 4) AS uplift,
        round(uplift_low::numeric, 4) AS low, round(uplift_high::numeric, 4) AS high, round(revenue_uplift::numeric, 2) AS revenue_uplift,
        round(revenue_uplift_low::numeric, 3) AS revenue_low, round(revenue_uplift_high::numeric, 3) AS revenue_high FROM retention.flow_uplift WHERE flow = 'seventh';

@@ -87,7 +87,8 @@ CREATE VIEW oracle_rows AS
   SELECT 'order' AS kind, customer_id::text, ordered_at AS at, amount, order_id::text FROM by_integer
   UNION ALL SELECT 'order', customer::text, at AT TIME ZONE name, total::numeric, id::text FROM by_uuid, zone
   UNION ALL SELECT 'order', "the Customer's", "DATE"::timestamp AT TIME ZONE name, "Amount €", "No." FROM "Old ""Shop"" Orders", zone
-  UNION ALL SELECT 'order', CASE WHEN customer_id::text !~ '^ *$' THEN customer_id END, ordered_at, amount, order_id FROM by_domain
+  UNION ALL SELECT 'order', CASE WHEN customer_id::text !~ '^ *$' THEN customer_id END,
+                   ordered_at, amount, order_id FROM by_domain
   UNION ALL SELECT 'order', customer_id::text, ordered_at, amount, order_id::text FROM by_numeric
   UNION ALL SELECT 'order', customer_id, ordered_at AT TIME ZONE name, amount, order_id::text FROM parted, zone
   UNION ALL SELECT 'order', customer_id::text, ordered_at, amount::numeric, order_id::text FROM base
@@ -355,7 +356,9 @@ CALL retention.refresh('odd', as_of => '2024-05-31');
 SELECT customers, orders, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = 'odd';
 -- An error in a block that handles it leaves nothing behind for the next refresh, also where rows are in files.
 INSERT INTO odd SELECT i, timestamptz '2024-01-01' + i % 100 * interval '1 day', 10 FROM generate_series(1, 20000) i;
-CREATE VIEW odder AS SELECT 'last' AS customer_id, timestamptz '2024-01-01' AS ordered_at, 1 / (amount - 10) AS amount FROM odd;
+CREATE VIEW odder AS
+  SELECT 'last' AS customer_id, timestamptz '2024-01-01' AS ordered_at, 1 / (amount - 10) AS amount
+  FROM odd;
 SELECT retention.add_source('odder', metric => 'odd') IS NOT NULL AS added;
 SET work_mem = '64kB';
 SET hash_mem_multiplier = 1;

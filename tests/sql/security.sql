@@ -54,7 +54,7 @@ INSERT INTO try (command) VALUES
   ('UPDATE retention.rfm_cell SET rfm_group = rfm_group'), ('DELETE FROM retention.metric WHERE metric = ''none'''),
   ('UPDATE retention.source SET amount = amount'), ('DELETE FROM retention.customer WHERE false'), ('UPDATE retention.population SET settings = settings WHERE false'),
   ('TRUNCATE retention.customer'), ('DROP TABLE retention.customer CASCADE'),
-  ('SELECT retention._relation_fingerprint(''security_test.orders'')'), ('SELECT retention._collected(NULL, NULL, false)'),
+  ('SELECT retention._relation_fingerprint(''security_test.orders'', ''{}'')'), ('SELECT retention._collected(NULL, NULL, false)'),
   ('SELECT retention.grant_access(''retention_test_nobody'', ''admin'')'),
   -- Keeping current: what changed and who is where can be read by all, is made so by operators, and set up by admins, of tables by their owners.
   ('SELECT count(*) FROM retention.change_log'), ('SELECT count(untracked_partitions) FROM retention.tracked'), ('SELECT count(*) FROM retention.order_event'),

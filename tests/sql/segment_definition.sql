@@ -5,7 +5,7 @@ CREATE EXTENSION retention;
 CREATE SCHEMA definition_test;
 SET search_path = definition_test;
 SET retention.as_of = '2024-06-01';
-SET retention_engine.quiet = on;
+SET retention.progress = off;
 \set SHOW_CONTEXT never
 
 CREATE TABLE person (customer_id integer, score integer);

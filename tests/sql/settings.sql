@@ -44,7 +44,7 @@ INSERT INTO wrong (setting, value) VALUES
   ('frequency_values', '''{5,2}'''), ('frequency_values', '''{2}'''), ('frequency_values', '''{2,NULL}'''), ('frequency_values', '''{2,2}'''),
   ('monetary_values', '''{500,100}'''), ('monetary_values', '''{1,2,3}'''), ('monetary_values', '''{NaN,NaN}'''),
   ('purchase_model', '''gammagamma'''), ('purchase_model', '''BGNBD'''), ('prediction_window', '0'), ('prediction_window', '36526'),
-  ('discount_rate', '-0.1'), ('discount_rate', '''NaN'''), ('discount_rate', '''Infinity'''), ('refit_interval', '''-1 day'''),
+  ('discount_rate', '-0.1'), ('discount_rate', '''NaN'''), ('discount_rate', '''Infinity'''), ('refit_interval', '''-1 day'''), ('country', '''Poland'''),
   ('churn_levels', '''{0.5}'''), ('churn_levels', '''{0.6,0.3}'''), ('churn_levels', '''{0.5,1.5}'''), ('churn_levels', '''{0.5,NULL}''');
 SELECT setting, value, f.state, f.message, f.hint FROM wrong, failure(format('SELECT retention.add_metric(%L, %I => %s)', 'm', setting, value)) AS f ORDER BY n;
 -- The same by alter_metric and by UPDATE.

@@ -121,6 +121,16 @@ my %invalid = (
 	'a branch without a condition' => flow('{"id": "a", "type": "split", "branches": [{}]}'),
 	'a split that has next' => flow('{"id": "a", "type": "split", "branches": [{"when": "true"}], "next": "a"}'),
 	'an arm without its share' => flow('{"id": "a", "type": "random_split", "arms": [{"name": "A"}]}'),
+	'a blank name' => message('') =~ s/"name": "x"/"name": "\\n"/r,
+	'a name too long' => message('') =~ s/"name": "x"/'"name": "' . ('x' x 201) . '"'/er,
+	'an id too long' => message('') =~ s/"id": "a"/'"id": "' . ('a' x 201) . '"'/er,
+	'a description too long' => flow(sprintf($message, ''), ', "description": "' . ('x' x 10001) . '"'),
+	'a condition too long' => flow(sprintf($message, ''), ', "filter": "true' . (' ' x 20000) . '"'),
+	'a template too long' => message('') =~ s/"body": "b"/'"body": "' . ('b' x 1048577) . '"'/er,
+	'data without a name' => message(', "data": {"": "1"}'),
+	'data whose name is too long' => message(', "data": {"' . ('x' x 64) . '": "1"}'),
+	'too much data' => message(', "data": {' . join(', ', map { qq{"d$_": "1"} } 1 .. 51) . '}'),
+	'too many nodes' => flow(join(', ', map { qq({"id": "n$_", "type": "exit"}) } 1 .. 1001)),
 	'a coupon without its pool' => flow('{"id": "a", "type": "coupon"}'),
 );
 # What only the database can tell.
@@ -131,6 +141,10 @@ my %beyond = (
 	'a node that cannot be reached' => flow(sprintf($message, '') . ', {"id": "b", "type": "exit"}'),
 	'a circle' => message(', "next": "a"'),
 	'shares that add up to 90' => flow('{"id": "a", "type": "random_split", "arms": [{"name": "A", "share": 90}]}'),
+	'an interval beyond the calendar' => message(', "smart_sending": "10000 years"'),
+	'an interval of two signs' => flow('{"id": "a", "type": "delay", "for": "40 days -1 month"}'),
+	'a circle of flows' => flow('{"id": "a", "type": "enter_flow", "flow": "x"}', ', "reentry": "always"'),
+	'too many branches' => flow('{"id": "a", "type": "split", "branches": [' . join(', ', ('{"when": "true"}') x 1000) . ']}'),
 	'an interval that is none' => flow(sprintf($message, ''), ', "reentry": "soon"'),
 );
 

@@ -569,7 +569,7 @@ INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready
   SELECT enrollment_id, flow_id, node_id, '2024-01-01', '2024-01-01', 'mail', 'email', 'sent', customer_id, '2024-01-01' FROM retention.enrollment;
 INSERT INTO retention.last_message SELECT i, 'email', '2024-01-01', '1 hour' FROM generate_series(1, 100000) i;
 INSERT INTO retention.coupon (pool, code, enrollment_id, node, issued_at) SELECT 'codes', 'old' || i, -i, 'code', '2024-01-01' FROM generate_series(1, 100000) i;
-INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at) SELECT 'orders', 1, 'order', i, i, '2024-05-01', 1, '2024-05-01' FROM generate_series(1, 50000) i;
+INSERT INTO retention.order_event (metric, source_id, kind, customer_id, order_id, occurred_at, amount, recorded_at, ordered_at, net_amount) SELECT 'orders', 1, 'order', i, i, '2024-05-01', 1, '2024-05-01', '2024-05-01', 1 FROM generate_series(1, 50000) i;
 SELECT retention.set_status('g', 'paused'), retention.set_status('g', 'live');
 INSERT INTO retention.enrollment (flow_id, node_id, is_holdout, entered_at, since, due_at, customer_id, event)
   SELECT flow_id, node_id, false, '2024-06-01', '2024-06-01', timestamptz '2024-06-01 01:00' + hashint4(i) * interval '1 microsecond', i, '{}' FROM node, generate_series(1, 300000) i WHERE node = 'wait';

@@ -1,0 +1,153 @@
+-- Coupons: a code is issued to who can be written to, and goes back when its message is not sent after all.
+
+CREATE OR REPLACE FUNCTION retention._may_reach(state text) RETURNS boolean
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN state IN ('held', 'ready', 'leased', 'sent');
+COMMENT ON FUNCTION retention._may_reach(text) IS 'Whether a message in some state was sent, or still may be.';
+
+CREATE OR REPLACE FUNCTION retention._random_code(length integer) RETURNS text
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- From a strong source, by 32 characters that are not taken for each other.
+  SELECT string_agg(substr('23456789ABCDEFGHJKLMNPQRSTUVWXYZ', 1 + get_byte(random.bytes, i) % 32, 1), '' ORDER BY i)
+  FROM (SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) || sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) AS bytes) AS random,
+       generate_series(0, length - 1) AS i
+$$;
+COMMENT ON FUNCTION retention._random_code(integer) IS 'A code that cannot be guessed.';
+
+CREATE OR REPLACE FUNCTION retention._uses_coupon(message jsonb) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(message ->> t.key)) AS v
+                 WHERE v ~ '^coupon(\.|$)')
+$$;
+COMMENT ON FUNCTION retention._uses_coupon(jsonb) IS 'Whether a message''s templates show a coupon.';
+
+CREATE OR REPLACE FUNCTION retention._coupon_messages(node_id integer) RETURNS SETOF retention.flow_node
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE way AS (
+    SELECT _coupon_messages.node_id
+    UNION SELECT unnest(n.targets) FROM way JOIN retention.flow_node n USING (node_id))
+  SELECT n.* FROM way JOIN retention.flow_node n USING (node_id) WHERE n.type = 'message' AND retention._uses_coupon(n.config)
+$$;
+COMMENT ON FUNCTION retention._coupon_messages(integer) IS 'The messages that show a coupon, at a node and behind it.';
+
+CREATE OR REPLACE FUNCTION retention._coupon_condition(node retention.flow_node, metric text) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+    string_agg(DISTINCT format('(%s) IS NULL', retention._unsendable(quote_literal(c.channel), address.expression,
+        coalesce('(t.contact).' || c.consent, 'true'), coalesce(m.config ->> 'transactional', 'false'), 'false',
+        retention._suppressed(quote_literal(c.channel), address.expression,
+          format('coalesce((t.contact).country, (SELECT m.country FROM retention.metric m WHERE m.metric = %L))', metric)))), ' OR ')
+      FILTER (WHERE coalesce(s.status, m.config ->> 'status', 'live') <> 'draft'),
+    (count(*) = 0)::text)
+  FROM retention._coupon_messages(node.node_id) AS m JOIN retention._channels() AS c ON c.channel = m.config ->> 'channel'
+  CROSS JOIN LATERAL (SELECT coalesce('(t.contact).' || c.address, $x$'url'$x$) AS expression) AS address
+  LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (m.flow_id, m.node)
+$$;
+COMMENT ON FUNCTION retention._coupon_condition(retention.flow_node, text) IS
+  'The condition that a traveller t can be written to by one of the messages that show the coupon of a node; where there is none, all can.';
+
+CREATE OR REPLACE FUNCTION retention._generate_coupons(source retention.coupon_pool, node text, travellers retention.traveller[], as_of timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A code that is there already is drawn anew; a pool that is as good as full gives no more.
+  FOR attempt IN 1 .. 20 LOOP
+    INSERT INTO retention.coupon (pool, code, enrollment_id, node, customer_id, issued_at, expires_at)
+      SELECT source.pool, source.prefix || retention._random_code(source.length), t.enrollment_id, _generate_coupons.node, t.customer_id, as_of, as_of + retention._span(source.valid_for)
+      FROM unnest(travellers) AS t
+      ON CONFLICT ON CONSTRAINT coupon_pkey DO NOTHING;
+    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t
+                        WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, _generate_coupons.node)));
+    EXIT WHEN travellers = '{}';
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._generate_coupons(retention.coupon_pool, text, retention.traveller[], timestamptz) IS 'Issues a new code to each traveller.';
+
+CREATE OR REPLACE FUNCTION retention._hand_out_coupons(source retention.coupon_pool, node text, travellers retention.traveller[], as_of timestamptz) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH free AS MATERIALIZED (
+    SELECT c.code FROM retention.coupon c WHERE c.pool = (source).pool AND c.issued_at IS NULL
+    ORDER BY c.code LIMIT cardinality(travellers) FOR UPDATE SKIP LOCKED)
+  UPDATE retention.coupon c
+    SET enrollment_id = t.enrollment_id, node = _hand_out_coupons.node, customer_id = t.customer_id, issued_at = as_of, expires_at = as_of + retention._span((source).valid_for)
+    FROM (SELECT code, row_number() OVER (ORDER BY code) AS number FROM free) AS f
+    JOIN (SELECT u.enrollment_id, u.customer_id, row_number() OVER (ORDER BY u.enrollment_id) AS number FROM unnest(travellers) AS u) AS t USING (number)
+    WHERE c.pool = (source).pool AND c.code = f.code
+$$;
+COMMENT ON FUNCTION retention._hand_out_coupons(retention.coupon_pool, text, retention.traveller[], timestamptz) IS
+  'Issues imported codes as far as there are any. No code is issued twice: whoever takes one has locked it.';
+
+CREATE OR REPLACE FUNCTION retention._issue_coupons(node retention.flow_node, metric text, travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  source retention.coupon_pool;
+  asking retention.traveller[];
+BEGIN
+  SELECT * INTO source FROM retention.coupon_pool p WHERE p.pool = node.config ->> 'pool';
+  -- Whoever has one already, from an attempt before, or an older version, keeps it. Who cannot be written to goes on without.
+  EXECUTE format('SELECT array_agg(t ORDER BY t.enrollment_id) FROM unnest($1) AS t
+                  WHERE NOT t.is_holdout AND NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, $2)) AND (%s)',
+                 retention._coupon_condition(node, metric))
+    INTO asking USING travellers, node.node;
+  IF source.length IS NOT NULL THEN
+    PERFORM retention._generate_coupons(source, node.node, asking, as_of);
+  ELSE
+    PERFORM retention._hand_out_coupons(source, node.node, asking, as_of);
+  END IF;
+  EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t', retention._changed_traveller($json${"reason": "CASE WHEN (t).enrollment_id = ANY ($2) THEN 'exhausted' END"}$json$))
+    INTO travellers
+    USING travellers, ARRAY(SELECT a.enrollment_id FROM unnest(asking) AS a
+                            WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (a.enrollment_id, node.node)));
+  RETURN travellers;
+END
+$$;
+COMMENT ON FUNCTION retention._issue_coupons(retention.flow_node, text, retention.traveller[], timestamptz) IS
+  'Issues a code to each traveller who can be written to. Those for whom there is none have the reason "exhausted" afterwards.';
+
+CREATE OR REPLACE FUNCTION retention._return_coupons(enrollment_ids bigint[]) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH needless AS MATERIALIZED (
+    SELECT c.pool, c.code, p.length IS NULL AS is_imported
+    FROM retention.coupon c JOIN retention.coupon_pool p USING (pool) JOIN retention.enrollment e USING (enrollment_id)
+    JOIN retention.flow_node here ON here.node_id = e.node_id
+    JOIN retention.flow_node issuer ON (issuer.flow_id, issuer.version, issuer.node) = (here.flow_id, here.version, c.node)
+    WHERE c.enrollment_id = ANY (enrollment_ids)
+      -- It was given for a message, and none that shows it was sent, or still may be: nobody has seen it.
+      AND EXISTS (SELECT FROM retention._coupon_messages(issuer.node_id))
+      AND NOT EXISTS (SELECT FROM retention.message m JOIN retention.flow_node n USING (node_id)
+                      WHERE m.enrollment_id = e.enrollment_id AND retention._uses_coupon(n.config)
+                        AND (retention._may_reach(m.state) OR m.attempts > 0 AND m.state <> 'dead'))
+      -- Nor will one be written.
+      AND (e.due_at IS NULL OR NOT EXISTS (SELECT FROM retention._coupon_messages(e.node_id))
+           OR EXISTS (SELECT FROM retention.message m WHERE m.enrollment_id = e.enrollment_id AND m.reason IN ('no address', 'no consent', 'suppression list')))),
+  deleted AS (
+    DELETE FROM retention.coupon c USING needless n WHERE (c.pool, c.code) = (n.pool, n.code) AND NOT n.is_imported)
+  UPDATE retention.coupon c SET enrollment_id = NULL, node = NULL, customer_id = NULL, issued_at = NULL, expires_at = NULL
+    FROM needless n WHERE (c.pool, c.code) = (n.pool, n.code) AND n.is_imported
+$$;
+COMMENT ON FUNCTION retention._return_coupons(bigint[]) IS
+  'Takes codes back from enrollments that need them no more, and whose customers have not seen them: imported ones are free again.';
+
+CREATE OR REPLACE FUNCTION retention._release_coupon() RETURNS trigger
+  -- Whoever may write messages needs no other right.
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.message');
+  PERFORM retention._return_coupons(ARRAY[NEW.enrollment_id]);
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._release_coupon() IS 'Trigger: takes the code back that a message would have shown.';
+
+CREATE TRIGGER release_coupon AFTER UPDATE OF state ON retention.message FOR EACH ROW
+  WHEN (NEW.state IN ('suppressed', 'dead') AND NEW.state <> OLD.state AND OLD.context ? 'coupon') EXECUTE FUNCTION retention._release_coupon();
+COMMENT ON TRIGGER release_coupon ON retention.message IS 'Takes codes back from messages that will not be sent after all.';
