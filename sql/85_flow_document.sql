@@ -353,6 +353,7 @@ CREATE OR REPLACE FUNCTION retention._problems(document jsonb, author regrole) R
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._pin_settings();
   IF jsonb_typeof(document) IS DISTINCT FROM 'object' THEN
     RETURN QUERY SELECT '', 'must be an object';
     RETURN;

@@ -180,8 +180,8 @@ BEGIN
     FROM retention._try_run(current_user,
       format('SELECT array_agg(CASE WHEN c.rows > 1 THEN %s ELSE %s END), NULL::retention.queued_message[]
               FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
-        retention._changed_traveller('{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
-          "reason": "format(''there are %s contacts of customer \"%s\"'', c.rows, c.customer_id)"}'),
+        retention._changed_traveller(E'{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
+          "reason": "format(''there are %s contacts of customer \\"%s\\"'', c.rows, c.customer_id)"}'),
         retention._changed_traveller('{"contact": "c.contact"}'), retention._contact_query()),
       travellers, as_of, NULL) AS r;
 END
