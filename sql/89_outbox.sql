@@ -42,7 +42,7 @@ COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a cu
 
 CREATE OR REPLACE FUNCTION retention._one_per_address(message_ids bigint[], as_of timestamptz) RETURNS bigint[]
   -- Messages are looked up by key, however many more there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_custom_plan
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_nestloop = on SET jit = off SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -67,7 +67,7 @@ BEGIN
   changed AS (
     UPDATE retention.message m SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL
     FROM asked a LEFT JOIN granted g USING (slot)
-    WHERE m.message_id = a.message_id AND a.holder IS DISTINCT FROM g.holder
+    WHERE m.message_id = a.message_id AND m.message_id = ANY (message_ids) AND a.holder IS DISTINCT FROM g.holder
     RETURNING m.message_id)
   SELECT array_agg(message_id) INTO suppressed FROM changed;
   RETURN suppressed;
