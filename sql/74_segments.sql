@@ -458,7 +458,7 @@ BEGIN
   ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
   END IF;
-EXCEPTION WHEN assert_failure OR OTHERS THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
   IF left(code, 2) = '40' THEN
     RAISE;

@@ -136,7 +136,7 @@ DECLARE
   other record;
 BEGIN
   changes := retention._process_settled(retention._require_metric(metric), as_of, customer_ids);
-EXCEPTION WHEN assert_failure OR OTHERS THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
   IF left(code, 2) = '40' THEN
     RAISE;
@@ -234,7 +234,7 @@ DECLARE
 BEGIN
   PERFORM retention._check_loss(metric, as_of, customer_ids);
   RETURN true;
-EXCEPTION WHEN assert_failure OR OTHERS THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
   IF left(code, 2) = '40' THEN
     RAISE;
@@ -288,7 +288,7 @@ BEGIN
     PERFORM retention._refresh_customers(metric, true, greatest(as_of, last.as_of));
     PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(_try_refresh.metric) AS p;
   END IF;
-EXCEPTION WHEN assert_failure OR OTHERS THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
   IF left(code, 2) = '40' THEN
     RAISE;
@@ -369,6 +369,7 @@ DECLARE
   taken record;
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+  PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
   metrics := retention._lock_all();
   -- From some share of all customers on, one read of everything is less work than finding each by index.
   taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)), as_of);

@@ -150,14 +150,14 @@ CREATE OR REPLACE FUNCTION retention._try_run(
 AS $$
 DECLARE
   result record := retention._run_in_parts(author, statement, travellers, as_of, targets, NULL);
-  -- Names that are missing for some only are those of their own values.
-  is_for_all boolean := result.moved IS NULL AND (cardinality(travellers) > 1 OR (result.failed[1]).error_code NOT IN ('42601'));
 BEGIN
   queued := result.queued;
   SELECT result.moved || array_agg(t) FILTER (WHERE NOT waits), array_agg(t) FILTER (WHERE waits)
     INTO moved, held
     FROM unnest(result.failed) AS t,
-    LATERAL (SELECT CASE retention._error_sort(t.error_code) WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
+    -- Names that are missing for some only are those of their own values.
+    LATERAL (SELECT CASE retention._error_sort(t.error_code)
+                      WHEN 'passing' THEN true WHEN 'broken' THEN result.moved IS NULL ELSE false END AS waits) AS sort;
 END
 $$;
 COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timestamptz, integer[]) IS
@@ -434,9 +434,11 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
-  PERFORM retention._check_length('the customer to enroll', 'key', customer_id, 'Enroll by the shop''s key of the customer, as the orders have it.');
+  PERFORM retention._check_length('the customer to enroll', 'key', customer_id,
+    'Enroll by the shop''s key of the customer, as the orders have it.');
   PERFORM retention._reject_unless(jsonb_typeof(event) = 'object', format('event must be an object, not %s', coalesce(event::text, 'null')));
-  PERFORM retention._check_length('event', 'event', event::text, 'Hand over keys by which conditions and templates find the rest.');
+  PERFORM retention._check_length('event', 'event', event::text,
+    'Hand over keys by which conditions and templates find the rest.');
   INSERT INTO retention.flow_entry (flow_id, customer_id, event) VALUES (target.flow_id, customer_id, event);
 END
 $$;
