@@ -92,7 +92,8 @@ reject_parameters(const PurchaseModel *model, const char *detail)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("model %s takes %d parameters above zero", model->name, model->parameter_count),
 			 errdetail("%s", detail),
-			 errhint("Its parameters are %s, in this order: from %g to %g, those that are times or money to %g.",
+			 errhint("Its parameters are %s, in this order: from %g to %g, those that are times or "
+					 "money to %g.",
 					 list_parameters(model), LEAST_PARAMETER, MOST_SHAPE, MOST_SCALE)));
 }
 

@@ -157,7 +157,7 @@ retention_percentile_bounds_final(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (PercentileState *) PG_GETARG_POINTER(0);
-	selection_percentile_bounds(selection_array(&array, state->values, state->count, &INTERRUPTIBLE), state->count,
-								state->fractions, state->fraction_count, bounds);
+	selection_percentile_bounds(selection_array(&array, state->values, state->count, &INTERRUPTIBLE),
+								state->count, state->fractions, state->fraction_count, bounds);
 	PG_RETURN_DATUM(make_bounds(bounds, state->fraction_count));
 }

@@ -34,16 +34,19 @@ check_history(const PurchaseHistory *history)
 	double		t = history->t;
 	const char *meaning = "x counts repeat purchases, t_x is the time from the first purchase to the last, t from the first until now.";
 
-	if (likely(x >= 0 && x == floor(x) && t_x >= 0 && t >= t_x && t <= MOST_TIME && x <= MOST_PURCHASES && (x > 0 || t_x == 0)))
+	if (likely(x >= 0 && x <= MOST_PURCHASES && x == floor(x) && t_x >= 0 && t >= t_x && t <= MOST_TIME &&
+			   (x > 0 || t_x == 0)))
 		return;
 	if (!(x >= 0 && x <= MOST_PURCHASES) || x != floor(x))
-		reject(psprintf("x must be a whole number of repeat purchases, at most %.15g, not %.15g", MOST_PURCHASES, x), meaning,
+		reject(psprintf("x must be a whole number of repeat purchases, at most %.15g, not %.15g",
+						MOST_PURCHASES, x), meaning,
 			   "A customer of one purchase has x = 0.");
 	if (!(t_x >= 0) || isinf(t_x))
 		reject(psprintf("t_x must be finite and not negative, not %g", t_x), meaning,
 			   "It is 0 for a customer of one purchase.");
 	if (!(t >= t_x && t <= MOST_TIME))
-		reject(psprintf("t must be at least t_x = %g and at most %g, not %g", t_x, MOST_TIME, t), meaning,
+		reject(psprintf("t must be at least t_x = %g and at most %g, not %g", t_x, MOST_TIME, t),
+			   meaning,
 			   "Purchases after the time of the prediction do not count.");
 	reject(psprintf("t_x must be 0 where x is 0, not %g", t_x), meaning,
 		   "Without a repeat purchase the last one is the first.");
@@ -65,7 +68,8 @@ read_horizon(FunctionCallInfo fcinfo, int number, bool may_be_infinite)
 	double		horizon = PG_GETARG_FLOAT8(number);
 
 	if (!(horizon >= 0 && (horizon <= MOST_TIME || (isinf(horizon) && may_be_infinite))))
-		reject(psprintf("horizon must be from 0 to %g%s, not %g", MOST_TIME, may_be_infinite ? " or infinite" : "", horizon),
+		reject(psprintf("horizon must be from 0 to %g%s, not %g",
+						MOST_TIME, may_be_infinite ? " or infinite" : "", horizon),
 			   "It is how long from now on to look ahead, in the model's unit of time.", "A year is 365.");
 	return horizon;
 }
@@ -136,7 +140,8 @@ retention_order_distribution(PG_FUNCTION_ARGS)
 			   "It is the largest number of purchases whose probability is wanted.", "20 will do for most customers.");
 	probabilities = palloc((most + 1) * sizeof(double));
 	elements = palloc((most + 1) * sizeof(Datum));
-	model_order_distribution(value->model, value->parameters, &history, horizon, most, &INTERRUPTIBLE, probabilities);
+	model_order_distribution(value->model, value->parameters, &history, horizon, most,
+							 &INTERRUPTIBLE, probabilities);
 	for (int k = 0; k <= most; k++)
 		elements[k] = Float8GetDatum(probabilities[k]);
 	PG_RETURN_ARRAYTYPE_P(construct_array(elements, most + 1, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
@@ -182,9 +187,11 @@ discounted_orders(const ModelValue *value, const PurchaseHistory *history, doubl
 	if (!(rate >= 0) || isinf(rate))
 		reject(psprintf("rate of discount must be finite and not negative, not %g", rate),
 			   "A purchase at time t counts e^(-rate t).", "A tenth a year is ln(1.1) / 365 a day.");
-	if (model_discounted_orders(value->model, value->parameters, history, horizon, rate, &INTERRUPTIBLE, &result) != MATH_OK)
+	if (model_discounted_orders(value->model, value->parameters, history, horizon, rate,
+								&INTERRUPTIBLE, &result) != MATH_OK)
 		reject(psprintf("an infinite horizon needs more of a discount than a rate of %g", rate),
-			   "Without one, the expected number of purchases may be infinite.", "Give a finite horizon, or a larger rate.");
+			   "Without one, the expected number of purchases may be infinite.",
+			   "Give a finite horizon, or a larger rate.");
 	return result;
 }
 
@@ -206,7 +213,8 @@ expected_spend(const ModelValue *value, double x, double m)
 	double		result;
 
 	if (!(x >= 0 && x <= MOST_PURCHASES) || x != floor(x))
-		reject(psprintf("x must be a whole number of purchases, at most %.15g, not %.15g", MOST_PURCHASES, x),
+		reject(psprintf("x must be a whole number of purchases, at most %.15g, not %.15g",
+						MOST_PURCHASES, x),
 			   "It is how many purchases m is the mean of.", "A customer without any has x = 0, and no m.");
 	if (x > 0 && !(m > 0 && m <= MOST_MONEY))
 		reject(psprintf("m must be above zero and at most %g, not %g", MOST_MONEY, m),

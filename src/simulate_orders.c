@@ -84,7 +84,8 @@ check_range(int64 customers, TimestampTz from, TimestampTz to)
 	if (customers < 0 || customers > MOST_CUSTOMERS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("customers must be from 0 to " INT64_FORMAT ", not " INT64_FORMAT, MOST_CUSTOMERS, customers)));
+				 errmsg("customers must be from 0 to " INT64_FORMAT ", not " INT64_FORMAT,
+						MOST_CUSTOMERS, customers)));
 	if (TIMESTAMP_NOT_FINITE(from) || TIMESTAMP_NOT_FINITE(to) || from >= to)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -111,9 +112,10 @@ write_order(OrderWriter *writer, int64 customer, const ShopOrder *order)
 	MemoryContextReset(writer->row_context);
 }
 
-/* Writes the orders of one customer; more than a model accepts of anybody are an error. */
+/* Writes one customer's orders; more than a model accepts of anybody are an error (54000). */
 static void
-write_customer(OrderWriter *writer, const ShopParameters *shop, uint64 seed, int64 number, double days)
+write_customer(OrderWriter *writer, const ShopParameters *shop, uint64 seed, int64 number,
+			   double days)
 {
 	ShopCustomer customer;
 	ShopOrder	order;
@@ -167,7 +169,8 @@ retention_simulate_orders(PG_FUNCTION_ARGS)
 	ShopParameters shop;
 
 	shop.model = read_parameters(fcinfo, ARGUMENT_PARAMETERS, "bgnbd", shop.purchase);
-	read_parameters(fcinfo, ARGUMENT_PARAMETERS + shop.model->parameter_count, "gammagamma", shop.spend);
+	read_parameters(fcinfo, ARGUMENT_PARAMETERS + shop.model->parameter_count, "gammagamma",
+					shop.spend);
 	write_orders(fcinfo, &shop);
 	return (Datum) 0;
 }

@@ -85,7 +85,8 @@ add_side(const Alive *alive, double w, double y, double step, double peak, Sums 
 		sums->density += density;
 		sums->purchases += value;
 		/* Or equal: the products may be too small for a number. */
-		if (density <= PRECISION * sums->density && value <= PRECISION * sums->purchases && decay * fabs(step) > 1e-3)
+		if (density <= PRECISION * sums->density && value <= PRECISION * sums->purchases &&
+			decay * fabs(step) > 1e-3)
 			return;
 	}
 }

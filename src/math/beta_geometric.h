@@ -45,7 +45,8 @@ extern void beta_geometric_draw(const PurchaseModel *self, const double *paramet
 #define BETA_GEOMETRIC_MODEL(model_name, chances) \
 { \
 	.name = (model_name), .kind = MODEL_OF_PURCHASES, .parameter_count = 4, \
-	.parameter_names = {"r", "alpha", "a", "b"}, .is_scale = {false, true}, .prior = {0.6, 30, 1, 3}, \
+	.parameter_names = {"r", "alpha", "a", "b"}, .is_scale = {false, true}, \
+	.prior = {0.6, 30, 1, 3}, \
 	.start = beta_geometric_start, .add_likelihood = beta_geometric_add_likelihood, \
 	.scratch_per_value = BETA_GEOMETRIC_SCRATCH, \
 	.log_likelihood = beta_geometric_log_likelihood, .dropout_log_odds = beta_geometric_dropout_log_odds, \

@@ -156,7 +156,8 @@ is_lost(const Fit *fit, const Point *point)
 	for (int i = 0; i < fit->count; i++)
 	{
 		if (!(fabs(point->logs[i] - fit->start[i]) < MOST_DISTANCE) ||
-			point->logs[i] < log(LEAST_PARAMETER) || point->logs[i] > log(model_most(fit->model, i)))
+			point->logs[i] < log(LEAST_PARAMETER) ||
+			point->logs[i] > log(model_most(fit->model, i)))
 			return true;
 	}
 	return false;

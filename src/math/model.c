@@ -119,14 +119,16 @@ model_next_order(const double *parameters, const PurchaseHistory *history, doubl
  */
 static double
 discounted_integral(const PurchaseModel *model, const double *parameters,
-					const PurchaseHistory *history, double horizon, double rate, const MathHost *host)
+					const PurchaseHistory *history, double horizon, double rate,
+					const MathHost *host)
 {
 	double		scale = parameters[model->scale_parameter] + history->t;
 	double		steepness = parameters[0] + history->x + parameters[2];
 	double		end = log1p(horizon / scale);
 	double		sum = 0;
 
-	for (double u = log1p(DISCOUNT_START / (rate * scale)), width = fmin(1, 3 / steepness); u < end; u += width, width = fmin(1, 2 * width))
+	for (double u = log1p(DISCOUNT_START / (rate * scale)), width = fmin(1, 3 / steepness); u < end;
+		 u += width, width = fmin(1, 2 * width))
 	{
 		host_check(host);
 		width = fmin(fmin(width, log1p(3 / (rate * scale * exp(u)))), end - u);

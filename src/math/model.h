@@ -19,8 +19,9 @@
 #define MODEL_MAX_PARAMETERS 4
 
 /*
- * What models accept of parameters, customers and questions; every shop is well inside, in any unit of time or
- * money. Within it every function answers by a finite number after a bounded number of steps (tests/unit/model_steps.c).
+ * What models accept of parameters, customers and questions; every shop is well inside, in any unit
+ * of time or money. Within it every function answers by a finite number after a bounded number of
+ * steps (tests/unit/model_steps.c).
  */
 #define LEAST_PARAMETER 1e-12
 #define MOST_SHAPE 1e12
@@ -91,8 +92,9 @@ struct PurchaseModel
 									const PurchaseHistory *history, double horizon);
 	double		(*order_probability) (const PurchaseModel *self, const double *parameters,
 									  const PurchaseHistory *history, double horizon);
-	void		(*order_distribution) (const PurchaseModel *self, const double *parameters, const PurchaseHistory *history,
-									   double horizon, int most, const MathHost *host, double *probabilities);
+	void		(*order_distribution) (const PurchaseModel *self, const double *parameters,
+									   const PurchaseHistory *history, double horizon, int most,
+									   const MathHost *host, double *probabilities);
 	void		(*draw) (const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer);
 
 	/* Spend: MATH_UNDEFINED where the mean does not exist. */

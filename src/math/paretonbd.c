@@ -437,7 +437,8 @@ paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream
 
 const PurchaseModel paretonbd = {
 	.name = "paretonbd", .kind = MODEL_OF_PURCHASES, .parameter_count = 4,
-	.parameter_names = {"r", "alpha", "s", "beta"}, .is_scale = {false, true, false, true}, .prior = {0.6, 30, 0.6, 100},
+	.parameter_names = {"r", "alpha", "s", "beta"}, .is_scale = {false, true, false, true},
+	.prior = {0.6, 30, 0.6, 100},
 	.start = paretonbd_start, .add_likelihood = paretonbd_add_likelihood, .scratch_per_value = SCRATCH,
 	.log_likelihood = paretonbd_log_likelihood, .dropout_log_odds = paretonbd_dropout_log_odds,
 	.expected_orders = paretonbd_expected_orders, .order_probability = paretonbd_order_probability,

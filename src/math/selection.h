@@ -38,7 +38,8 @@ typedef struct PercentileBound
 	bool		present;
 } PercentileBound;
 
-extern SelectionSource *selection_array(ArraySource *array, const double *values, size_t count, const MathHost *host);
+extern SelectionSource *selection_array(ArraySource *array, const double *values, size_t count,
+										const MathHost *host);
 extern void selection_percentile_bounds(SelectionSource *source, int64_t count,
 										const double *fractions, int fraction_count,
 										PercentileBound *bounds);
