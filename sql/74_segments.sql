@@ -458,9 +458,9 @@ BEGIN
   ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
   END IF;
-EXCEPTION WHEN assert_failure OR OTHERS THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
-  IF left(code, 2) = '40' THEN
+  IF retention._ends_call(code) THEN
     RAISE;
   END IF;
   RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason
