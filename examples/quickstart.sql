@@ -41,6 +41,6 @@ SELECT churn_risk, count(*) AS customers, round(avg(p_alive)::numeric, 2) AS p_a
 FROM retention.profile GROUP BY churn_risk ORDER BY p_alive DESC;
 
 \echo 'The five who are worth most, and when they are due back:'
-SELECT customer_id, historic_clv, round(predicted_clv::numeric, 2) AS predicted_clv, last_order_at::date AS last_order,
+SELECT customer_id, historic_clv, round(predicted_clv::numeric, 2) AS predicted_clv, (last_order_at AT TIME ZONE 'UTC')::date AS last_order,
        expected_date_of_next_order, next_order_latest, overdue
 FROM retention.profile ORDER BY predicted_clv DESC, customer_id LIMIT 5;

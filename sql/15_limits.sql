@@ -1,4 +1,4 @@
--- Limits: how long names, keys and documents may be, and which times and intervals the engine reckons with.
+-- Limits: how long names, keys and documents may be, and which times and intervals there are.
 
 CREATE OR REPLACE FUNCTION retention._most(what text) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -19,7 +19,8 @@ COMMENT ON FUNCTION retention._most(text) IS 'How long something may be, or how 
 
 CREATE OR REPLACE FUNCTION retention._length(what text, value text) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN what IN ('name', 'text', 'condition') THEN char_length(value) ELSE octet_length(value) END;
+  RETURN CASE WHEN what IN ('name', 'text', 'condition') THEN char_length(value)
+              ELSE octet_length(value) END;
 COMMENT ON FUNCTION retention._length(text, text) IS 'How long a text is, in the unit that its limit has.';
 
 CREATE OR REPLACE FUNCTION retention._length_problem(what text, value text) RETURNS text
@@ -28,15 +29,19 @@ CREATE OR REPLACE FUNCTION retention._length_problem(what text, value text) RETU
     WHEN btrim(value, E' \t\n\r') = '' THEN 'must not be empty'
     WHEN retention._length(what, value) > retention._most(what) THEN
       format('must have at most %s %s, not %s', retention._most(what),
-             CASE WHEN what IN ('name', 'text', 'condition') THEN 'characters' ELSE 'bytes' END, retention._length(what, value))
+             CASE WHEN what IN ('name', 'text', 'condition') THEN 'characters' ELSE 'bytes' END,
+             retention._length(what, value))
     END;
 COMMENT ON FUNCTION retention._length_problem(text, text) IS 'What is wrong with a text that must neither be empty nor too long; null: nothing.';
 
-CREATE OR REPLACE FUNCTION retention._check_length(whose text, what text, value text, hint text DEFAULT '') RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_length(
+    whose text, what text, value text, hint text DEFAULT '')
+  RETURNS void
   LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  problem text := coalesce(retention._length_problem(what, value), CASE WHEN value IS NULL THEN 'must not be null' END);
+  problem text := coalesce(retention._length_problem(what, value),
+                           CASE WHEN value IS NULL THEN 'must not be null' END);
 BEGIN
   PERFORM retention._reject_unless(problem IS NULL, format('%s %s', whose, problem), hint,
     CASE WHEN value IS NULL THEN 'null_value_not_allowed' ELSE 'invalid_parameter_value' END);
@@ -55,8 +60,10 @@ COMMENT ON FUNCTION retention._in_calendar(timestamptz) IS
 CREATE OR REPLACE FUNCTION retention._is_mixed(span interval) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE WHEN isfinite(span) THEN
-    ARRAY[sign(extract(year FROM span) * 12 + extract(month FROM span)), sign(extract(day FROM span)),
-          sign(extract(epoch FROM span - date_trunc('day', span)))] @> '{-1,1}'::numeric[] ELSE false END;
+    ARRAY[sign(extract(year FROM span) * 12 + extract(month FROM span)),
+          sign(extract(day FROM span)),
+          sign(extract(epoch FROM span - date_trunc('day', span)))] @> '{-1,1}'::numeric[]
+    ELSE false END;
 COMMENT ON FUNCTION retention._is_mixed(interval) IS
   'Whether months, days and time of an interval have different signs, so that it leads on from some days, and back from others.';
 
@@ -76,14 +83,18 @@ AS $$
   SELECT CASE
     WHEN at_least > 0 AND span <= interval '0' THEN format('must be longer than %s', span)
     WHEN at_least = 0 AND span < interval '0' THEN format('must not be negative, but is %s', span)
-    WHEN span NOT BETWEEN interval '-100 years' AND interval '100 years' THEN format('must be at most 100 years, not %s', span)
-    WHEN retention._is_mixed(span) THEN format('must not lead both forth and back, as %s does', span)
+    WHEN span NOT BETWEEN interval '-100 years' AND interval '100 years'
+      THEN format('must be at most 100 years, not %s', span)
+    WHEN retention._is_mixed(span)
+      THEN format('must not lead both forth and back, as %s does', span)
     END
 $$;
 COMMENT ON FUNCTION retention._span_problem(interval, integer) IS
   'What is wrong with an interval; null: nothing. At least -1: it may be negative; 0: nothing; 1: longer than that.';
 
-CREATE OR REPLACE FUNCTION retention._check_span(whose text, span interval, at_least integer, hint text DEFAULT '') RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_span(
+    whose text, span interval, at_least integer, hint text DEFAULT '')
+  RETURNS void
   LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -379,6 +379,7 @@ DECLARE
   dropped regclass;
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+  PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
   PERFORM retention._reject_unless(
     EXISTS (SELECT FROM retention.source s WHERE s.metric = settings.metric AND s.kind = 'order'),
     format('metric "%s" has no source of orders', settings.metric), 'add_source names the table of orders.',
@@ -512,6 +513,52 @@ $$;
 COMMENT ON FUNCTION retention._reject_loss(retention.metric, bigint, bigint, integer) IS
   'An error where too many of so many customers are lost, as after TRUNCATE or while a source is loaded. Of fewer than smallest any number may go.';
 
+CREATE OR REPLACE FUNCTION retention._advance_clock(
+    settings retention.metric, last retention.population, as_of timestamptz,
+    OUT report retention.collection_report, OUT written retention.write_report, OUT read_at timestamptz)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  report := retention._unchanged_report(last);
+  PERFORM retention._tell(format('metric "%s": the sources are unchanged since %s',
+                                 settings.metric, last.as_of));
+  read_at := clock_timestamp();
+  written := retention._apply(settings, last, as_of, 'retention.customer',
+                              'SELECT * FROM retention._clock_changes($1, $2, $3)');
+  report.group_sizes := retention._add_sizes(report.group_sizes, coalesce(written.group_deltas, '{}'));
+END
+$$;
+COMMENT ON FUNCTION retention._advance_clock(retention.metric, retention.population, timestamptz) IS
+  'A refresh of sources that have not changed: what only time has changed. Also when it had read.';
+
+CREATE OR REPLACE FUNCTION retention._rebuild(
+    settings retention.metric, last retention.population, as_of timestamptz,
+    fingerprint text, allow_loss boolean,
+    OUT report retention.collection_report, OUT written retention.write_report, OUT read_at timestamptz)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Ahead of the snapshot that reads them, so that no change falls in between.
+  -- Whether there still is an index is looked up anew.
+  UPDATE retention.source s
+    SET fingerprint = retention._source_fingerprint(s, settings.time_zone),
+        is_indexed = nullif(s.is_indexed, true)
+    WHERE s.metric = settings.metric;
+  report := retention._read_metric(settings, as_of, 'retention.customer', last);
+  PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers',
+                                 settings.metric, report.rows_read, report.orders, report.customers));
+  PERFORM retention._warn_of_unreadable(settings.metric, report.unreadable);
+  IF allow_loss IS NOT TRUE AND retention._reads_alike(_rebuild.fingerprint, last.settings) THEN
+    PERFORM retention._reject_loss(settings, l.customers, l.lost)
+      FROM retention._collected_loss() AS l;
+  END IF;
+  read_at := clock_timestamp();
+  written := retention._write_collected(settings, last, as_of, 'retention.customer');
+END
+$$;
+COMMENT ON FUNCTION retention._rebuild(retention.metric, retention.population, timestamptz, text, boolean) IS
+  'A refresh that reads the sources, and writes who differs. Also when it had read them.';
+
 CREATE OR REPLACE FUNCTION retention._refresh_customers(
     metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
   RETURNS timestamptz
@@ -519,17 +566,14 @@ CREATE OR REPLACE FUNCTION retention._refresh_customers(
 AS $$
 DECLARE
   started_at timestamptz := clock_timestamp();
-  read_at timestamptz;
-  path text;
   settings retention.metric;
   fingerprint text;
   last retention.population;
-  report retention.collection_report;
-  written retention.write_report;
+  path text := 'rebuild';
+  done record;
 BEGIN
   PERFORM retention._require_metric(metric);
-  PERFORM retention._lock_metric(metric);
-  PERFORM retention._take_turn(metric);
+  PERFORM retention._lock_metric(metric), retention._take_turn(metric);
   settings := retention._require_metric(metric);
   -- Ahead of what reads by them: what is changed meanwhile is then found by the next refresh.
   fingerprint := retention._settings(settings);
@@ -541,32 +585,19 @@ BEGIN
   PERFORM retention._check_refresh(settings, last, as_of);
   IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN
     path := 'clock';
-    report := retention._unchanged_report(last);
-    PERFORM retention._tell(format('metric "%s": the sources are unchanged since %s', metric, last.as_of));
-    read_at := clock_timestamp();
-    written := retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM retention._clock_changes($1, $2, $3)');
-    report.group_sizes := retention._add_sizes(report.group_sizes, coalesce(written.group_deltas, '{}'));
+    done := retention._advance_clock(settings, last, as_of);
   ELSE
-    path := 'rebuild';
-    -- Ahead of the snapshot that reads them, so that no change falls in between.
-    -- Whether there still is an index is looked up anew.
-    UPDATE retention.source s SET fingerprint = retention._source_fingerprint(s, settings.time_zone), is_indexed = nullif(s.is_indexed, true)
-      WHERE s.metric = settings.metric;
-    report := retention._read_metric(settings, as_of, 'retention.customer', last);
-    PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers', metric, report.rows_read, report.orders, report.customers));
-    PERFORM retention._warn_of_unreadable(metric, report.unreadable);
-    IF allow_loss IS NOT TRUE AND retention._reads_alike(fingerprint, last.settings) THEN
-      PERFORM retention._reject_loss(settings, l.customers, l.lost) FROM retention._collected_loss() AS l;
-    END IF;
-    read_at := clock_timestamp();
-    written := retention._write_collected(settings, last, as_of, 'retention.customer');
+    done := retention._rebuild(settings, last, as_of, fingerprint, allow_loss);
   END IF;
-  PERFORM retention._tell(format('metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric, written.inserted, written.updated, written.deleted, written.transitions));
-  PERFORM retention._log_refresh(retention._publish(settings, as_of, false, report, fingerprint),
-    metric, as_of, path, report, written, started_at, read_at);
+  PERFORM retention._tell(format(
+    'metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric,
+    (done.written).inserted, (done.written).updated, (done.written).deleted, (done.written).transitions));
+  PERFORM retention._log_refresh(
+    retention._publish(settings, as_of, false, done.report, fingerprint),
+    metric, as_of, path, done.report, done.written, started_at, done.read_at);
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
-    PERFORM retention._record_all_events(settings, as_of, written.with_events);
+    PERFORM retention._record_all_events(settings, as_of, (done.written).with_events);
   END IF;
   RETURN as_of;
 END
@@ -580,6 +611,8 @@ CREATE OR REPLACE PROCEDURE retention.refresh(
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  -- For refresh_all, whose time may have been up for another metric.
+  PERFORM retention._renew_timeout();
   as_of := retention._refresh_customers(metric, "full", as_of, allow_loss);
   DELETE FROM retention.metric_error e WHERE e.metric = refresh.metric;
   PERFORM retention._evaluate_segments('refresh', as_of);

@@ -252,7 +252,7 @@ DECLARE
     / retention._local_days(settings, calibration_end, holdout_end);
 BEGIN
   RETURN QUERY
-    SELECT NULL::bigint, 'week', w.number, (first_day + 7 * (w.number - 1))::text, expected.customers,
+    SELECT NULL::bigint, 'week', w.number, to_char(first_day + 7 * (w.number - 1), 'YYYY-MM-DD'), expected.customers,
            gained.orders - lag(gained.orders, 1, 0::double precision) OVER week,
            expected.orders - lag(expected.orders, 1, 0::double precision) OVER week,
            naive_per_day * (w.days - lag(w.days, 1, 0) OVER week)

@@ -53,8 +53,8 @@ CREATE TYPE retention.order_line AS (
   kind        text,
   is_day      boolean,
   news_from   timestamptz,
-  customer_id text,
-  order_id    text,
+  customer_id text COLLATE "C",
+  order_id    text COLLATE "C",
   at          timestamptz,
   amount      numeric,
   number      bigint
@@ -157,8 +157,18 @@ $$;
 COMMENT ON FUNCTION retention._read_rows(retention.source, text, timestamptz, text[]) IS
   'The rows of some customers in a source, up to as_of.';
 
+CREATE OR REPLACE FUNCTION retention._oldest_event() RETURNS timestamptz
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- A day more for another time zone.
+  SELECT coalesce((SELECT e.recorded_at - retention._event_window() - interval '1 day'
+                   FROM retention.order_event e ORDER BY e.event_id LIMIT 1), 'infinity')
+$$;
+COMMENT ON FUNCTION retention._oldest_event() IS
+  'A time before which no order had an event when it was recorded.';
+
 CREATE OR REPLACE FUNCTION retention._net_orders(
-    lines retention.order_line[], history_start timestamptz)
+    lines retention.order_line[], history_start timestamptz, since timestamptz, order_ids text[])
   RETURNS retention.order_line[]
   -- Planned for so many as there are.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -166,21 +176,22 @@ CREATE OR REPLACE FUNCTION retention._net_orders(
 AS $$
 BEGIN
   RETURN (
-    WITH line AS MATERIALIZED (SELECT u AS line, u.* FROM unnest(lines) AS u),
+    WITH line AS MATERIALIZED (SELECT * FROM unnest(lines)),
     netted AS (
-      -- An order is of its first line's source, if that one has events.
-      SELECT (array_agg(l.line ORDER BY l.news_from IS NULL, l.at, l.source_id)
-                FILTER (WHERE l.kind = 'order'))[1] AS first,
+      -- Of several sources the first one that has events.
+      SELECT coalesce(min(l.source_id) FILTER (WHERE l.kind = 'order' AND l.news_from IS NOT NULL),
+                      min(l.source_id) FILTER (WHERE l.kind = 'order')) AS source_id,
+             bool_and(l.is_day) FILTER (WHERE l.kind = 'order') AS is_day,
+             min(l.news_from) FILTER (WHERE l.kind = 'order') AS news_from,
              l.customer_id, l.order_id, min(l.at) FILTER (WHERE l.kind = 'order') AS at,
              sum(CASE l.kind WHEN 'order' THEN l.amount ELSE -abs(l.amount) END) AS amount
       FROM line l WHERE l.order_id IS NOT NULL
       GROUP BY l.customer_id, l.order_id HAVING bool_or(l.kind = 'order')
       UNION ALL
-      SELECT l.line, l.customer_id, NULL, l.at, l.amount
+      SELECT l.source_id, l.is_day, NULL, l.customer_id, NULL, l.at, l.amount
       FROM line l WHERE l.order_id IS NULL AND l.kind = 'order'),
     item AS (
-      SELECT (n.first).source_id, 'order', (n.first).is_day, (n.first).news_from,
-             n.customer_id, n.order_id, n.at, n.amount,
+      SELECT n.source_id, 'order', n.is_day, n.news_from, n.customer_id, n.order_id, n.at, n.amount,
              count(*) FILTER (WHERE n.amount > 0 AND n.at >= coalesce(history_start, '-infinity'))
                OVER (PARTITION BY n.customer_id ORDER BY n.at, octet_length(n.order_id), n.order_id
                      ROWS UNBOUNDED PRECEDING)
@@ -190,13 +201,15 @@ BEGIN
              l.customer_id, l.order_id, l.at, abs(sum(l.amount)), NULL
       FROM line l WHERE l.kind = 'refund' GROUP BY l.customer_id, l.order_id, l.at)
     -- Blank keys tell no order from another, and the index has no room for longer ones.
-    SELECT array_agg(ROW (i.*)::retention.order_line)
-    FROM item i WHERE btrim(i.order_id) <> '' AND octet_length(i.order_id) <= 500);
+    SELECT array_agg(ROW (i.*)::retention.order_line) FROM item i
+    WHERE btrim(i.order_id) <> '' AND octet_length(i.order_id) <= 500
+      AND (i.at >= since OR i.order_id IN (SELECT o FROM unnest(order_ids) AS o)));
 END
 $$;
-COMMENT ON FUNCTION retention._net_orders(retention.order_line[], timestamptz) IS
+COMMENT ON FUNCTION retention._net_orders(
+  retention.order_line[], timestamptz, timestamptz, text[]) IS
   'The orders that rows of some customers add up to, as retention.customer counts them, and their '
-  'refunds: all with one time are one.';
+  'refunds: all with one time are one. Only those since a time, and those with some ids.';
 
 CREATE OR REPLACE FUNCTION retention._is_time_of(
     at timestamptz, is_day boolean, ordered_at timestamptz, time_zone text)
@@ -206,15 +219,6 @@ CREATE OR REPLACE FUNCTION retention._is_time_of(
       OR is_day AND (at AT TIME ZONE time_zone)::date = (ordered_at AT TIME ZONE time_zone)::date;
 COMMENT ON FUNCTION retention._is_time_of(timestamptz, boolean, timestamptz, text) IS
   'Whether an event has the time of a refund, by its precision.';
-
-CREATE OR REPLACE FUNCTION retention._oldest_event() RETURNS timestamptz
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  -- A day more for another time zone.
-  SELECT coalesce((SELECT e.recorded_at - retention._event_window() - interval '1 day'
-                   FROM retention.order_event e ORDER BY e.event_id LIMIT 1), 'infinity')
-$$;
-COMMENT ON FUNCTION retention._oldest_event() IS 'A time before which no order has an event.';
 
 CREATE OR REPLACE FUNCTION retention._other_holders(
     settings retention.metric, items retention.order_line[])
@@ -300,7 +304,7 @@ BEGIN
         PARTITION BY i.kind, i.source_id, i.order_id ORDER BY i.at, i.customer_id) AS turn
       FROM own o
       JOIN (SELECT i.*, row_number() OVER () AS place FROM unnest(items) AS i) AS i USING (place)
-      WHERE o.event_id IS NULL AND i.at >= retention._oldest_event()),
+      WHERE o.event_id IS NULL AND i.at >= (SELECT retention._oldest_event())),
     free AS (
       SELECT e.event_id, kind, source_id, order_id, row_number() OVER (
         PARTITION BY kind, source_id, order_id ORDER BY e.ordered_at, e.event_id) AS turn
@@ -365,6 +369,7 @@ CREATE OR REPLACE FUNCTION retention._record_events(
 AS $$
 DECLARE
   history_start timestamptz := retention._history_start(settings, as_of);
+  since timestamptz := least(retention._oldest_event(), as_of - retention._event_window());
   source retention.source;
   lines retention.order_line[];
   items retention.order_line[];
@@ -380,7 +385,8 @@ BEGIN
     LOOP
       lines := lines || retention._read_rows(source, settings.time_zone, as_of, others);
     END LOOP;
-    items := retention._net_orders(lines, history_start);
+    items := retention._net_orders(lines, history_start, since, ARRAY(
+      SELECT e.order_id FROM retention.order_event e WHERE e.customer_id = ANY (customer_ids)));
     others := retention._other_holders(settings, items);
     EXIT WHEN others IS NULL;
   END LOOP;

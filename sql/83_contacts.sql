@@ -89,6 +89,7 @@ CREATE OR REPLACE FUNCTION retention.use_contacts(relation regclass) RETURNS voi
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._pin_settings();
   DELETE FROM retention.contact_source;
   IF relation IS NULL OR relation = 'retention.contact'::regclass THEN
     RETURN;

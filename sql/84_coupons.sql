@@ -19,7 +19,7 @@ CREATE OR REPLACE FUNCTION retention._uses_coupon(message jsonb) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), unnest(retention.template_variables(message ->> t.key)) AS v
-                 WHERE v ~ '^coupon(\.|$)')
+                 WHERE v ~ '^coupon([.]|$)')
 $$;
 COMMENT ON FUNCTION retention._uses_coupon(jsonb) IS 'Whether a message''s templates show a coupon.';
 

@@ -93,7 +93,7 @@ AS $$
   SELECT DISTINCT part[1], coalesce(part[2], part[3])
   FROM unnest(retention.template_variables(template)) AS v,
   -- A name can stand in quotes.
-  regexp_match(v, '^([^.]+)(?:\.(?:"([^"]*)"|([^.]*)))?') AS part
+  regexp_match(v, '^([^.]+)(?:[.](?:"([^"]*)"|([^.]*)))?') AS part
 $$;
 COMMENT ON FUNCTION retention._template_names(text) IS 'The objects that a template uses, and what it uses of them.';
 
@@ -353,6 +353,7 @@ CREATE OR REPLACE FUNCTION retention._problems(document jsonb, author regrole) R
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM retention._pin_settings();
   IF jsonb_typeof(document) IS DISTINCT FROM 'object' THEN
     RETURN QUERY SELECT '', 'must be an object';
     RETURN;

@@ -49,7 +49,7 @@ AS $$
       ('data', retention._record(retention._named_expressions(node -> 'data'))),
       ('flow', retention._literal(jsonb_build_object('name', document -> 'name')::text, 'jsonb')),
       ('message', retention._literal(jsonb_build_object('id', node -> 'id')::text, 'jsonb'))) AS part (object, expression)
-    WHERE part.object IN (SELECT object FROM used)))
+    WHERE part.object IN (SELECT object FROM used) ORDER BY part.object))
 $$;
 COMMENT ON FUNCTION retention._context_expression(jsonb, jsonb) IS 'The expression for what a message''s templates see: no more than they use.';
 
@@ -293,6 +293,7 @@ BEGIN
   IF current = published.draft THEN
     RETURN published.version;
   END IF;
+  PERFORM retention._pin_settings();
   PERFORM retention._require_valid(published.draft, quote_ident(published.owner)::regrole);
   INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
   PERFORM retention._write_nodes(published.flow_id, number, published.draft);

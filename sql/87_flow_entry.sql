@@ -152,15 +152,16 @@ CREATE OR REPLACE FUNCTION retention._try_run(
 AS $$
 DECLARE
   result record := retention._run_in_parts(author, statement, travellers, as_of, targets, NULL);
-  -- Names that are missing for some only are those of their own values.
+  -- Names that are missing for some only are those of their own values; so is the syntax of a single one's.
   is_for_all boolean := cardinality(result.failed) = cardinality(travellers)
-    AND (cardinality(travellers) > 1 OR (result.failed[1]).error_code NOT IN ('42601'));
+    AND (cardinality(travellers) > 1 OR (result.failed[1]).error_code <> '42601');
 BEGIN
   queued := result.queued;
   SELECT result.moved || array_agg(t) FILTER (WHERE NOT waits), array_agg(t) FILTER (WHERE waits)
     INTO moved, held
     FROM unnest(result.failed) AS t,
-    LATERAL (SELECT CASE retention._error_sort(t.error_code) WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
+    LATERAL (SELECT CASE retention._error_sort(t.error_code)
+                      WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
 END
 $$;
 COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timestamptz, integer[]) IS
@@ -183,8 +184,8 @@ BEGIN
     FROM retention._try_run(current_user,
       format('SELECT array_agg(CASE WHEN c.rows > 1 THEN %s ELSE %s END), NULL::retention.queued_message[]
               FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
-        retention._changed_traveller('{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
-          "reason": "format(''there are %s contacts of customer \"%s\"'', c.rows, c.customer_id)"}'),
+        retention._changed_traveller(E'{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
+          "reason": "format(''there are %s contacts of customer \\"%s\\"'', c.rows, c.customer_id)"}'),
         retention._changed_traveller('{"contact": "c.contact"}'), retention._contact_query()),
       travellers, as_of, NULL) AS r;
 END
@@ -465,9 +466,11 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
-  PERFORM retention._check_length('the customer to enroll', 'key', customer_id, 'Enroll by the shop''s key of the customer, as the orders have it.');
+  PERFORM retention._check_length('the customer to enroll', 'key', customer_id,
+    'Enroll by the shop''s key of the customer, as the orders have it.');
   PERFORM retention._reject_unless(jsonb_typeof(event) = 'object', format('event must be an object, not %s', coalesce(event::text, 'null')));
-  PERFORM retention._check_length('event', 'event', event::text, 'Hand over keys by which conditions and templates find the rest.');
+  PERFORM retention._check_length('event', 'event', event::text,
+    'Hand over keys by which conditions and templates find the rest.');
   INSERT INTO retention.flow_entry (flow_id, customer_id, event) VALUES (target.flow_id, customer_id, event);
 END
 $$;

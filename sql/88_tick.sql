@@ -296,7 +296,7 @@ $$;
 COMMENT ON FUNCTION retention._settle_coupons(retention.traveller[], retention.queued_message[]) IS
   'After a tick: codes go back from those who have ended, or whose messages were not written.';
 
-CREATE OR REPLACE FUNCTION retention._advance(travellers retention.traveller[], as_of timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._advance(travellers retention.traveller[], as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -309,13 +309,12 @@ BEGIN
   PERFORM retention._write_properties(journey.arrived);
   PERFORM retention._write_enrollments(journey.arrived, as_of);
   PERFORM retention._settle_coupons(journey.arrived, journey.queued);
-  RETURN EXISTS (SELECT FROM retention.flow_node n WHERE n.error_code = '57014' AND n.error_at = as_of);
 END
 $$;
 COMMENT ON FUNCTION retention._advance(retention.traveller[], timestamptz) IS
-  'Takes travellers on as far as they get now, and writes what comes of it. Whether an expression was cancelled, or took too long.';
+  'Takes travellers on as far as they get now, and writes what comes of it.';
 
-CREATE OR REPLACE FUNCTION retention._try_advance(travellers retention.traveller[], as_of timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._try_advance(travellers retention.traveller[], as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -323,17 +322,17 @@ DECLARE
   code text;
   message text;
 BEGIN
-  RETURN retention._advance(travellers, as_of);
+  PERFORM retention._advance(travellers, as_of);
 EXCEPTION WHEN assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
   IF retention._error_sort(code) = 'passing' THEN
     RAISE;
   ELSIF middle > 0 THEN
     travellers := ARRAY(SELECT t FROM unnest(travellers) AS t ORDER BY t.flow_id, t.enrollment_id);
-    RETURN retention._try_advance(travellers[:middle], as_of) OR retention._try_advance(travellers[middle + 1:], as_of);
+    PERFORM retention._try_advance(travellers[:middle], as_of), retention._try_advance(travellers[middle + 1:], as_of);
+  ELSE
+    PERFORM retention._write_enrollments(retention._failed(travellers, code, message), as_of);
   END IF;
-  PERFORM retention._write_enrollments(retention._failed(travellers, code, message), as_of);
-  RETURN false;
 END
 $$;
 COMMENT ON FUNCTION retention._try_advance(retention.traveller[], timestamptz) IS
@@ -351,6 +350,7 @@ DECLARE
   travellers retention.traveller[];
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+  PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
   PERFORM retention._reject_unless(batch > 0, format('batch must be 1 or more, not %s', coalesce(batch::text, 'null')));
   PERFORM retention._pin_settings();
   PERFORM set_config('retention.as_of', as_of::text, true);
@@ -358,7 +358,11 @@ BEGIN
   flows := ARRAY(SELECT f FROM retention.flow f WHERE f.status IN ('live', 'manual') AND f.flow = coalesce(only_flow, f.flow) ORDER BY f.flow_id FOR KEY SHARE);
   intake := retention._intake(flows, as_of, batch);
   travellers := intake.travellers || retention._due(flows, as_of, batch - cardinality(intake.travellers));
-  was_cancelled := cardinality(travellers) > 0 AND retention._try_advance(travellers, as_of);
+  IF cardinality(travellers) > 0 THEN
+    PERFORM retention._try_advance(travellers, as_of);
+  END IF;
+  was_cancelled := EXISTS (SELECT FROM retention.flow_node n WHERE n.error_code = '57014' AND n.error_at = as_of
+                           UNION ALL SELECT FROM retention.flow f WHERE f.error_code = '57014' AND f.error_at = as_of);
   PERFORM set_config('retention.as_of', clock, true);
   looked_at := intake.looked_at + cardinality(travellers);
 END

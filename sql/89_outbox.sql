@@ -8,14 +8,14 @@ $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
 CREATE OR REPLACE FUNCTION retention._last_reaching(customer_id text, channel text, until timestamptz) RETURNS timestamptz
-  -- VOLATILE, so that it sees what the worker has committed that its caller has waited for.
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  -- VOLATILE, so that it sees what the worker has committed that its caller has waited for. Planned once, by the index.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_sort = off
 AS $$
 BEGIN
   RETURN (
-    SELECT m.queued_at FROM retention.message m JOIN retention.flow_node n USING (node_id)
-    WHERE m.customer_id = _last_reaching.customer_id AND m.queued_at <= until AND m.channel = _last_reaching.channel
-      AND retention._may_reach(m.state) AND NOT coalesce((n.config -> 'transactional')::boolean, false)
+    SELECT m.queued_at FROM retention.message m
+    WHERE m.customer_id = _last_reaching.customer_id AND m.queued_at <= until AND m.channel = _last_reaching.channel AND retention._may_reach(m.state)
+      AND NOT (SELECT coalesce((n.config -> 'transactional')::boolean, false) FROM retention.flow_node n WHERE n.node_id = m.node_id)
     ORDER BY m.queued_at DESC LIMIT 1);
 END
 $$;
@@ -42,19 +42,21 @@ COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a cu
 
 CREATE OR REPLACE FUNCTION retention._one_per_address(message_ids bigint[], as_of timestamptz) RETURNS bigint[]
   -- Messages are looked up by key, however many more there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_nestloop = on SET jit = off SET plan_cache_mode = force_custom_plan
 AS $$
 #variable_conflict use_column
 DECLARE
   suppressed bigint[];
 BEGIN
-  WITH asked AS MATERIALIZED (
-    SELECT m.message_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot, retention._holder(m.customer_id) AS holder,
-           coalesce(retention._apart(m.channel, nullif(n.config -> 'smart_sending', 'false')), '0') AS apart
-    FROM retention.message m JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE m.message_id = ANY (message_ids)
+  WITH rule AS MATERIALIZED (
+    SELECT n.node_id, coalesce(retention._apart(n.config ->> 'channel', nullif(n.config -> 'smart_sending', 'false')), '0') AS apart
+    FROM retention.flow_node n JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+    WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY (message_ids))
       AND coalesce((n.config -> 'one_per_address')::boolean, (v.document -> 'one_per_address')::boolean,
-                   m.channel IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
+                   n.config ->> 'channel' IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
+  asked AS MATERIALIZED (
+    SELECT m.message_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot, retention._holder(m.customer_id) AS holder, r.apart
+    FROM retention.message m JOIN rule r USING (node_id) WHERE m.message_id = ANY (message_ids)),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.address_grant AS g (slot, holder, message_id, queued_at, apart)
@@ -65,7 +67,7 @@ BEGIN
   changed AS (
     UPDATE retention.message m SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL
     FROM asked a LEFT JOIN granted g USING (slot)
-    WHERE m.message_id = a.message_id AND a.holder IS DISTINCT FROM g.holder
+    WHERE m.message_id = a.message_id AND m.message_id = ANY (message_ids) AND a.holder IS DISTINCT FROM g.holder
     RETURNING m.message_id)
   SELECT array_agg(message_id) INTO suppressed FROM changed;
   RETURN suppressed;
@@ -76,7 +78,7 @@ COMMENT ON FUNCTION retention._one_per_address(bigint[], timestamptz) IS
 
 CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint) RETURNS boolean
   -- As _last_reaching.
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
   RETURN EXISTS (SELECT FROM retention.message m WHERE m.message_id = _is_reaching.message_id AND retention._may_reach(m.state));

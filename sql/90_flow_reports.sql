@@ -90,7 +90,7 @@ CREATE OR REPLACE VIEW retention.flow_attribution AS
     JOIN retention.flow_node n ON n.node_id = m.node_id
     JOIN retention.flow_version v ON v.flow_id = n.flow_id AND v.version = n.version
     WHERE m.customer_id = e.customer_id AND m.state = 'sent' AND m.sent_at < e.ordered_at AND NOT coalesce((n.config -> 'transactional')::boolean, false)
-      AND m.sent_at >= e.ordered_at - coalesce(v.document ->> 'conversion_window', '7 days')::interval
+      AND m.sent_at >= e.ordered_at - retention._span(coalesce(v.document ->> 'conversion_window', '7 days')::interval)
       AND e.metric = coalesce(v.document ->> 'metric', 'orders')
     ORDER BY m.sent_at DESC, m.message_id DESC LIMIT 1) AS touch
   WHERE e.kind = 'order' AND e.net_amount > 0;
@@ -183,7 +183,7 @@ CREATE OR REPLACE VIEW retention.flow_uplift AS
       ON o.customer_id = e.customer_id AND o.kind = 'order' AND o.net_amount > 0
       AND o.metric = coalesce(v.document ->> 'metric', 'orders') AND o.ordered_at > e.entered_at
       AND o.ordered_at
-          <= e.entered_at + coalesce(v.document ->> 'conversion_window', '7 days')::interval),
+          <= e.entered_at + retention._span(coalesce(v.document ->> 'conversion_window', '7 days')::interval)),
   customer AS (
     SELECT e.flow_id, e.customer_id, e.is_holdout, f.revenue IS NOT NULL AS converted,
            coalesce(f.revenue, 0)::double precision AS revenue

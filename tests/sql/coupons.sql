@@ -87,7 +87,7 @@ INSERT INTO retention.coupon (pool, code, issued_at) VALUES ('random', 'XA', now
 SELECT go_live('random', coupon('random', '{"else": "m"}'), message('{"body": "{{ coupon.code|default:\"none\" }}"}'));
 CALL enter('random', '{1,2,5,7,11}');
 CALL retention.run_flows();
-SELECT customer_id, state, reason, (body = 'none') AS none, body = code AS shown FROM outbox WHERE flow = 'random' ORDER BY none, customer_id;
+SELECT state, reason, (body = 'none') AS none, body = code AS shown, count(*) FROM outbox WHERE flow = 'random' GROUP BY 1, 2, 3, 4 ORDER BY 3;
 SELECT code FROM retention.coupon WHERE pool = 'random' ORDER BY code;
 SELECT retention.cancel(ARRAY(SELECT message_id FROM retention.message WHERE body LIKE 'X%'));
 SELECT code FROM retention.coupon WHERE pool = 'random' ORDER BY code;

@@ -6,7 +6,7 @@ CREATE EXTENSION retention;
 CREATE SCHEMA attribution_test;
 SET search_path = attribution_test;
 SET TimeZone = 'UTC';
-SET retention_engine.quiet = on;
+SET retention.progress = off;
 
 -- One shop, and two metrics of it: by the time of orders, and by their day.
 CREATE TABLE orders (id integer, customer_id text, ordered_at timestamptz, amount numeric);

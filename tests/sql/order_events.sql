@@ -6,7 +6,7 @@ CREATE SCHEMA event_test;
 SET search_path = event_test;
 SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
-SET retention_engine.quiet = on;
+SET retention.progress = off;
 SET retention.as_of = '2024-06-01';
 CREATE TABLE orders (id text, customer_id text, ordered_at timestamptz, amount double precision);
 CREATE TABLE refunds (id text, customer_id text, refunded_on date, amount numeric);

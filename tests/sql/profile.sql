@@ -102,7 +102,7 @@ SELECT DISTINCT confidence FROM retention.profile;
 
 -- Thirty customers, none of whom has come back: a prediction for everyone, in which nobody should trust.
 CREATE TABLE young AS SELECT i AS customer_id, timestamptz '2025-05-01' + i * interval '1 day' AS ordered_at, 20 + i AS amount FROM generate_series(1, 30) AS i;
-SELECT retention.add_metric('young'), retention.add_source('young', metric => 'young') IS NOT NULL AS added;
+SELECT retention.add_metric('young', loss_limit => 1), retention.add_source('young', metric => 'young') IS NOT NULL AS added;
 CALL retention.refresh('young');
 SELECT purpose, (model).kind, (model).converged, (model).penalty, (model).n FROM retention.fitted_model WHERE metric = 'young' ORDER BY fit_id;
 SELECT count(*) AS customers, bool_and(predicted_clv > 0 AND predicted_clv < 1000) AS finite, bool_and(p_alive BETWEEN 0 AND 1) AS valid,
