@@ -7,6 +7,12 @@ COMMENT ON FUNCTION retention._pin_settings() IS
   'Sets what a job''s results depend on, until the calling function ends, which needs a SET clause: '
   'dates, numbers and names are read and written alike whoever runs it.';
 
+CREATE OR REPLACE FUNCTION retention._renew_timeout() RETURNS boolean
+  LANGUAGE c VOLATILE PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_renew_timeout';
+COMMENT ON FUNCTION retention._renew_timeout() IS
+  'Gives a statement whose time is up, by statement_timeout, as much again, for it would not be ended once more. Whether it was.';
+
 CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text, VARIADIC arguments "any")
   RETURNS SETOF record
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
@@ -68,14 +74,24 @@ AS $$
   SELECT CASE
     -- Connections, rollbacks, resources, states and locks, operators, the system, other servers.
     WHEN left(code, 2) IN ('08', '40', '53', '55', '57', '58', 'HV') THEN 'passing'
-    -- A name that leads nowhere, a right that is missing: the same for everybody.
-    WHEN code IN ('42P01', '42703', '42883', '42704', '42P02', '42501', '3F000', '3D000', '0A000') THEN 'broken'
+    -- Names that lead nowhere, types that do not fit, rights that are missing: the same for everybody.
+    WHEN left(code, 2) = '42' OR code IN ('3F000', '3D000', '0A000') THEN 'broken'
     ELSE 'value' END
 $$;
 COMMENT ON FUNCTION retention._error_sort(text) IS
   'passing: whatever failed is tried again later as it is. broken: something is missing that everybody needs, '
   'and it waits until that is mended. value: what one customer or row has made it fail. By the SQLSTATE, '
   'here alone, for flows, segments, metrics, validation and senders.';
+
+CREATE OR REPLACE FUNCTION retention._ends_call(code text) RETURNS boolean
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN code = '57014' THEN NOT retention._renew_timeout()
+              ELSE left(code, 2) = '40' AND current_setting('transaction_isolation') <> 'read committed' END
+$$;
+COMMENT ON FUNCTION retention._ends_call(text) IS
+  'Whether an error is no part''s own, but ends the whole call: somebody has cancelled it, or its snapshot is too old. '
+  'Where statement_timeout was up, what took so long fails, and the rest has as much time again.';
 
 CREATE OR REPLACE FUNCTION retention._retry_after(failures integer, longest interval DEFAULT '1 hour') RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE

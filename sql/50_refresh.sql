@@ -611,6 +611,8 @@ CREATE OR REPLACE PROCEDURE retention.refresh(
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  -- For refresh_all, whose time may have been up for another metric.
+  PERFORM retention._renew_timeout();
   as_of := retention._refresh_customers(metric, "full", as_of, allow_loss);
   DELETE FROM retention.metric_error e WHERE e.metric = refresh.metric;
   PERFORM retention._evaluate_segments('refresh', as_of);

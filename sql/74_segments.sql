@@ -460,7 +460,7 @@ BEGIN
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
-  IF left(code, 2) = '40' THEN
+  IF retention._ends_call(code) THEN
     RAISE;
   END IF;
   RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason

@@ -138,9 +138,9 @@ BEGIN
   changes := retention._process_settled(retention._require_metric(metric), as_of, customer_ids);
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
-  IF left(code, 2) = '40' THEN
+  IF retention._ends_call(code) THEN
     RAISE;
-  ELSIF middle = 0 OR retention._error_sort(code) <> 'value' OR clock_timestamp() > give_up_at THEN
+  ELSIF middle = 0 OR clock_timestamp() > give_up_at THEN
     failed := customer_ids;
     RETURN;
   END IF;
@@ -188,7 +188,10 @@ DECLARE
 BEGIN
   PERFORM retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
   RETURN (retention._collected_loss()).lost;
-EXCEPTION WHEN data_exception THEN
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  IF retention._ends_call(SQLSTATE) THEN
+    RAISE;
+  END IF;
   -- Whose rows cannot be read is not lost.
   IF middle = 0 OR clock_timestamp() > give_up_at THEN
     RETURN 0;
@@ -236,7 +239,7 @@ BEGIN
   RETURN true;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
-  IF left(code, 2) = '40' THEN
+  IF retention._ends_call(code) THEN
     RAISE;
   END IF;
   PERFORM retention._keep_failed(metric, as_of, customer_ids, reason, code, oldest, hint);
@@ -290,7 +293,7 @@ BEGIN
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
-  IF left(code, 2) = '40' THEN
+  IF retention._ends_call(code) THEN
     RAISE;
   END IF;
   RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason

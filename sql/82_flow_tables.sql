@@ -143,6 +143,10 @@ CREATE TABLE retention.flow_entry (
   customer_id text COLLATE "C" NOT NULL,
   event       jsonb NOT NULL,
   number      bigint GENERATED ALWAYS AS IDENTITY,
+  due_at      timestamptz,
+  error       text,
+  error_code  text,
+  failures    integer NOT NULL DEFAULT 0,
   PRIMARY KEY (flow_id, number)
 );
 COMMENT ON TABLE retention.flow_entry IS 'Who is to enter a flow with the next tick: by enroll, from another flow, by a date or a schedule.';
@@ -150,6 +154,12 @@ COMMENT ON COLUMN retention.flow_entry.flow_id IS 'Number of the flow.';
 COMMENT ON COLUMN retention.flow_entry.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.flow_entry.event IS 'What the flow will see as its event.';
 COMMENT ON COLUMN retention.flow_entry.number IS 'They enter in this order.';
+COMMENT ON COLUMN retention.flow_entry.due_at IS
+  'When it is tried again, where the entry filter could not be run for this customer; null: now.';
+COMMENT ON COLUMN retention.flow_entry.error IS 'Why it could not be run.';
+COMMENT ON COLUMN retention.flow_entry.error_code IS 'SQLSTATE of that error.';
+COMMENT ON COLUMN retention.flow_entry.failures IS
+  'How often in a row; it is tried again after a minute, then two, four, up to an hour.';
 
 CREATE TABLE retention.changed_customers (
   customer_ids text[] NOT NULL

@@ -96,6 +96,7 @@ BEGIN
   PERFORM retention._run(author, statement, '{}', as_of, targets);
   RETURN false;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  PERFORM retention._renew_timeout();
   RETURN true;
 END
 $$;
@@ -117,6 +118,7 @@ BEGIN
   SELECT r.moved, r.queued INTO moved, queued FROM retention._run(author, statement, travellers, as_of, targets) AS r;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+  PERFORM retention._renew_timeout();
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '2 seconds');
   IF middle = 0 OR retention._error_sort(code) = 'passing' AND clock_timestamp() > give_up_at
      OR retention._error_sort(code) <> 'value' AND retention._fails_without_rows(author, statement, as_of, targets) THEN
@@ -150,14 +152,16 @@ CREATE OR REPLACE FUNCTION retention._try_run(
 AS $$
 DECLARE
   result record := retention._run_in_parts(author, statement, travellers, as_of, targets, NULL);
+  -- Names that are missing for some only are those of their own values; so is the syntax of a single one's.
+  is_for_all boolean := cardinality(result.failed) = cardinality(travellers)
+    AND (cardinality(travellers) > 1 OR (result.failed[1]).error_code <> '42601');
 BEGIN
   queued := result.queued;
   SELECT result.moved || array_agg(t) FILTER (WHERE NOT waits), array_agg(t) FILTER (WHERE waits)
     INTO moved, held
     FROM unnest(result.failed) AS t,
-    -- Names that are missing for some only are those of their own values.
     LATERAL (SELECT CASE retention._error_sort(t.error_code)
-                      WHEN 'passing' THEN true WHEN 'broken' THEN result.moved IS NULL ELSE false END AS waits) AS sort;
+                      WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
 END
 $$;
 COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timestamptz, integer[]) IS
@@ -190,17 +194,17 @@ COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz)
   'Travellers with their customers'' contacts as they are now; those whose contact cannot be read end with an error, or are held.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
-    author name, metric text, condition text, travellers retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+    author name, metric text, condition text, travellers retention.traveller[], as_of timestamptz,
+    OUT fitting retention.traveller[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   known record;
   result record;
-  held retention.traveller;
 BEGIN
   IF condition IS NULL OR travellers IS NULL THEN
-    RETURN travellers;
+    fitting := travellers;
+    RETURN;
   END IF;
   known := retention._with_contacts(travellers, as_of);
   result := retention._try_run(author,
@@ -208,15 +212,38 @@ BEGIN
     format(E'SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, (\n%s\n) AS fits FROM %s OFFSET 0) AS asked WHERE fits',
            condition, retention._person_query(metric)),
     ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NULL), as_of, NULL);
-  held := (known.held || result.held)[1];
-  IF held.error_code IS NOT NULL THEN
-    RAISE EXCEPTION USING MESSAGE = held.reason, ERRCODE = held.error_code;
+  held := known.held || result.held;
+  IF cardinality(held) = cardinality(travellers) THEN
+    RAISE EXCEPTION USING MESSAGE = (held[1]).reason, ERRCODE = (held[1]).error_code;
   END IF;
-  RETURN result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NOT NULL);
+  fitting := result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NOT NULL);
 END
 $$;
 COMMENT ON FUNCTION retention._fitting(name, text, text, retention.traveller[], timestamptz) IS
-  'Those who fit a condition; who fails it by an error is kept, with that outcome. An error where all have to wait.';
+  'Those who fit a condition; who fails it by an error is kept, with that outcome. held are those of whom '
+  'it cannot be told for the moment; an error where these are all.';
+
+CREATE OR REPLACE FUNCTION retention._postpone(
+    flow retention.flow, held retention.traveller[], failures jsonb, as_of timestamptz)
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF held IS NULL THEN
+    RETURN;
+  END IF;
+  RAISE WARNING '% customers wait to enter flow "%": %', cardinality(held), flow.flow, (held[1]).reason
+    USING HINT = 'They are tried again, at first after a minute; retention.problem shows them.';
+  INSERT INTO retention.flow_entry (flow_id, customer_id, event, due_at, error, error_code, failures)
+    SELECT flow.flow_id, t.customer_id, t.event, as_of + retention._retry_after(n.failures),
+           t.reason, t.error_code, n.failures
+    FROM unnest(held) AS t,
+    LATERAL (SELECT 1 + coalesce((_postpone.failures ->> t.customer_id)::integer, 0) AS failures) AS n
+    ORDER BY t.enrollment_id;
+END
+$$;
+COMMENT ON FUNCTION retention._postpone(retention.flow, retention.traveller[], jsonb, timestamptz) IS
+  'Has customers enter later of whom it cannot be told now whether they may; failures has how often that was so before.';
 
 CREATE OR REPLACE FUNCTION retention._candidates(
     flow_id integer, start integer, customer_ids text[], events jsonb[], as_of timestamptz)
@@ -253,17 +280,18 @@ CREATE OR REPLACE FUNCTION retention._fire_schedule(flow retention.flow, trigger
 AS $$
 DECLARE
   customer_ids text[];
+  asked record;
 BEGIN
   FOR customer_ids IN
     SELECT array_agg(c.customer_id)
     FROM (SELECT customer_id, row_number() OVER (ORDER BY customer_id) / 10000 AS batch FROM retention.customer e WHERE e.metric = _fire_schedule.metric) AS c
     GROUP BY c.batch ORDER BY c.batch
   LOOP
+    asked := retention._fitting(flow.owner, metric, trigger ->> 'condition',
+                                retention._candidates(flow.flow_id, NULL, customer_ids, NULL, as_of), as_of);
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
       SELECT t.flow_id, t.customer_id, jsonb_build_object('scheduled_for', flow.fires_at)
-      FROM unnest(retention._fitting(flow.owner, metric, trigger ->> 'condition',
-                                     retention._candidates(flow.flow_id, NULL, customer_ids, NULL, as_of), as_of)) AS t
-      WHERE t.outcome IS NULL ORDER BY t.customer_id;
+      FROM unnest(asked.fitting) AS t WHERE t.outcome IS NULL ORDER BY t.customer_id;
   END LOOP;
 END
 $$;
@@ -391,16 +419,19 @@ DECLARE
   stream record := retention._read_stream(flow, document, batch);
   listed record;
   started record;
+  asked record;
 BEGIN
   -- Whoever was put down by now, and nobody else.
-  WITH next AS (SELECT e.ctid FROM retention.flow_entry e WHERE e.flow_id = flow.flow_id ORDER BY e.number LIMIT batch - coalesce(cardinality(stream.customer_ids), 0)),
+  WITH next AS (SELECT e.ctid FROM retention.flow_entry e WHERE e.flow_id = flow.flow_id AND coalesce(e.due_at <= as_of, true) ORDER BY e.number LIMIT batch - coalesce(cardinality(stream.customer_ids), 0)),
   gone AS (DELETE FROM retention.flow_entry e USING next WHERE e.ctid = next.ctid RETURNING e.*)
-  SELECT array_agg(g.customer_id ORDER BY g.number) AS customer_ids, array_agg(g.event ORDER BY g.number) AS events INTO listed FROM gone g;
+  SELECT array_agg(g.customer_id ORDER BY g.number) AS customer_ids, array_agg(g.event ORDER BY g.number) AS events,
+         jsonb_object_agg(g.customer_id, g.failures) FILTER (WHERE g.failures > 0) AS failures INTO listed FROM gone g;
   looked_at := stream.looked_at + coalesce(cardinality(listed.customer_ids), 0) + has_fired::integer;
   SELECT f.* INTO started FROM retention._follow_merged(stream.customer_ids || listed.customer_ids, stream.events || listed.events) AS f;
   entered := retention._candidates(flow.flow_id, start, started.customer_ids, started.events, as_of);
-  entered := retention._fitting(flow.owner, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
-  entered := retention._admit(flow, document, entered, as_of);
+  asked := retention._fitting(flow.owner, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
+  entered := retention._admit(flow, document, asked.fitting, as_of);
+  PERFORM retention._postpone(flow, asked.held, listed.failures, as_of);
   IF flow.error IS NOT NULL THEN
     UPDATE retention.flow f SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE f.flow_id = flow.flow_id;
   END IF;
@@ -418,6 +449,7 @@ BEGIN
   SELECT e.entered, e.looked_at INTO entered, looked_at FROM retention._enter(flow, as_of, batch) AS e;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, failure = MESSAGE_TEXT;
+  PERFORM retention._renew_timeout();
   RAISE WARNING 'nobody can enter flow "%": %', flow.flow, failure
     USING HINT = 'What started it meanwhile is kept, and tried again, at first after a minute.';
   UPDATE retention.flow f SET error = failure, error_code = code, error_at = as_of, failures = f.failures + 1 WHERE f.flow_id = flow.flow_id;

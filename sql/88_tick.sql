@@ -199,7 +199,8 @@ BEGIN
   IF node.type = 'enter_flow' THEN
     moved := retention._pass_on(node, moved, as_of);
   END IF;
-  IF node.error IS NOT NULL AND result.held IS NULL THEN
+  -- Those who wait for it are due by then; who passes before them says nothing of them.
+  IF result.held IS NULL AND node.error_at + retention._retry_after(node.failures) <= as_of THEN
     UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE n.node_id = node.node_id;
   END IF;
 END

@@ -176,9 +176,9 @@ BEGIN
   known := retention._with_contacts(
     ARRAY(SELECT retention._bystander(m.customer_id) FROM retention.message m
           WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL GROUP BY m.customer_id), retention.now());
-  PERFORM retention._reject_unless(known.held IS NULL, 'contacts cannot be read: ' || (known.held[1]).reason,
+  PERFORM retention._reject_unless(known.held IS NULL OR known.moved IS NOT NULL, 'contacts cannot be read: ' || (known.held[1]).reason,
     'Messages stay ready meanwhile.', (known.held[1]).error_code);
-  RETURN known.moved;
+  RETURN known.moved || known.held;
 END
 $$;
 COMMENT ON FUNCTION retention._contacts_of_messages(bigint[]) IS

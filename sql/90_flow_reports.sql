@@ -238,6 +238,11 @@ CREATE OR REPLACE VIEW retention.problem AS
   WHERE m.state IN ('error', 'dead') OR m.state = 'ready' AND m.last_error IS NOT NULL
   GROUP BY f.flow, n.version, m.node, m.customer_id, coalesce(m.last_error, m.reason)
   UNION ALL
+  SELECT 'entry', f.flow, f.version, NULL, e.customer_id, max(e.due_at - retention._retry_after(e.failures)),
+         e.error_code, e.error, sum(e.failures), min(e.due_at)
+  FROM retention.flow_entry e JOIN retention.flow f USING (flow_id) WHERE e.error IS NOT NULL
+  GROUP BY f.flow, f.version, e.customer_id, e.error_code, e.error
+  UNION ALL
   SELECT 'node', f.flow, n.version, n.node, NULL, n.error_at, n.error_code, n.error, n.failures, n.error_at + retention._retry_after(n.failures)
   FROM retention.flow_node n JOIN retention.flow f USING (flow_id) WHERE n.error IS NOT NULL
   UNION ALL
@@ -250,7 +255,7 @@ CREATE OR REPLACE VIEW retention.problem AS
   SELECT 'metric', e.metric, NULL, NULL, NULL, e.error_at, e.error_code, e.error, e.failures, e.error_at + retention._retry_after(e.failures)
   FROM retention.metric_error e;
 COMMENT ON VIEW retention.problem IS 'What has gone wrong, and is not mended: for single customers, and for whole nodes, flows, segments and metrics, which are tried again.';
-COMMENT ON COLUMN retention.problem.kind IS 'enrollment, message: of one customer; node, flow, segment, metric: of all.';
+COMMENT ON COLUMN retention.problem.kind IS 'entry, enrollment, message: of one customer; node, flow, segment, metric: of all.';
 COMMENT ON COLUMN retention.problem.name IS 'Name of the flow, segment or metric.';
 COMMENT ON COLUMN retention.problem.version IS 'Version of the flow.';
 COMMENT ON COLUMN retention.problem.node IS 'Id of the node.';

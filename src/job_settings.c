@@ -6,7 +6,9 @@
 #include "job_settings.h"
 
 #include "fmgr.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
+#include "utils/timeout.h"
 
 static const char *const job_settings[][2] = {
 	{"search_path", "pg_catalog, pg_temp"},
@@ -49,4 +51,21 @@ retention_pin_settings(PG_FUNCTION_ARGS)
 {
 	pin_job_settings();
 	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(retention_renew_timeout);
+
+/*
+ * _renew_timeout() -> boolean: for whoever goes on after an error in a part of
+ * a statement. Whether statement_timeout was up; then it runs anew, as the
+ * server starts it but once for each statement of the client.
+ */
+Datum
+retention_renew_timeout(PG_FUNCTION_ARGS)
+{
+	bool		is_up = StatementTimeout > 0 && !get_timeout_active(STATEMENT_TIMEOUT);
+
+	if (is_up)
+		enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+	PG_RETURN_BOOL(is_up);
 }

@@ -80,18 +80,47 @@ check_columns(TupleDesc type, const Oid *expected, int count, const char *what)
 }
 
 /*
+ * Goes on with an error of a statement. One that says "cancelled" and comes
+ * from the statement itself, such as from another server that it has asked, is
+ * no cancelling of ours: it becomes operator_intervention, which passes as well.
+ */
+static void
+rethrow(MemoryContext context)
+{
+	ErrorData  *error;
+
+	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (error->funcname == NULL || strcmp(error->funcname, "ProcessInterrupts") != 0)
+		error->sqlerrcode = ERRCODE_OPERATOR_INTERVENTION;
+	FlushErrorState();
+	ReThrowError(error);
+}
+
+/*
  * Runs a statement with a role's rights; InvalidOid: with those of now. Its
  * rows go to options->dest. Needs an SPI connection.
  */
 void
 run_statement(const char *statement, SPIExecuteOptions *options, Oid role)
 {
+	MemoryContext context = CurrentMemoryContext;
 	RightsScope scope;
-	int			status;
+	volatile int status = 0;
 
 	if (OidIsValid(role))
 		rights_enter(&scope, role);
-	status = SPI_execute_extended(statement, options);
+	PG_TRY();
+	{
+		status = SPI_execute_extended(statement, options);
+	}
+	PG_CATCH();
+	{
+		rethrow(context);
+	}
+	PG_END_TRY();
 	if (OidIsValid(role))
 		rights_leave(&scope);
 	if (status < 0)
