@@ -328,8 +328,7 @@ CREATE TYPE retention.queued_message AS (
   due_at        timestamptz,
   reason        text,
   address       text,
-  context       jsonb,
-  country       text
+  context       jsonb
 );
 COMMENT ON TYPE retention.queued_message IS 'A message that a node has decided on in a tick, to be rendered and written at its end.';
 

@@ -248,6 +248,14 @@ COMMENT ON FUNCTION retention._address_spellings(text, text, text) IS
 -- Rows may be written by hand, in any spelling.
 CREATE INDEX suppression_normal ON retention.suppression (channel, (retention._normal_address(channel, address, NULL) COLLATE "C"));
 
+CREATE OR REPLACE FUNCTION retention._country(own text, metric text) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('coalesce(%s, (SELECT m.country FROM retention.metric m WHERE m.metric = %L))', own, metric)
+$$;
+COMMENT ON FUNCTION retention._country(text, text) IS
+  'The expression for the country of a national telephone number: the contact''s own, by an expression, or that of a metric.';
+
 CREATE OR REPLACE FUNCTION retention._keyed_hash(key bytea, address text) RETURNS text
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_keyed_hash';

@@ -40,7 +40,7 @@ AS $$
     string_agg(DISTINCT format('(%s) IS NULL', retention._unsendable(quote_literal(c.channel), address.expression,
         coalesce('(t.contact).' || c.consent, 'true'), coalesce(m.config ->> 'transactional', 'false'), 'false',
         retention._suppressed(quote_literal(c.channel), address.expression,
-          format('coalesce((t.contact).country, (SELECT m.country FROM retention.metric m WHERE m.metric = %L))', metric)))), ' OR ')
+          retention._country('(t.contact).country', metric)))), ' OR ')
       FILTER (WHERE coalesce(s.status, m.config ->> 'status', 'live') <> 'draft'),
     (count(*) = 0)::text)
   FROM retention._coupon_messages(node.node_id) AS m JOIN retention._channels() AS c ON c.channel = m.config ->> 'channel'
@@ -124,10 +124,16 @@ AS $$
       AND EXISTS (SELECT FROM retention._coupon_messages(issuer.node_id))
       AND NOT EXISTS (SELECT FROM retention.message m JOIN retention.flow_node n USING (node_id)
                       WHERE m.enrollment_id = e.enrollment_id AND retention._uses_coupon(n.config)
+                        AND coalesce(m.context #>> '{coupon,code}' = c.code, m.context IS NULL)
                         AND (retention._may_reach(m.state) OR m.attempts > 0 AND m.state <> 'dead'))
-      -- Nor will one be written.
-      AND (e.due_at IS NULL OR NOT EXISTS (SELECT FROM retention._coupon_messages(e.node_id))
-           OR EXISTS (SELECT FROM retention.message m WHERE m.enrollment_id = e.enrollment_id AND m.reason IN ('no address', 'no consent', 'suppression list')))),
+      -- Nor will one be written: on the channels of those that are left the customer cannot be written to.
+      AND (e.due_at IS NULL OR NOT EXISTS (
+        SELECT FROM retention._coupon_messages(e.node_id) AS b
+        WHERE NOT EXISTS (
+          SELECT FROM retention.message m
+          WHERE m.enrollment_id = e.enrollment_id AND m.channel = b.config ->> 'channel'
+            AND (m.reason IN ('no address', 'suppression list')
+                 OR m.reason = 'no consent' AND NOT coalesce((b.config -> 'transactional')::boolean, false)))))),
   deleted AS (
     DELETE FROM retention.coupon c USING needless n WHERE (c.pool, c.code) = (n.pool, n.code) AND NOT n.is_imported)
   UPDATE retention.coupon c SET enrollment_id = NULL, node = NULL, customer_id = NULL, issued_at = NULL, expires_at = NULL

@@ -61,7 +61,7 @@ AS $$
       format('CASE WHEN made.payload ->> ''reason'' IS NULL THEN retention._quiet_until($3, %L, %L, %s) END',
              document #>> '{quiet_hours,from}', document #>> '{quiet_hours,until}', zone) END,
     format($sql$
-      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'country', %7$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
+      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
        FROM (SELECT CASE
            WHEN (person.traveller).is_holdout THEN 'holdout'
            WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
@@ -73,11 +73,10 @@ AS $$
       coalesce(node ->> 'status', 'live'),
       retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''), coalesce('person.' || c.consent, 'true'),
         is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval')),
-        -- The list is looked at when the message is written, with the engine's rights.
-        'false'), country)
+        -- Looked up before, with the engine's rights.
+        '(person.traveller).reason IS NOT DISTINCT FROM ''suppression list'''))
   FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag,
-       format('coalesce(person.country, (SELECT m.country FROM retention.metric m WHERE m.metric = %L))',
-              coalesce(document ->> 'metric', 'orders')) AS country
+       retention._country('person.country', coalesce(document ->> 'metric', 'orders')) AS country
   WHERE c.channel = node ->> 'channel'
 $$;
 COMMENT ON FUNCTION retention._compile_message(integer, jsonb, jsonb, text) IS

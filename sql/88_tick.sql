@@ -174,12 +174,35 @@ AS $$
       "error_code": "CASE WHEN NOT waits AND payload ? ''error'' THEN ''22000'' END",
       "is_changed": "(t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at", "is_waiting": "waits"}'),
     CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
-        payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'), payload ->> 'country')::retention.queued_message) FILTER (WHERE NOT waits)$sql$
+        payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
       ELSE 'NULL::retention.queued_message[]' END,
     node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric), coalesce(node.payload, 'NULL'))
 $$;
 COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
   'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits stays, others go to the one of the targets $4 that their branch names, or end.';
+
+CREATE OR REPLACE FUNCTION retention._note_listed(
+    node retention.flow_node, metric text, travellers retention.traveller[])
+  RETURNS retention.traveller[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  kind record;
+BEGIN
+  SELECT * INTO kind FROM retention._channels() c WHERE c.channel = node.config ->> 'channel';
+  IF kind.address IS NOT NULL AND EXISTS (SELECT FROM retention.suppression) THEN
+    EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t',
+        retention._changed_traveller(jsonb_build_object('reason',
+          format('CASE WHEN %s THEN ''suppression list'' END',
+            retention._suppressed(quote_literal(kind.channel),
+              format('((t).contact).%I', kind.address), retention._country('((t).contact).country', metric))))))
+      INTO travellers USING travellers;
+  END IF;
+  RETURN travellers;
+END
+$$;
+COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[]) IS
+  'Travellers at a message: those whose address is on the suppression list have that for a reason.';
 
 CREATE OR REPLACE FUNCTION retention._step(
     node retention.flow_node, travellers retention.traveller[], as_of timestamptz, OUT moved retention.traveller[], OUT queued retention.queued_message[])
@@ -192,6 +215,8 @@ DECLARE
 BEGIN
   IF node.type = 'coupon' THEN
     travellers := retention._issue_coupons(node, metric, travellers, as_of);
+  ELSIF node.type = 'message' THEN
+    travellers := retention._note_listed(node, metric, travellers);
   END IF;
   result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of, node.targets);
   moved := result.moved || retention._hold(result.held, as_of);
@@ -289,12 +314,12 @@ CREATE OR REPLACE FUNCTION retention._settle_coupons(travellers retention.travel
 AS $$
   WITH issuing AS MATERIALIZED (SELECT n.flow_id FROM retention.flow_node n WHERE n.type = 'coupon')
   SELECT retention._return_coupons(array_agg(DISTINCT c.enrollment_id))
-  FROM (SELECT t.enrollment_id, t.flow_id FROM unnest(travellers) AS t WHERE t.outcome IS NOT NULL
+  FROM (SELECT t.enrollment_id, t.flow_id FROM unnest(travellers) AS t WHERE t.is_changed
         UNION ALL SELECT q.enrollment_id, q.flow_id FROM unnest(queued) AS q) AS c
   WHERE c.flow_id IN (SELECT i.flow_id FROM issuing i) HAVING count(*) > 0
 $$;
 COMMENT ON FUNCTION retention._settle_coupons(retention.traveller[], retention.queued_message[]) IS
-  'After a tick: codes go back from those who have ended, or whose messages were not written.';
+  'After a tick: codes go back from those who have ended, are past the messages, or whose messages were not written.';
 
 CREATE OR REPLACE FUNCTION retention._advance(travellers retention.traveller[], as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -49,23 +49,28 @@ DECLARE
   suppressed bigint[];
 BEGIN
   WITH rule AS MATERIALIZED (
-    SELECT n.node_id, coalesce(retention._apart(n.config ->> 'channel', nullif(n.config -> 'smart_sending', 'false')), '0') AS apart
+    SELECT n.node_id, retention._apart(n.config ->> 'channel', nullif(n.config -> 'smart_sending', 'false')) AS apart
     FROM retention.flow_node n JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY (message_ids))
       AND coalesce((n.config -> 'one_per_address')::boolean, (v.document -> 'one_per_address')::boolean,
                    n.config ->> 'channel' IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
   asked AS MATERIALIZED (
     SELECT m.message_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot, retention._holder(m.customer_id) AS holder, r.apart
-    FROM retention.message m JOIN rule r USING (node_id) WHERE m.message_id = ANY (message_ids)),
+    FROM retention.message m JOIN rule r USING (node_id)
+    -- Webhooks have no such time.
+    WHERE m.message_id = ANY (message_ids) AND r.apart IS NOT NULL),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.address_grant AS g (slot, holder, message_id, queued_at, apart)
     SELECT DISTINCT ON (a.slot) a.slot, a.holder, a.message_id, as_of, a.apart FROM asked a ORDER BY a.slot, a.message_id
     ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id, queued_at = excluded.queued_at, apart = excluded.apart
-      WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id)
+      WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id, g.slot)
     RETURNING slot, holder),
   changed AS (
-    UPDATE retention.message m SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL
+    -- Of one that was leased just now no sender has heard.
+    UPDATE retention.message m
+    SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL,
+        attempts = m.attempts - (m.state = 'leased')::integer
     FROM asked a LEFT JOIN granted g USING (slot)
     WHERE m.message_id = a.message_id AND m.message_id = ANY (message_ids) AND a.holder IS DISTINCT FROM g.holder
     RETURNING m.message_id)
@@ -76,15 +81,19 @@ $$;
 COMMENT ON FUNCTION retention._one_per_address(bigint[], timestamptz) IS
   'Suppresses those of some messages whose address another customer''s message of the same node has been granted, within the time of smart sending. Returns them.';
 
-CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint, slot bigint) RETURNS boolean
   -- As _last_reaching.
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
-  RETURN EXISTS (SELECT FROM retention.message m WHERE m.message_id = _is_reaching.message_id AND retention._may_reach(m.state));
+  RETURN EXISTS (
+    SELECT FROM retention.message m
+    WHERE m.message_id = _is_reaching.message_id AND retention._may_reach(m.state)
+      AND retention._address_slot(m.flow_id, m.node, m.address) = slot);
 END
 $$;
-COMMENT ON FUNCTION retention._is_reaching(bigint) IS 'Whether a message was sent, or still may be.';
+COMMENT ON FUNCTION retention._is_reaching(bigint, bigint) IS
+  'Whether a message was sent, or still may be, to the address that it was granted.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
   -- Planned for so many messages as there are; how many pass a filter is not known, so they are joined by hash.
@@ -105,21 +114,11 @@ BEGIN
     FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
     LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
     WHERE n.node_id IN (SELECT q.node_id FROM unnest(queued) AS q)),
-  asked AS MATERIALIZED (
-    SELECT q.enrollment_id, q.flow_id, q.node_id, q.customer_id, q.due_at, q.address, q.context,
-           -- As _suppressed has it, of an address that is normal already.
-           coalesce(q.reason, CASE WHEN EXISTS (
-             SELECT FROM retention.suppression listed
-             WHERE listed.channel = n.channel
-               AND retention._normal_address(listed.channel, listed.address, NULL) COLLATE "C" = ANY (
-                 retention._address_spellings(n.channel, q.address, q.country) || retention._keyed_hash(secret.key, q.address)))
-             THEN 'suppression list' END) AS reason
-    FROM unnest(queued) AS q JOIN node n USING (node_id), (SELECT retention._secret_key('suppression') AS key) AS secret),
   written AS MATERIALIZED (
     SELECT q.*, n.node, n.channel, n.is_transactional, n.apart, n.lateness, n.needs_approval,
            subject.rendered AS subject, body.rendered AS body, text.rendered AS text, url.rendered AS url,
            CASE WHEN q.reason IS NULL THEN coalesce(subject.error, body.error, text.error, url.error) END AS error
-    FROM asked q JOIN node n USING (node_id)
+    FROM unnest(queued) AS q JOIN node n USING (node_id)
     LEFT JOIN LATERAL retention._try_render(n.subject, q.context, false) AS subject ON q.reason IS NULL
     LEFT JOIN LATERAL retention._try_render(n.body, q.context, n.channel = 'email') AS body ON q.reason IS NULL
     LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
@@ -139,7 +138,11 @@ BEGIN
   apart AS (
     SELECT c.enrollment_id, c.node_id
     FROM (SELECT c.*, min(c.turn) FILTER (WHERE c.is_far) OVER (PARTITION BY c.customer_id, c.channel) AS first
-          FROM (SELECT c.*, c.apart IS NULL OR coalesce(g.previous_at <= as_of - c.apart, true) AS is_far FROM counted c JOIN granted g USING (customer_id, channel)) AS c) AS c
+          FROM (SELECT c.*, c.apart IS NULL OR coalesce(
+                         -- It was looked up for the least of their times only.
+                         retention._counted_at((c.customer_id, c.channel, g.previous_at, NULL, NULL)::retention.last_message,
+                                               as_of - c.apart) <= as_of - c.apart, true) AS is_far
+                FROM counted c JOIN granted g USING (customer_id, channel)) AS c) AS c
     WHERE c.apart IS NULL OR c.turn = c.first),
   decided AS (
     SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional OR w.apart IS NULL THEN w.reason

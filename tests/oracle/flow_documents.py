@@ -56,6 +56,8 @@ class Generator:
             start, end = self.random.choice([('21:00', '08:00'), ('12:00', '13:30'), ('00:00', '06:15')])
             document['quiet_hours'] = {'from': start, 'until': end}
         if self.often(0.1):
+            document['one_per_address'] = self.often(0.7)
+        if self.often(0.1):
             document.update(description='Of no consequence', conversion_window='3 days', metric='orders')
         document['nodes'] = self.nodes()
         return {key: value for key, value in document.items() if not (key == 'reentry' and value == 'never' and self.often(0.5))}
@@ -103,7 +105,7 @@ class Generator:
 
     def nodes(self):
         nodes, slots = [], []
-        kinds = ['message'] * 7 + ['delay'] * 6 + ['split'] * 3 + ['random_split', 'coupon', 'exit']
+        kinds = ['message'] * 7 + ['delay'] * 6 + ['split'] * 3 + ['random_split', 'coupon', 'coupon', 'exit']
         kinds += ['set_property'] * 2 if self.own else []
         kinds += ['wait_for'] * 3 if self.waits_for else []
         kinds += ['enter_flow'] if self.flows_below else []
@@ -150,6 +152,8 @@ class Generator:
             node['smart_sending'] = False
         elif self.often(0.5):
             node['smart_sending'] = self.random.choice([False, '50 hours', '90 minutes'])
+        if self.often(0.1):
+            node['one_per_address'] = self.often(0.6)
         lateness = self.random.choice([None, '3 hours', '2 days', '300 days'])
         if lateness is not None:
             node['lateness'] = lateness
@@ -161,7 +165,7 @@ class Generator:
         parts = ['{{ ' + self.random.choice(variables) + ' }}' for _ in range(self.random.randint(0, 3))]
         if self.often(0.2):
             parts.append(self.random.choice(['{{ event.amount }}', '{{ event.amount|default:"free" }}', '{{ event.order_id }}', '{{ event.note }}']))
-        if self.often(0.1):
+        if self.often(0.2):
             parts.append(self.random.choice(['{{ coupon.code }}', '{{ coupon.code|default:"none" }}']))
         return ' & '.join(['Hello'] + parts)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import date
 
 from flow_interpreter import Interpreter
+from flow_outbox import normal_address
 from flow_world import World
 
 # So many flows at most enter each other in a row.
@@ -39,7 +40,7 @@ class Game:
 
     def do_suppress(self, channel, address):
         self.world.run('SELECT retention.suppress(%(channel)s, %(address)s)', channel=channel, address=address)
-        self.interpreter.suppressed.add((channel, address))
+        self.interpreter.suppressed.add((channel, normal_address(channel, address)))
 
     # Senders: what they get is compared at once, what becomes of it after the next tick.
 
@@ -67,18 +68,23 @@ class Game:
     def do_tick(self, batch):
         """run_flows until nothing is due, so many at a time; or so many ticks that nothing is."""
         facts = self.world.read_facts()
+        free, issues = self.free_coupons(), self.world.value('SELECT coalesce(max(number), 0) FROM shop.issue')
         if batch is not None:
             self.world.run('CALL retention.run_flows(%(now)s, %(batch)s)', now=self.world.now, batch=batch)
         else:
             for _ in range(FLOWS + 1):
                 self.world.run('CALL retention.tick(%(now)s, 100000)', now=self.world.now)
-        self.read_results()
+        self.read_results(issues)
+        self.left = free - self.issued
         self.interpreter.tick(self.world.now, facts)
         return self.differences()
 
     # What the engine shows, by the keys that the interpreter knows.
 
-    def read_results(self):
+    def free_coupons(self):
+        return Counter(row['pool'] for row in self.world.rows('SELECT pool FROM retention.coupon WHERE enrollment_id IS NULL'))
+
+    def read_results(self, issues):
         self.shown, self.shown_messages, keys, counts = {}, {}, {}, Counter()
         for row in self.world.rows('SELECT * FROM retention.flow_enrollment ORDER BY enrollment_id'):
             place = row['flow'], row['customer_id'], row['entered_at']
@@ -87,9 +93,12 @@ class Game:
             self.shown[key] = row
         for row in self.world.rows('SELECT * FROM retention.message'):
             self.shown_messages[keys.get(row['enrollment_id']), row['node']] = row
-        coupons = self.world.rows('SELECT pool, code, enrollment_id, node FROM retention.coupon')
-        taken = {(keys.get(row['enrollment_id']), row['node']): row['code'] for row in coupons if row['enrollment_id'] is not None}
-        self.left = Counter(row['pool'] for row in coupons if row['enrollment_id'] is None)
+        coupons = self.world.rows('SELECT code, enrollment_id, node FROM retention.coupon WHERE enrollment_id IS NOT NULL')
+        self.shown_coupons = {(keys.get(row['enrollment_id']), row['node']): {'code': row['code']} for row in coupons}
+        # What was issued in this tick, though it may have gone back since.
+        issued = self.world.rows('SELECT pool, code, enrollment_id, node FROM shop.issue WHERE number > %(issues)s', issues=issues)
+        taken = {(keys.get(row['enrollment_id']), row['node']): row['code'] for row in issued}
+        self.issued = Counter(row['pool'] for row in issued)
         self.keys, places = keys, {key: number for number, key in enumerate(keys.values())}
         self.interpreter.place = lambda key: places.get(key, len(places))
         self.interpreter.coupon_taken = lambda key, node: taken.get((key, node))
@@ -99,6 +108,8 @@ class Game:
         expected = {(m.enrollment.key, m.node): message_fields(m) for m in self.interpreter.messages}
         found = compare('enrollment', {e.key: enrollment_fields(e) for e in self.interpreter.enrollments}, self.shown, enrollment_shown)
         found += compare('message', expected, self.shown_messages, message_shown)
+        held = {(e.key, node): {'code': code} for e in self.interpreter.enrollments for node, code in e.coupons.items()}
+        found += compare('coupon', held, self.shown_coupons, only)
         found += [(key, 'coupon', f'none of pool {pool}, though {self.left[pool]} are left') for pool, key in self.interpreter.refused_coupons if self.left[pool]]
         return found + self.differing_properties()
 

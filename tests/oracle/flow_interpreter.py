@@ -14,16 +14,13 @@ from decimal import Decimal
 from types import SimpleNamespace
 
 import flow_time
-from flow_outbox import Message, Outbox
+from flow_outbox import SMART_SENDING, WENT, Message, Outbox, normal_address
 from flow_time import add, add_exactly, as_moment, parse_interval, parse_time
 from flow_vocabulary import Failed, evaluate
 
 ADDRESS = {'email': 'email', 'sms': 'phone', 'push': 'push_token'}
 CONSENT = {'email': 'email_consent', 'sms': 'sms_consent', 'push': 'push_consent'}
-SMART_SENDING = {'email': '16 hours', 'sms': '24 hours', 'push': '24 hours', 'webhook': False}
 RUNNING = ('live', 'manual')
-# A message in one of these states has gone out, or is to.
-WENT = ('ready', 'held', 'leased', 'sent')
 
 
 class Ambiguous(Exception):
@@ -65,7 +62,8 @@ class Enrollment:
     due: datetime = None
     waits: bool = False
     outcome: str = None
-    coupon: dict = None
+    # The codes that it has, by the nodes that issued them, the last one last.
+    coupons: dict = field(default_factory=dict)
     story: list = field(default_factory=list)
 
     @property
@@ -85,6 +83,26 @@ class Enrollment:
 
 def node_of(document, node_id):
     return next(n for n in document['nodes'] if n['id'] == node_id)
+
+
+def nodes_behind(document, node_id):
+    """The node itself, and all that can be reached from it."""
+    found, open_ends = [], [node_id]
+    while open_ends:
+        node = node_of(document, open_ends.pop())
+        if node not in found:
+            found.append(node)
+            ways = [node, *node.get('branches', []), *node.get('arms', [])]
+            open_ends += [way[key] for way in ways for key in ('next', 'else') if key in way]
+    return found
+
+
+def shows_coupon(node):
+    return node['type'] == 'message' and any('{{ coupon' in node.get(key, '') for key in ('subject', 'body', 'text', 'url'))
+
+
+def coupon_messages(document, node_id):
+    return [node for node in nodes_behind(document, node_id) if shows_coupon(node)]
 
 
 class Interpreter(Outbox):
@@ -169,6 +187,7 @@ class Interpreter(Outbox):
         for enrollment in self.active():
             if enrollment.flow.status in RUNNING:
                 self.proceed(enrollment)
+        self.settle_coupons()
 
     # What starts a flow: (customer, event). First what its trigger finds, then what was asked for by enroll.
 
@@ -385,14 +404,39 @@ class Interpreter(Outbox):
 
     def step_coupon(self, e, node):
         """Who gets a pool's last codes is not said, so the interpreter is told; the driver checks that the pool was used up."""
-        if e.is_holdout:
+        if e.is_holdout or not self.can_show_coupon(e, node):
             return 'go', node.get('next')
         code = self.coupon_taken(e.key, node['id'])
         if code is not None:
-            e.coupon = {'code': code}
+            e.coupons[node['id']] = code
             return 'go', node.get('next')
         self.refused_coupons.append((node['pool'], e.key))
         return ('go', node['else']) if 'else' in node else ('end', 'exhausted')
+
+    def can_show_coupon(self, e, node):
+        messages = coupon_messages(e.document, node['id'])
+        return not messages or any(
+            self.status_of(e, m) != 'draft'
+            and self.reason_of_customer(e, m['channel'], self.address_for(e, m), m.get('transactional', False)) is None
+            for m in messages)
+
+    def settle_coupons(self):
+        for e in self.enrollments:
+            e.coupons = {node: code for node, code in e.coupons.items() if not self.goes_back(e, node, code)}
+
+    def goes_back(self, e, node, code):
+        """When it was given for messages, none that shows it was sent or still may be, and none will be written."""
+        mine = [m for m in self.messages if m.enrollment is e]
+        if not coupon_messages(e.document, node):
+            return False
+        if any(m.code == code and (m.state in WENT or m.attempts and m.state != 'dead') for m in mine):
+            return False
+        left = coupon_messages(e.document, e.node) if e.outcome is None else []
+        return all(any(m.channel == next_one['channel'] and self.is_final(m.reason, next_one) for m in mine) for next_one in left)
+
+    def is_final(self, reason, node):
+        """Why a message on the same channel was not sent is a reason for this one as well."""
+        return reason in ('no address', 'suppression list') or reason == 'no consent' and not node.get('transactional', False)
 
     def step_enter_flow(self, e, node):
         if self.flows[node['flow']].status in RUNNING and not e.is_holdout:
@@ -402,7 +446,8 @@ class Interpreter(Outbox):
     def step_message(self, e, node):
         channel = node['channel']
         message = Message(e, node['id'], channel, self.now, transactional=node.get('transactional', False), ready_at=self.now)
-        message.address = node['url'] if channel == 'webhook' else self.address(e, channel)
+        message.address = message.granted_address = self.address_for(e, node)
+        message.granted_at = self.now
         message.expires_at = add_exactly(e.due, parse_interval(node.get('lateness', '1 day')))
         until = self.decide(e, node, message)
         if until is not None:
@@ -414,7 +459,7 @@ class Interpreter(Outbox):
     # Messages. The first that applies; returns until when to wait, if to wait.
 
     def decide(self, e, node, message):
-        status = e.flow.node_status.get(node['id'], node.get('status', 'live'))
+        status = self.status_of(e, node)
         reason = self.reason_not_to_send(e, message, status)
         if reason is not None:
             message.state, message.reason = ('ghost' if reason == 'holdout' else 'suppressed'), reason
@@ -427,6 +472,8 @@ class Interpreter(Outbox):
             return None
         if not message.transactional and self.is_too_soon(e, node):
             message.suppress('smart sending')
+        elif self.has_other(message):
+            message.suppress('same address')
         elif 'manual' in (status, e.flow.status):
             message.state, message.reason = 'held', 'approval'
         return None
@@ -458,6 +505,7 @@ class Interpreter(Outbox):
     def render_message(self, e, node, message):
         try:
             context = self.context(e, node)
+            message.code = context['coupon'] and context['coupon']['code'] if shows_coupon(node) else None
             message.subject = render(node['subject'], context) if 'subject' in node else None
             message.body = render(node['body'], context, escape=node['channel'] == 'email')
             for key in ('text', 'url'):
@@ -470,7 +518,13 @@ class Interpreter(Outbox):
         contact, profile = self.contact(e), self.profiles.get(e.customer_id, {})
         person = {**profile, **(contact.get('properties') or {}), **{k: v for k, v in contact.items() if k != 'properties'}}
         data = {key: self.value(e, sql) for key, sql in node.get('data', {}).items()}
-        return {'person': {**person, 'customer_id': e.customer_id}, 'event': e.event, 'coupon': e.coupon, 'data': data, 'flow': {'name': e.flow.name}}
+        return {'person': {**person, 'customer_id': e.customer_id}, 'event': e.event, 'coupon': self.coupon(e), 'data': data, 'flow': {'name': e.flow.name}}
+
+    def coupon(self, e):
+        return {'code': list(e.coupons.values())[-1]} if e.coupons else None
+
+    def status_of(self, e, node):
+        return e.flow.node_status.get(node['id'], node.get('status', 'live'))
 
     # A customer.
 
@@ -478,7 +532,10 @@ class Interpreter(Outbox):
         return self.contacts.get(e.customer_id, {})
 
     def address(self, e, channel):
-        return self.contact(e).get(ADDRESS[channel])
+        return normal_address(channel, self.contact(e).get(ADDRESS[channel]))
+
+    def address_for(self, e, node):
+        return node['url'] if node['channel'] == 'webhook' else self.address(e, node['channel'])
 
     def consents(self, e, channel):
         return channel == 'webhook' or self.contact(e).get(CONSENT[channel]) is True

@@ -34,7 +34,8 @@ class Player:
         self.has_held = self.random.random() < 0.3
         self.sends = self.random.random() < 0.5
         # Whether somebody who is through may enter again depends on what else was in the batch: only never does not.
-        self.batch = self.random.randint(1, 9) if self.random.random() < 0.25 else None
+        # Nor does who of several with the same address gets the message.
+        self.batch = self.random.randint(1, 9) if self.random.random() < 0.35 and not shop.share else None
         self.names = [f'f{n}' for n in range(1, FLOWS + 1)]
         self.channels = dict(zip(self.names, self.choose_channels()))
 
@@ -110,8 +111,8 @@ class Player:
         if self.has_held and self.random.random() < 0.3:
             yield ('approve',)
         if self.sends and self.random.random() < 0.2:
-            channel, address = self.random.choice([('email', 'c{}@example.com'), ('sms', '+48555{}'), ('push', 'token-{}')])
-            yield 'suppress', channel, address.format(self.random.choice(self.shop.customers))
+            channel, address = self.random.choice([('email', 'C{}@example.com'), ('sms', '0048 6001002{}'), ('push', 'token-{}')])
+            yield 'suppress', channel, address.format(f'{int(self.random.choice(self.shop.customers)):02}')
 
 
 def new_game(name, zone):

@@ -13,8 +13,11 @@ from flow_time import UTC
 
 ZONES = ['Europe/Warsaw', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kolkata', None, 'Pacific/Auckland', 'UTC']
 NAMES = ['Ann', "O'Neil", '"Ted" & <Bo>', 'Ökonom', None]
+EMAILS = ['c{}@example.com', ' C{}@Example.com']
+PHONES = ['+486001002{}', '0048 600-100-2{}', '+48 (600) 1002{} ', '6001002{}']
 CONTACT = ['customer_id', 'email', 'phone', 'push_token', 'time_zone', 'email_consent', 'sms_consent', 'push_consent', 'properties']
 CHANGES = [('email_consent', 'NOT email_consent'), ('sms_consent', 'false'), ('push_consent', 'NOT push_consent'), ('email', 'NULL'), ('phone', "'+48999'"),
+           ('phone', "'+48 600 100 201'"), ('email', "'C02@example.com'"),
            ('time_zone', "'Europe/Warsaw'"), ('time_zone', "'America/New_York'"), ('time_zone', 'NULL'),
            ('properties', """properties || '{"tier": "gold"}'"""), ('properties', """properties || '{"tier": "silver"}'"""),
            ('properties', "properties - 'tier'"), ('properties', """properties || '{"visits": 0}'""")]
@@ -37,6 +40,15 @@ CREATE VIEW shop.gold AS SELECT customer_id FROM retention.contact WHERE propert
 SELECT retention.add_segment(view) FROM unnest('{shop.spenders,shop.silent,shop.gold}'::regclass[]) AS view;
 SELECT retention.add_coupon_pool('small', ARRAY(SELECT 'S' || i FROM generate_series(1, 6) AS i)),
        retention.add_coupon_pool('large', ARRAY(SELECT 'L' || i FROM generate_series(1, 500) AS i));
+-- Every issue of a code, for it may go back in the same tick.
+CREATE TABLE shop.issue (number bigint GENERATED ALWAYS AS IDENTITY, pool text, code text, enrollment_id bigint, node text);
+CREATE FUNCTION shop.note_issue() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO shop.issue (pool, code, enrollment_id, node) VALUES (NEW.pool, NEW.code, NEW.enrollment_id, NEW.node);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER note_issue AFTER UPDATE ON retention.coupon FOR EACH ROW
+  WHEN (NEW.enrollment_id IS NOT NULL AND OLD.enrollment_id IS DISTINCT FROM NEW.enrollment_id) EXECUTE FUNCTION shop.note_issue();
 """
 
 
@@ -141,6 +153,8 @@ class Shop:
         self.random = random
         self.customers = [str(n) for n in range(1, random.randint(30, 50))]
         self.has_all_contacts = random.random() < 0.7
+        # Some have the address of another, in another spelling.
+        self.share = random.choice([0, 0.2, 0.5])
         self.orders = []
 
     def beginning(self, now):
@@ -159,9 +173,12 @@ class Shop:
         name = self.random.choice(NAMES)
         if name is not None:
             properties['first_name'] = name
-        addresses = [f'c{customer_id}@example.com', f'+{self.random.choice([1, 48])}555{customer_id}', f'token-{customer_id}']
+        addresses = [self.random.choice(spellings).format(self.holder(customer_id)) for spellings in (EMAILS, PHONES, ['token-{}'])]
         return ('contact', customer_id, *(address if self.random.random() < 0.85 else None for address in addresses), self.random.choice(ZONES),
                 *(self.random.random() < 0.8 for _ in range(3)), json.dumps(properties))
+
+    def holder(self, customer_id):
+        return f'{self.random.randint(1, 3) if self.random.random() < self.share else int(customer_id):02}'
 
     def happen(self, now, until):
         for _ in range(self.random.choice([0, 1, 2, 4, 8])):

@@ -160,8 +160,8 @@ failure('What is interrupted leaves nothing behind, and is done once afterwards'
 	my $everything = "SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM (SELECT to_jsonb(r) FROM retention.enrollment r UNION ALL SELECT to_jsonb(r) FROM retention.message r UNION ALL SELECT to_jsonb(r) FROM retention.coupon r"
 	  . " UNION ALL SELECT to_jsonb(r) FROM retention.contact r UNION ALL SELECT to_jsonb(r) FROM retention.last_message r UNION ALL SELECT to_jsonb(r) FROM retention.flow_entry r UNION ALL SELECT to_jsonb(r) FROM retention.changed_customers r UNION ALL SELECT to_jsonb(r) FROM retention.flow r) AS t";
 	query(enroll('f', '1,2'));
-	# The last statement of a tick, whichever writes what, fails.
-	query(q{CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'interrupted'; END $$});
+	# The last statement of a tick, whichever writes what, fails for the moment.
+	query(q{CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'interrupted' USING ERRCODE = 'disk_full'; END $$});
 	foreach my $moment ('2024-06-01 12:00', '2024-06-01 13:00')
 	{
 		my $before = query($everything);
