@@ -128,7 +128,8 @@ AS $$
     retention._groups(metric)))
     -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
     || '/' || md5(concat_ws('|', metric.history,
-    (SELECT array_agg((s.source_id, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text ORDER BY s.source_id)
+    (SELECT array_agg((s.source_id, s.kind, s.customer_id, s.ordered_at, s.amount, s.order_id)::text
+                      ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
