@@ -165,7 +165,7 @@ class Generator:
         parts = ['{{ ' + self.random.choice(variables) + ' }}' for _ in range(self.random.randint(0, 3))]
         if self.often(0.2):
             parts.append(self.random.choice(['{{ event.amount }}', '{{ event.amount|default:"free" }}', '{{ event.order_id }}', '{{ event.note }}']))
-        if self.often(0.2):
+        if self.often(0.2 if self.world.batch else 0.35):
             parts.append(self.random.choice(['{{ coupon.code }}', '{{ coupon.code|default:"none" }}']))
         return ' & '.join(['Hello'] + parts)
 
