@@ -306,7 +306,7 @@ CREATE OR REPLACE FUNCTION retention._unsendable(
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format($expression$
-    CASE WHEN coalesce(%2$s, '') = '' THEN 'no address'
+    CASE WHEN coalesce(retention._normal_address(%1$s, %2$s, NULL), '') = '' THEN 'no address'
          WHEN NOT %4$s AND %3$s IS NOT TRUE THEN 'no consent'
          WHEN %6$s THEN 'suppression list'
          WHEN %5$s THEN 'late' END$expression$,

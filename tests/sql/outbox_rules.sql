@@ -82,6 +82,15 @@ CALL enter('one', '{10}');
 CALL retention.run_flows();
 SELECT * FROM outbox WHERE customer_id IN ('9', '10');
 
+-- An address of blanks is none, when the message is written and when it is claimed.
+INSERT INTO retention.contact (customer_id, email, email_consent)
+  VALUES ('11', E' \t', true), ('12', 'c12@example.com', true);
+CALL enter('one', '{11,12}');
+CALL retention.run_flows();
+UPDATE retention.contact SET email = '  ' WHERE customer_id = '12';
+SELECT customer_id, address FROM retention.claim_messages('email');
+SELECT * FROM outbox WHERE customer_id IN ('11', '12');
+
 SET client_min_messages = warning;
 DROP EXTENSION retention CASCADE;
 DROP FUNCTION go_live, message;
