@@ -21,12 +21,37 @@ CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text)
   AS 'MODULE_PATHNAME', 'retention_query_as';
 COMMENT ON FUNCTION retention._query_as(regrole, text) IS 'The same for a statement without arguments.';
 
+CREATE OR REPLACE FUNCTION retention._query_of(
+    relation regclass, statement text, VARIADIC arguments "any")
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_of';
+COMMENT ON FUNCTION retention._query_of(regclass, text, VARIADIC "any") IS
+  'As _query_as, with the rights of a relation''s owner, the rows of a statement that names this '
+  'relation and no other: an error where its name means another one by the time it is run.';
+
+CREATE OR REPLACE FUNCTION retention._query_of(relation regclass, statement text)
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_of';
+COMMENT ON FUNCTION retention._query_of(regclass, text) IS
+  'The same for a statement without arguments.';
+
 CREATE OR REPLACE FUNCTION retention._caller() RETURNS regrole
   LANGUAGE c STABLE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_caller';
 COMMENT ON FUNCTION retention._caller() IS
   'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET ROLE. '
   'An error in whatever runs with another''s rights.';
+
+CREATE OR REPLACE FUNCTION retention._take_lock(
+    relation regclass, number integer DEFAULT 0, waits boolean DEFAULT true)
+  RETURNS boolean
+  LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_take_lock';
+COMMENT ON FUNCTION retention._take_lock(regclass, integer, boolean) IS
+  'Takes a lock by which jobs take turns, until the transaction ends; false where another one has '
+  'it, and it is not to be waited for. Advisory locks can be taken by any role, for ever.';
 
 CREATE OR REPLACE FUNCTION retention._owner(relation regclass) RETURNS regrole
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -76,6 +101,15 @@ COMMENT ON FUNCTION retention._error_sort(text) IS
   'passing: whatever failed is tried again later as it is. broken: something is missing that everybody needs, '
   'and it waits until that is mended. value: what one customer or row has made it fail. By the SQLSTATE, '
   'here alone, for flows, segments, metrics, validation and senders.';
+
+CREATE OR REPLACE FUNCTION retention._is_outdated(code text) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT left(code, 2) = '40' AND current_setting('transaction_isolation') <> 'read committed'
+$$;
+COMMENT ON FUNCTION retention._is_outdated(text) IS
+  'Whether an error says that the transaction''s snapshot is outdated, so that nothing of it may '
+  'be kept. In a transaction that has none it says nothing: a view or another server may raise any.';
 
 CREATE OR REPLACE FUNCTION retention._retry_after(failures integer, longest interval DEFAULT '1 hour') RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE

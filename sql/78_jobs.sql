@@ -15,7 +15,7 @@ BEGIN
   FOREACH metric IN ARRAY metrics LOOP
     BEGIN
       CALL retention.refresh(metric);
-    EXCEPTION WHEN assert_failure OR OTHERS THEN
+    EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
       failures := pg_catalog.array_append(failures, pg_catalog.format('metric "%s": %s', metric, SQLERRM));
     END;
     COMMIT;
