@@ -27,12 +27,37 @@ CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text)
   AS 'MODULE_PATHNAME', 'retention_query_as';
 COMMENT ON FUNCTION retention._query_as(regrole, text) IS 'The same for a statement without arguments.';
 
+CREATE OR REPLACE FUNCTION retention._query_of(
+    relation regclass, statement text, VARIADIC arguments "any")
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_of';
+COMMENT ON FUNCTION retention._query_of(regclass, text, VARIADIC "any") IS
+  'As _query_as, with the rights of a relation''s owner, the rows of a statement that names this '
+  'relation and no other: an error where its name means another one by the time it is run.';
+
+CREATE OR REPLACE FUNCTION retention._query_of(relation regclass, statement text)
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_of';
+COMMENT ON FUNCTION retention._query_of(regclass, text) IS
+  'The same for a statement without arguments.';
+
 CREATE OR REPLACE FUNCTION retention._caller() RETURNS regrole
   LANGUAGE c STABLE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_caller';
 COMMENT ON FUNCTION retention._caller() IS
   'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET ROLE. '
   'An error in whatever runs with another''s rights.';
+
+CREATE OR REPLACE FUNCTION retention._take_lock(
+    relation regclass, number integer DEFAULT 0, waits boolean DEFAULT true)
+  RETURNS boolean
+  LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+  AS 'MODULE_PATHNAME', 'retention_take_lock';
+COMMENT ON FUNCTION retention._take_lock(regclass, integer, boolean) IS
+  'Takes a lock by which jobs take turns, until the transaction ends; false where another one has '
+  'it, and it is not to be waited for. Advisory locks can be taken by any role, for ever.';
 
 CREATE OR REPLACE FUNCTION retention._owner(relation regclass) RETURNS regrole
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

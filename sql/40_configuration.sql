@@ -275,7 +275,7 @@ COMMENT ON FUNCTION retention.drop_metric(text) IS 'Drops a metric with its sour
 CREATE OR REPLACE FUNCTION retention._lock_metric(metric text) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT pg_advisory_xact_lock('retention.metric'::regclass::oid::integer, hashtext(metric))
+  SELECT retention._take_lock('retention.metric', hashtext(metric))
 $$;
 COMMENT ON FUNCTION retention._lock_metric(text) IS 'Makes whatever writes a metric''s customers and history take turns, until the transaction ends.';
 
@@ -334,6 +334,66 @@ END
 $$;
 COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A column''s type, or an error that names the column.';
 
+CREATE OR REPLACE FUNCTION retention._read_by_reader(relation regclass) RETURNS SETOF regclass
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE read AS (
+    SELECT relation::oid AS oid
+    UNION
+    SELECT d.refobjid
+    FROM read JOIN pg_class v ON v.oid = read.oid AND v.relkind = 'v'
+    CROSS JOIN LATERAL pg_options_to_table(v.reloptions) AS o
+    JOIN pg_rewrite r ON r.ev_class = v.oid
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+      AND d.refclassid = 'pg_class'::regclass
+    WHERE o.option_name = 'security_invoker' AND o.option_value::boolean)
+  SELECT oid::regclass FROM read
+$$;
+COMMENT ON FUNCTION retention._read_by_reader(regclass) IS
+  'A relation, and those that it reads with the rights of whoever reads it.';
+
+CREATE OR REPLACE FUNCTION retention._depends_on_reader(relation regclass, reader regrole)
+  RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.relrowsecurity
+         AND NOT (SELECT a.rolbypassrls OR a.rolsuper FROM pg_roles a WHERE a.oid = reader)
+      OR c.relkind = 'v' AND (
+        c.relnamespace IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+        OR EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+                     AND d.refclassid = 'pg_extension'::regclass AND e.extname <> 'retention'))
+  FROM pg_class c WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION retention._depends_on_reader(regclass, regrole) IS
+  'Whether a relation may show a reader less than its owner: by row security, or as a view of the '
+  'system, or of another extension, which may ask who reads it.';
+
+CREATE OR REPLACE FUNCTION retention._check_shown_alike(relation regclass, reader regrole)
+  RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  owner regrole := retention._owner(relation);
+  withheld regclass;
+BEGIN
+  IF pg_has_role(reader, owner, 'USAGE') THEN
+    RETURN;
+  END IF;
+  SELECT r INTO withheld FROM retention._read_by_reader(relation) AS r
+    WHERE r <> relation AND NOT has_table_privilege(reader, r, 'SELECT')
+      OR retention._depends_on_reader(r, reader) LIMIT 1;
+  PERFORM retention._reject_unless(withheld IS NULL,
+    format('%s may show its owner more than %s, for %s depends on who reads it',
+           relation, reader, withheld),
+    format('It is read with its owner''s rights: %s can add it, or a member of that role.', owner),
+    'insufficient_privilege');
+END
+$$;
+COMMENT ON FUNCTION retention._check_shown_alike(regclass, regrole) IS
+  'An error where a relation, which is read with its owner''s rights, may show the owner more '
+  'than somebody who can read it.';
+
 CREATE OR REPLACE FUNCTION retention._check_readable(relation regclass, columns name[]) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -349,6 +409,7 @@ BEGIN
   PERFORM retention._reject_unless(unreadable IS NULL,
     format('no right to read column "%s" of %s', unreadable, relation),
     format('GRANT SELECT ON %s TO %s;', relation, caller), 'insufficient_privilege');
+  PERFORM retention._check_shown_alike(relation, caller);
 END
 $$;
 COMMENT ON FUNCTION retention._check_readable(regclass, name[]) IS

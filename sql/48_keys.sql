@@ -122,14 +122,14 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._is_by_index(jsonb) IS 'Whether a node of a plan finds its rows by the first column of an index.';
 
-CREATE OR REPLACE FUNCTION retention._scans_a_table(query text, author regrole) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._scans_a_table(query text, relation regclass) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   plan jsonb;
 BEGIN
   SELECT q.plan INTO plan
-    FROM retention._query_as(author, 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query) AS q (plan json);
+    FROM retention._query_of(relation, 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query) AS q (plan json);
   -- A few pages are read as fast in full.
   RETURN EXISTS (
     SELECT FROM jsonb_path_query(plan, 'strict $.** ? (@."Node Type" like_regex "^(Seq|Index|Index Only|Bitmap Heap) Scan$")') AS node
@@ -137,4 +137,6 @@ BEGIN
       AND NOT retention._is_by_index(node));
 END
 $$;
-COMMENT ON FUNCTION retention._scans_a_table(text, regrole) IS 'Whether a query cannot do without reading a table of more than a megabyte in full, or an index of it.';
+COMMENT ON FUNCTION retention._scans_a_table(text, regclass) IS
+  'Whether a query cannot do without reading a table of more than a megabyte in full, or an index '
+  'of it.';

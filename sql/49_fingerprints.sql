@@ -55,18 +55,19 @@ $$;
 COMMENT ON FUNCTION retention._text_fingerprint(regtype) IS
   'Equal for two moments at which values of a type, such as keys, are written as the same text: its cast, its labels; null when this cannot be told.';
 
-CREATE OR REPLACE FUNCTION retention._is_read_elsewhere(query text, author regrole) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._is_read_elsewhere(query text, relation regclass)
+  RETURNS boolean
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   plan jsonb;
 BEGIN
   SELECT q.plan INTO plan
-    FROM retention._query_as(author, 'EXPLAIN (FORMAT JSON) ' || query) AS q (plan json);
+    FROM retention._query_of(relation, 'EXPLAIN (FORMAT JSON) ' || query) AS q (plan json);
   RETURN jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ like_regex "^(Foreign|Custom) Scan$")');
 END
 $$;
-COMMENT ON FUNCTION retention._is_read_elsewhere(text, regrole) IS
+COMMENT ON FUNCTION retention._is_read_elsewhere(text, regclass) IS
   'Whether a query reads rows that are not in the tables that it names: on other servers, or in an extension''s own storage.';
 
 CREATE OR REPLACE FUNCTION retention._source_fingerprint(source retention.source, time_zone text) RETURNS text
@@ -85,7 +86,8 @@ BEGIN
     written := written || ' ' || current_setting('lc_monetary');
   END IF;
   RETURN CASE WHEN rows_fingerprint || written IS NULL THEN NULL
-              WHEN NOT retention._is_read_elsewhere(retention._source_query(source, time_zone), retention._owner(source.relation))
+              WHEN NOT retention._is_read_elsewhere(
+                retention._source_query(source, time_zone), source.relation)
               THEN rows_fingerprint || md5(written) END;
 END
 $$;

@@ -368,7 +368,7 @@ CREATE OR REPLACE FUNCTION retention._customer_rows(settings retention.metric, c
 AS $$
   SELECT s.kind = 'refund', q.*
   FROM retention.source s,
-       retention._query_as(retention._owner(s.relation),
+       retention._query_of(s.relation,
          format('SELECT s.at, s.amount, %s FROM (%s) AS s (customer_id, at, amount%s) WHERE %s',
            CASE WHEN s.order_id IS NULL THEN 'NULL::text' ELSE 's.order_id::text' END,
            retention._keyed_source_query(s, (settings).time_zone, ARRAY[_customer_rows.customer_id]),

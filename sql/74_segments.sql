@@ -106,7 +106,7 @@ SELECT pg_extension_config_dump('retention.segment_consumer', '');
 CREATE OR REPLACE FUNCTION retention._lock_queue() RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT pg_advisory_xact_lock('retention.segment_change'::regclass::oid::integer, 0)
+  SELECT retention._take_lock('retention.segment_change')
 $$;
 COMMENT ON FUNCTION retention._lock_queue() IS
   'Makes whatever writes members and the queue take turns, until the transaction ends. Numbers of changes are drawn under this lock, so they ascend in the order of commits, and who has read up to one has missed none.';

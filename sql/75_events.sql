@@ -148,7 +148,7 @@ BEGIN
   RETURN ARRAY(
     SELECT ROW (source.source_id, source.kind, is_day, news_from,
                 l.customer_id, l.order_id, l.at, l.amount, NULL)::retention.order_line
-    FROM retention._query_as(retention._owner(source.relation),
+    FROM retention._query_of(source.relation,
            format('SELECT * FROM (%s) AS line WHERE at <= $1',
                   retention._lines_query(source, time_zone, customer_ids)), as_of)
       AS l (customer_id text, order_id text, at timestamptz, amount numeric));
@@ -408,7 +408,7 @@ DECLARE
   customer_ids text[] := '{}';
 BEGIN
   FOR batch IN
-    SELECT q.* FROM retention._query_as(retention._owner(source.relation), format($query$
+    SELECT q.* FROM retention._query_of(source.relation, format($query$
       SELECT array_agg(customer_id), array_agg(order_id), array_agg(at)
       FROM (SELECT *, row_number() OVER () / 10000 AS number
             FROM (%s) AS line WHERE at BETWEEN $1 AND $2) AS recent

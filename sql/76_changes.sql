@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION retention._warn_without_index(source retention.source
 AS $$
 DECLARE
   scans boolean := retention._scans_a_table(
-    retention._keyed_source_query(source, time_zone, customer_ids[1:1]), retention._owner(source.relation));
+    retention._keyed_source_query(source, time_zone, customer_ids[1:1]), source.relation);
 BEGIN
   IF scans AND source.is_indexed IS NOT FALSE THEN
     RAISE WARNING '% is read in full for every change: no index finds a customer''s rows by "%"', source.relation, source.customer_id
@@ -30,7 +30,7 @@ BEGIN
   INSERT INTO retention.change_log (customer_ids, due_at, changed_at)
     SELECT ahead.*, clock_timestamp()
     FROM (SELECT ARRAY[q.customer_id], q.at
-          FROM retention.source s, retention._query_as(retention._owner(s.relation), format($query$
+          FROM retention.source s, retention._query_of(s.relation, format($query$
             SELECT customer_id::text, min(at) FROM (%s) AS s (customer_id, at)
             WHERE at > $1 AND at <= $2 AND %s GROUP BY 1$query$,
             retention._keyed_source_query(s, settings.time_zone, customer_ids), retention._key_condition('customer_id::text')),
@@ -57,9 +57,11 @@ BEGIN
     WHERE EXISTS (SELECT FROM retention.source s
                   WHERE s.metric = settings.metric AND s.events_from IS NOT NULL);
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
+  -- Ahead of all that reads sources again: a view there may collect too.
+  changes := ARRAY(
+    SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
   PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
-  changes := ARRAY(SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
   IF cardinality(changes) > 0 THEN
     PERFORM retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM unnest($6)', changes);
     -- Group sizes of the last refresh no longer hold: the next one has to count anew.

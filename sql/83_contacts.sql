@@ -153,9 +153,9 @@ BEGIN
     LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
   RETURN QUERY EXECUTE format($query$
     SELECT theirs.customer_id COLLATE "C", (array_agg(ROW (%s)::retention.contact))[1], count(*)
-    FROM retention._query_as($1, $2) AS theirs (%s)
+    FROM retention._query_of($1, $2) AS theirs (%s)
     LEFT JOIN retention.contact ours ON ours.customer_id = theirs.customer_id COLLATE "C" GROUP BY 1$query$, fields, columns)
-    USING retention._owner(relation), retention._their_query(relation, customer_ids);
+    USING relation, retention._their_query(relation, customer_ids);
 END
 $$;
 COMMENT ON FUNCTION retention._their_contacts(text[]) IS

@@ -464,6 +464,8 @@ AS $$
 DECLARE
   target retention.flow := retention._find_flow(flow);
 BEGIN
+  -- In expressions a flow could enter itself for ever; they have nodes of type enter_flow.
+  PERFORM retention._caller();
   PERFORM retention._reject_unless(target.status IN ('live', 'manual'), format('flow "%s" is not running, but %s', flow, target.status),
     format('SELECT retention.set_status(%L, ''live'');', flow), 'object_not_in_prerequisite_state');
   PERFORM retention._check_length('the customer to enroll', 'key', customer_id,

@@ -61,7 +61,7 @@ BEGIN
   travellers := '{}';
   looked_at := 0;
   -- One worker at a time, so that whoever enters has been written before changes of theirs are looked at.
-  IF NOT pg_try_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0) THEN
+  IF NOT retention._take_lock('retention.flow_entry', waits => false) THEN
     RETURN;
   END IF;
   -- As they are now: the worker before may have moved their positions since they were read.
@@ -377,6 +377,8 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
   PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
+  -- A tick within an expression would take the same customers on.
+  PERFORM retention._caller();
   PERFORM retention._reject_unless(batch > 0, format('batch must be 1 or more, not %s', coalesce(batch::text, 'null')));
   PERFORM retention._pin_settings();
   PERFORM set_config('retention.as_of', as_of::text, true);

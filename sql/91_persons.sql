@@ -88,7 +88,7 @@ AS $$
 BEGIN
   PERFORM retention._lock_all();
   -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
-  PERFORM pg_advisory_xact_lock('retention.flow_entry'::regclass::oid::integer, 0);
+  PERFORM retention._take_lock('retention.flow_entry');
 END
 $$;
 COMMENT ON FUNCTION retention._lock_persons() IS
@@ -107,9 +107,9 @@ BEGIN
     zone := (SELECT m.time_zone FROM retention.metric m WHERE m.metric = source.metric);
     BEGIN
       SELECT q.is_there INTO is_there
-        FROM retention._query_as(retention._owner(source.relation),
+        FROM retention._query_of(source.relation,
                format('SELECT EXISTS (%s)', retention._keyed_source_query(source, zone, customer_ids))) AS q (is_there boolean);
-    EXCEPTION WHEN OTHERS THEN
+    EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
       is_there := true; -- for all that is known
     END;
     IF is_there AND source.relation::text <> ALL (names) THEN

@@ -88,7 +88,11 @@ forget_collection(void)
 	pending = NULL;
 }
 
-/* Makes the new pending collection; it goes with the (sub)transaction at the latest. */
+/*
+ * Makes a collection; it goes with the (sub)transaction at the latest. While
+ * it is filled it is not yet the pending one: a source may be a view that
+ * calls what collects in turn.
+ */
 static Collection *
 new_collection(void)
 {
@@ -96,7 +100,6 @@ new_collection(void)
 	Collection *collection;
 	MemoryContextCallback *callback;
 
-	forget_collection();
 	context = AllocSetContextCreate(CurTransactionContext, "retention collection", ALLOCSET_DEFAULT_SIZES);
 	collection = MemoryContextAllocZero(context, sizeof(Collection));
 	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
@@ -113,7 +116,6 @@ new_collection(void)
 	collection->report.next_order_at = PG_INT64_MAX;
 	collection->report.first_order_at = PG_INT64_MAX;
 	collection->report.last_order_at = PG_INT64_MIN;
-	pending = collection;
 	return collection;
 }
 
@@ -348,5 +350,7 @@ retention_collect(PG_FUNCTION_ARGS)
 	read_rows(fcinfo, collection, &sources);
 	build_customers(collection);
 	set_bounds(collection);
+	forget_collection();
+	pending = collection;
 	return make_report(fcinfo, collection);
 }

@@ -90,12 +90,12 @@ ignore(DestReceiver *self)
 }
 
 static void
-read_keys(Comparison *comparison, text *query, bool is_stored, Oid role)
+read_keys(Comparison *comparison, text *query, bool is_stored, Oid role, Oid relation)
 {
 	SPIExecuteOptions options = {.read_only = true, .dest = &comparison->receiver};
 
 	comparison->is_stored = is_stored;
-	run_statement(text_to_cstring(query), &options, role);
+	run_statement(text_to_cstring(query), &options, role, relation);
 }
 
 static void
@@ -167,8 +167,9 @@ retention_compare_keys(PG_FUNCTION_ARGS)
 	comparison.partition_bits = row_partition_bits(comparison.memory.limit, PG_GETARG_INT64(2) * KEY_ROW_BYTES);
 	comparison.rows = row_store_create(context, &comparison.memory, 1 << comparison.partition_bits);
 	SPI_connect();
-	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false, relation_owner(PG_GETARG_OID(3)));
-	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true, InvalidOid);
+	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false,
+			  relation_owner(PG_GETARG_OID(3)), PG_GETARG_OID(3));
+	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true, InvalidOid, InvalidOid);
 	SPI_finish();
 	group_rows(comparison.rows, context, comparison.partition_bits, offsetof(KeyRow, key), compare_group, &comparison);
 	put_totals(&comparison);

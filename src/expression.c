@@ -5,6 +5,9 @@
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "job_settings.h"
 
 /* Whether a query as PL/pgSQL reads it, SELECT in front of the text, selects one value and has no other clause. */
 static bool
@@ -25,6 +28,19 @@ has_parameter(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	return IsA(node, ParamRef) || raw_expression_tree_walker(node, has_parameter, context);
+}
+
+/* Reads a text as a job will, whatever the session makes of backslashes. */
+static List *
+parse_as_job(const char *expression)
+{
+	int			settings_level = NewGUCNestLevel();
+	List	   *statements;
+
+	pin_job_settings();
+	statements = raw_parser(expression, RAW_PARSE_PLPGSQL_EXPR);
+	AtEOXact_GUC(false, settings_level);
+	return statements;
 }
 
 /* How deep expressions may go, far below what the stack allows wherever they are run. */
@@ -57,7 +73,7 @@ PG_FUNCTION_INFO_V1(retention_check_expression);
 Datum
 retention_check_expression(PG_FUNCTION_ARGS)
 {
-	List	   *statements = raw_parser(text_to_cstring(PG_GETARG_TEXT_PP(0)), RAW_PARSE_PLPGSQL_EXPR);
+	List	   *statements = parse_as_job(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	Node	   *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
 	int			levels = MAX_EXPRESSION_DEPTH;
 

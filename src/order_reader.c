@@ -338,7 +338,7 @@ name_relation(void *reader)
 
 /* Runs a query on the active snapshot, with the rights of a role if one is given; its rows go to the reader. */
 static void
-run_query(Reader *reader, const char *query, Oid role)
+run_query(Reader *reader, const char *query, Oid role, Oid relation)
 {
 	SPIExecuteOptions options = {.read_only = true, .dest = &reader->receiver};
 	ErrorContextCallback context = {error_context_stack, name_relation, reader};
@@ -347,7 +347,7 @@ run_query(Reader *reader, const char *query, Oid role)
 	reader->receiver.rDestroy = ignore;
 	reader->receiver.mydest = DestNone;
 	error_context_stack = &context;
-	run_statement(query, &options, role);
+	run_statement(query, &options, role, relation);
 	error_context_stack = context.previous;
 }
 
@@ -369,7 +369,7 @@ read_source(Collection *collection, const char *query, Oid relation, bool refund
 		.kind = refunds ? ROW_REFUND : ROW_ORDER
 	};
 
-	run_query(&reader, query, owner);
+	run_query(&reader, query, owner, relation);
 }
 
 /*
@@ -387,5 +387,5 @@ read_stored_customers(Collection *collection, const char *query)
 		.kind = ROW_STORED_CUSTOMER
 	};
 
-	run_query(&reader, query, InvalidOid);
+	run_query(&reader, query, InvalidOid, InvalidOid);
 }

@@ -10,6 +10,8 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
@@ -79,6 +81,58 @@ check_columns(TupleDesc type, const Oid *expected, int count, const char *what)
 	}
 }
 
+/* All that the statement which is analysed next may name; InvalidOid: anything. */
+static Oid	only_relation = InvalidOid;
+
+static post_parse_analyze_hook_type next_hook = NULL;
+
+/* Whether a query, not yet rewritten, names any table or view but one. */
+static bool
+names_another(Node *node, void *relation)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+
+		return entry->rtekind == RTE_RELATION && entry->relid != *(Oid *) relation;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, names_another, relation, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, names_another, relation);
+}
+
+/*
+ * Looks at what the names of a statement have turned out to mean, before
+ * anything of it is planned or run.
+ */
+static void
+check_names(ParseState *state, Query *query, JumbleState *jumble)
+{
+	Oid			relation = only_relation;
+	Node	   *node = (Node *) query;
+
+	only_relation = InvalidOid;
+	if (next_hook != NULL)
+		next_hook(state, query, jumble);
+	if (query->commandType == CMD_UTILITY && IsA(query->utilityStmt, ExplainStmt))
+		node = ((ExplainStmt *) query->utilityStmt)->query;
+	if (OidIsValid(relation) && names_another(node, &relation))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_IN_USE),
+						errmsg("%s was renamed while it was being read",
+							   relation_label(CurrentMemoryContext, relation)),
+						errhint("It is found by its new name the next time.")));
+}
+
+/* Has names checked in this session from now on. */
+void
+watch_names(void)
+{
+	next_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = check_names;
+}
+
 /*
  * Goes on with an error of a statement. One that says "cancelled" and comes
  * from the statement itself, such as from another server that it has asked, is
@@ -99,28 +153,44 @@ rethrow(MemoryContext context)
 	ReThrowError(error);
 }
 
-/*
- * Runs a statement with a role's rights; InvalidOid: with those of now. Its
- * rows go to options->dest. Needs an SPI connection.
- */
-void
-run_statement(const char *statement, SPIExecuteOptions *options, Oid role)
+/* Runs a statement that may name one relation only; InvalidOid: any. */
+static int
+run_checked(const char *statement, SPIExecuteOptions *options, Oid relation)
 {
 	MemoryContext context = CurrentMemoryContext;
-	RightsScope scope;
 	volatile int status = 0;
 
-	if (OidIsValid(role))
-		rights_enter(&scope, role);
+	only_relation = relation;
 	PG_TRY();
 	{
 		status = SPI_execute_extended(statement, options);
 	}
 	PG_CATCH();
 	{
+		only_relation = InvalidOid;
 		rethrow(context);
 	}
 	PG_END_TRY();
+	only_relation = InvalidOid;
+	return status;
+}
+
+/*
+ * Runs a statement with a role's rights; InvalidOid: with those of now. Its
+ * rows go to options->dest. Where a relation is given the statement must name
+ * no other one (55006): a name was made of it, which may mean a stranger's by
+ * now, and what that runs would have the role's rights. Needs an SPI
+ * connection.
+ */
+void
+run_statement(const char *statement, SPIExecuteOptions *options, Oid role, Oid relation)
+{
+	RightsScope scope;
+	int			status;
+
+	if (OidIsValid(role))
+		rights_enter(&scope, role);
+	status = run_checked(statement, options, relation);
 	if (OidIsValid(role))
 		rights_leave(&scope);
 	if (status < 0)
@@ -175,6 +245,33 @@ statement_parameters(FunctionCallInfo fcinfo)
 	return list;
 }
 
+/* Puts the rows of the statement, the second argument, into the function's result. */
+static Datum
+put_query(FunctionCallInfo fcinfo, Oid role, Oid relation)
+{
+	ResultReceiver receiver = {
+		.receiver = {.receiveSlot = receive_result, .rStartup = start_result, .rShutdown = ignore,
+			.rDestroy = ignore, .mydest = DestNone},
+		.result = (ReturnSetInfo *) fcinfo->resultinfo
+	};
+	SPIExecuteOptions options = {.dest = &receiver.receiver};
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	options.params = statement_parameters(fcinfo);
+	SPI_connect();
+	run_statement(text_to_cstring(PG_GETARG_TEXT_PP(1)), &options, role, relation);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+static void
+reject_null_arguments(FunctionCallInfo fcinfo, const char *whose)
+{
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("the %s and the statement must not be null", whose)));
+}
+
 PG_FUNCTION_INFO_V1(retention_query_as);
 
 /*
@@ -187,22 +284,23 @@ PG_FUNCTION_INFO_V1(retention_query_as);
 Datum
 retention_query_as(PG_FUNCTION_ARGS)
 {
-	ResultReceiver receiver = {
-		.receiver = {.receiveSlot = receive_result, .rStartup = start_result, .rShutdown = ignore,
-			.rDestroy = ignore, .mydest = DestNone},
-		.result = (ReturnSetInfo *) fcinfo->resultinfo
-	};
-	SPIExecuteOptions options = {.dest = &receiver.receiver};
+	reject_null_arguments(fcinfo, "role");
+	return put_query(fcinfo, PG_GETARG_OID(0), InvalidOid);
+}
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("the role and the statement must not be null")));
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	options.params = statement_parameters(fcinfo);
-	SPI_connect();
-	run_statement(text_to_cstring(PG_GETARG_TEXT_PP(1)), &options, PG_GETARG_OID(0));
-	SPI_finish();
-	return (Datum) 0;
+PG_FUNCTION_INFO_V1(retention_query_of);
+
+/*
+ * _query_of(relation regclass, statement text, VARIADIC arguments "any") ->
+ * setof record: the rows of a statement that names this relation, run as
+ * _query_as runs it with the rights of the relation's owner. Errors also:
+ * 42P01 where the relation is gone, 55006 where the statement names another.
+ */
+Datum
+retention_query_of(PG_FUNCTION_ARGS)
+{
+	reject_null_arguments(fcinfo, "relation");
+	return put_query(fcinfo, relation_owner(PG_GETARG_OID(0)), PG_GETARG_OID(0));
 }
 
 PG_FUNCTION_INFO_V1(retention_caller);

@@ -24,6 +24,8 @@ extern void rights_leave(const RightsScope *scope);
 extern Oid	relation_owner(Oid relation);
 extern char *relation_label(MemoryContext context, Oid relation);
 extern void check_columns(TupleDesc type, const Oid *expected, int count, const char *what);
-extern void run_statement(const char *statement, SPIExecuteOptions *options, Oid role);
+extern void watch_names(void);
+extern void run_statement(const char *statement, SPIExecuteOptions *options,
+						  Oid role, Oid relation);
 
 #endif

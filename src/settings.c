@@ -4,6 +4,7 @@
 #include "utils/guc.h"
 
 #include "clock.h"
+#include "run_as.h"
 
 PG_MODULE_MAGIC;
 
@@ -12,11 +13,12 @@ void _PG_init(void);
 /* Whether retention._tell says what was done; read there. */
 static bool progress = true;
 
-/* Defines the settings when a session loads the module. */
+/* Defines the settings, and watches names, when a session loads the module. */
 void
 _PG_init(void)
 {
 	clock_define_setting();
+	watch_names();
 	DefineCustomBoolVariable("retention.progress",
 							 "Whether the engine tells the client, step by step, what it has done.",
 							 "Off for scheduled jobs, as client_min_messages holds back no INFO.",

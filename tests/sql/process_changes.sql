@@ -65,7 +65,8 @@ DECLARE
   scans boolean;
 BEGIN
   EXECUTE format('CREATE INDEX probe ON indexed USING %s (%s)', method, columns);
-  scans := retention._scans_a_table('SELECT id, amount FROM process_test.indexed WHERE ' || condition, current_user::regrole);
+  scans := retention._scans_a_table(
+    'SELECT id, amount FROM process_test.indexed WHERE ' || condition, 'indexed');
   DROP INDEX probe;
   RETURN scans;
 END $$;
