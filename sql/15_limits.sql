@@ -28,9 +28,10 @@ CREATE OR REPLACE FUNCTION retention._length_problem(what text, value text) RETU
   RETURN CASE
     WHEN btrim(value, E' \t\n\r') = '' THEN 'must not be empty'
     WHEN retention._length(what, value) > retention._most(what) THEN
-      format('must have at most %s %s, not %s', retention._most(what),
-             CASE WHEN what IN ('name', 'text', 'condition') THEN 'characters' ELSE 'bytes' END,
-             retention._length(what, value))
+      -- Not by format, which is not immutable: a call for each row is to be inlined.
+      'must have at most ' || retention._most(what)::text
+      || CASE WHEN what IN ('name', 'text', 'condition') THEN ' characters' ELSE ' bytes' END
+      || ', not ' || retention._length(what, value)::text
     END;
 COMMENT ON FUNCTION retention._length_problem(text, text) IS 'What is wrong with a text that must neither be empty nor too long; null: nothing.';
 

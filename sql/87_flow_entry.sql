@@ -169,10 +169,9 @@ COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timest
   'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
 
 CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention.traveller
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, customer_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller
-$$;
+  LANGUAGE sql IMMUTABLE
+  RETURN ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, customer_id, NULL, NULL,
+              NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller;
 COMMENT ON FUNCTION retention._bystander(text) IS 'A customer who is in no flow, whose contact is to be looked up.';
 
 CREATE OR REPLACE FUNCTION retention._with_contacts(

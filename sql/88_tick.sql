@@ -86,6 +86,9 @@ AS $$
 DECLARE
   problem record;
 BEGIN
+  IF held IS NULL THEN
+    RETURN NULL;
+  END IF;
   FOR problem IN
     SELECT n.node_id, n.node, f.flow, n.error_at + retention._retry_after(n.failures) <= as_of AS is_another,
            min(t.reason) AS reason, min(t.error_code) AS error_code, count(*) AS customers

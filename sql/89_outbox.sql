@@ -48,33 +48,37 @@ AS $$
 DECLARE
   suppressed bigint[];
 BEGIN
-  WITH rule AS MATERIALIZED (
+  IF message_ids IS NULL THEN
+    RETURN NULL;
+  END IF;
+  WITH written AS MATERIALIZED (
+    SELECT m.message_id, m.node_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot,
+           retention._holder(m.customer_id) AS holder
+    FROM retention.message m WHERE m.message_id = ANY (message_ids)),
+  rule AS MATERIALIZED (
     SELECT n.node_id, retention._apart(n.config ->> 'channel', nullif(n.config -> 'smart_sending', 'false')) AS apart
     FROM retention.flow_node n JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY (message_ids))
+    WHERE n.node_id IN (SELECT w.node_id FROM written w)
       AND coalesce((n.config -> 'one_per_address')::boolean, (v.document -> 'one_per_address')::boolean,
                    n.config ->> 'channel' IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
-  asked AS MATERIALIZED (
-    SELECT m.message_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot, retention._holder(m.customer_id) AS holder, r.apart
-    FROM retention.message m JOIN rule r USING (node_id)
-    -- Webhooks have no such time.
-    WHERE m.message_id = ANY (message_ids) AND r.apart IS NOT NULL),
+  -- Webhooks have no such time.
+  asked AS MATERIALIZED (SELECT * FROM written w JOIN rule r USING (node_id) WHERE r.apart IS NOT NULL),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
   granted AS (
     INSERT INTO retention.address_grant AS g (slot, holder, message_id, queued_at, apart)
     SELECT DISTINCT ON (a.slot) a.slot, a.holder, a.message_id, as_of, a.apart FROM asked a ORDER BY a.slot, a.message_id
     ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id, queued_at = excluded.queued_at, apart = excluded.apart
       WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id, g.slot)
-    RETURNING slot, holder),
-  changed AS (
+    RETURNING slot, holder)
+  SELECT array_agg(message_id) INTO suppressed
+    FROM asked a LEFT JOIN granted g USING (slot) WHERE a.holder IS DISTINCT FROM g.holder;
+  IF suppressed IS NOT NULL THEN
     -- Of one that was leased just now no sender has heard.
     UPDATE retention.message m
-    SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL,
-        attempts = m.attempts - (m.state = 'leased')::integer
-    FROM asked a LEFT JOIN granted g USING (slot)
-    WHERE m.message_id = a.message_id AND m.message_id = ANY (message_ids) AND a.holder IS DISTINCT FROM g.holder
-    RETURNING m.message_id)
-  SELECT array_agg(message_id) INTO suppressed FROM changed;
+      SET state = 'suppressed', reason = 'same address', subject = NULL, body = NULL, text = NULL,
+          attempts = m.attempts - (m.state = 'leased')::integer
+      WHERE m.message_id = ANY (suppressed);
+  END IF;
   RETURN suppressed;
 END
 $$;
@@ -176,6 +180,9 @@ AS $$
 DECLARE
   known record;
 BEGIN
+  IF NOT EXISTS (SELECT FROM retention.contact_source) THEN
+    RETURN NULL;
+  END IF;
   known := retention._with_contacts(
     ARRAY(SELECT retention._bystander(m.customer_id) FROM retention.message m
           WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL GROUP BY m.customer_id), retention.now());
@@ -185,7 +192,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._contacts_of_messages(bigint[]) IS
-  'The contacts of the customers of messages, as of travellers: those that cannot be read have an outcome and a reason. An error where none can be read.';
+  'The contacts of the customers of messages in a relation of the shop''s own, as of travellers: those that cannot be read have an outcome and a reason. An error where none can be read; null where contacts are our own.';
 
 CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease interval) RETURNS bigint[]
   -- Messages and contacts are looked up by key, however many more there are.
@@ -217,7 +224,8 @@ BEGIN
              CASE WHEN t.outcome IS NOT NULL THEN $3 + interval '1 hour'
                   WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone((t.contact).time_zone, r.zone)) END AS quiet_until,
              t.reason AS contact_error
-      FROM retention.message m JOIN rule r USING (node_id) LEFT JOIN unnest($2) AS t ON t.customer_id = m.customer_id
+      FROM retention.message m JOIN rule r USING (node_id)
+      LEFT JOIN %4$s AS t ON t.customer_id = m.customer_id
       WHERE m.message_id = ANY ($1)),
     decided AS (
       SELECT f.*, CASE WHEN f.reason IS NOT NULL THEN 'suppressed' WHEN f.is_paused THEN 'held' WHEN f.quiet_until > $3 THEN 'ready' ELSE 'leased' END AS state
@@ -236,7 +244,11 @@ BEGIN
     -- Of a message that was revived: somebody else may have its code by now.
     $q$CASE WHEN m.context #>> '{coupon,code}' IS NOT NULL
                  AND NOT EXISTS (SELECT FROM retention.coupon k WHERE k.enrollment_id = m.enrollment_id AND k.code = m.context #>> '{coupon,code}')
-            THEN 'coupon is gone' END$q$)
+            THEN 'coupon is gone' END$q$,
+    -- Our own can be joined, and there is one of each customer.
+    CASE WHEN contacts IS NULL
+         THEN '(SELECT c.customer_id, c AS contact, NULL AS outcome, NULL AS reason FROM retention.contact c)'
+         ELSE 'unnest($2)' END)
     INTO leased, moved USING taken, contacts, retention.now(), lease;
   -- Another customer may have that address as well.
   moved := retention._one_per_address(moved, retention.now());
