@@ -140,6 +140,7 @@ BEGIN
   changes := retention._process_settled(retention._require_metric(metric), as_of, customer_ids);
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  message := retention._reason(message);
   IF retention._is_outdated(code) THEN
     RAISE;
   ELSIF middle = 0 OR retention._error_sort(code) <> 'value' OR clock_timestamp() > give_up_at THEN
@@ -238,6 +239,7 @@ BEGIN
   RETURN true;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  reason := retention._reason(reason);
   IF retention._is_outdated(code) THEN
     RAISE;
   END IF;
@@ -292,6 +294,7 @@ BEGIN
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  reason := retention._reason(reason);
   IF retention._is_outdated(code) THEN
     RAISE;
   END IF;
