@@ -108,6 +108,13 @@ COMMENT ON FUNCTION retention._error_sort(text) IS
   'and it waits until that is mended. value: what one customer or row has made it fail. By the SQLSTATE, '
   'here alone, for flows, segments, metrics, validation and senders.';
 
+CREATE OR REPLACE FUNCTION retention._reason(message text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN left(message, 1000);
+COMMENT ON FUNCTION retention._reason(text) IS
+  'As much of an error''s message as is kept, for each of the many customers who may meet it: what '
+  'others wrote may be of any length.';
+
 CREATE OR REPLACE FUNCTION retention._ends_call(code text) RETURNS boolean
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -473,6 +473,7 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   IF retention._ends_call(code) THEN
     RAISE;
   END IF;
+  reason := retention._reason(reason);
   RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason
     USING HINT = 'Its members stay as they are. It is tried again by process_changes and refresh.';
   UPDATE retention.segment s SET error = reason, error_code = code, error_at = as_of, failures = s.failures + 1

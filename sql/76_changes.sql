@@ -140,6 +140,7 @@ BEGIN
   changes := retention._process_settled(retention._require_metric(metric), as_of, customer_ids);
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  message := retention._reason(message);
   IF retention._ends_call(code) THEN
     RAISE;
   ELSIF middle = 0 OR clock_timestamp() > give_up_at THEN
@@ -241,6 +242,7 @@ BEGIN
   RETURN true;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  reason := retention._reason(reason);
   IF retention._ends_call(code) THEN
     RAISE;
   END IF;
@@ -295,6 +297,7 @@ BEGIN
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
+  reason := retention._reason(reason);
   IF retention._ends_call(code) THEN
     RAISE;
   END IF;

@@ -122,7 +122,7 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '2 seconds');
   IF middle = 0 OR retention._error_sort(code) = 'passing' AND clock_timestamp() > give_up_at
      OR retention._error_sort(code) <> 'value' AND retention._fails_without_rows(author, statement, as_of, targets) THEN
-    failed := retention._failed(travellers, code, message);
+    failed := retention._failed(travellers, code, retention._reason(message));
     RETURN;
   END IF;
   one := retention._run_in_parts(author, statement, travellers[:middle], as_of, targets, give_up_at);
@@ -449,6 +449,7 @@ BEGIN
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, failure = MESSAGE_TEXT;
   PERFORM retention._renew_timeout();
+  failure := retention._reason(failure);
   RAISE WARNING 'nobody can enter flow "%": %', flow.flow, failure
     USING HINT = 'What started it meanwhile is kept, and tried again, at first after a minute.';
   UPDATE retention.flow f SET error = failure, error_code = code, error_at = as_of, failures = f.failures + 1 WHERE f.flow_id = flow.flow_id;

@@ -180,6 +180,15 @@ SET client_min_messages = error;
 CALL retention.run_flows();
 SELECT kind, name, node, sqlstate, message FROM retention.problem WHERE kind = 'node' ORDER BY 2;
 
+-- Of an error as much is kept as a reader needs.
+CREATE FUNCTION loud() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION '%', repeat('x', 100000); END $$;
+SELECT retention.create_flow($${"name": "loud", "trigger": {"type": "manual"}, "nodes": [
+    {"id": "s", "type": "split", "branches": [{"when": "hostile_test.loud()"}]}]}$$),
+  retention.publish('loud'), retention.set_status('loud', 'live'), retention.enroll('loud', 'c1');
+CALL retention.run_flows();
+SELECT outcome, length(reason) FROM retention.flow_enrollment WHERE flow = 'loud';
+
 DROP EXTENSION retention CASCADE;
 DROP SCHEMA hostile_test, retention_hostile_schema CASCADE;
 DROP OWNED BY retention_hostile_guest, retention_hostile_admin CASCADE;
