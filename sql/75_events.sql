@@ -177,7 +177,7 @@ AS $$
 BEGIN
   RETURN (
     WITH line AS MATERIALIZED (SELECT * FROM unnest(lines)),
-    netted AS (
+    netted AS MATERIALIZED (
       -- Of several sources the first one that has events.
       SELECT coalesce(min(l.source_id) FILTER (WHERE l.kind = 'order' AND l.news_from IS NOT NULL),
                       min(l.source_id) FILTER (WHERE l.kind = 'order')) AS source_id,
@@ -186,16 +186,28 @@ BEGIN
              l.customer_id, l.order_id, min(l.at) FILTER (WHERE l.kind = 'order') AS at,
              sum(CASE l.kind WHEN 'order' THEN l.amount ELSE -abs(l.amount) END) AS amount
       FROM line l WHERE l.order_id IS NOT NULL
-      GROUP BY l.customer_id, l.order_id HAVING bool_or(l.kind = 'order')
+      GROUP BY l.customer_id, l.order_id
+      HAVING min(l.at) FILTER (WHERE l.kind = 'order') IS NOT NULL
       UNION ALL
       SELECT l.source_id, l.is_day, NULL, l.customer_id, NULL, l.at, l.amount
       FROM line l WHERE l.order_id IS NULL AND l.kind = 'order'),
+    -- Numbers are those of news, so that only the latest orders have to be sorted.
+    older AS (
+      SELECT n.customer_id, count(*) FILTER (
+        WHERE n.at < since AND n.amount > 0
+          AND n.at >= coalesce(history_start, '-infinity')) AS orders
+      FROM netted n GROUP BY n.customer_id),
     item AS (
       SELECT n.source_id, 'order', n.is_day, n.news_from, n.customer_id, n.order_id, n.at, n.amount,
-             count(*) FILTER (WHERE n.amount > 0 AND n.at >= coalesce(history_start, '-infinity'))
+             o.orders + count(*) FILTER (
+               WHERE n.amount > 0 AND n.at >= coalesce(history_start, '-infinity'))
                OVER (PARTITION BY n.customer_id ORDER BY n.at, octet_length(n.order_id), n.order_id
                      ROWS UNBOUNDED PRECEDING)
-      FROM netted n
+      FROM netted n JOIN older o USING (customer_id) WHERE n.at >= since
+      UNION ALL
+      SELECT n.source_id, 'order', n.is_day, n.news_from, n.customer_id, n.order_id, n.at, n.amount,
+             NULL
+      FROM netted n WHERE n.at < since
       UNION ALL
       SELECT min(l.source_id), 'refund', bool_and(l.is_day), min(l.news_from),
              l.customer_id, l.order_id, l.at, abs(sum(l.amount)), NULL
@@ -219,6 +231,19 @@ CREATE OR REPLACE FUNCTION retention._is_time_of(
       OR is_day AND (at AT TIME ZONE time_zone)::date = (ordered_at AT TIME ZONE time_zone)::date;
 COMMENT ON FUNCTION retention._is_time_of(timestamptz, boolean, timestamptz, text) IS
   'Whether an event has the time of a refund, by its precision.';
+
+CREATE OR REPLACE FUNCTION retention._told_orders(customer_ids text[]) RETURNS text[]
+  -- As in _other_holders.
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+  SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
+AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT e.order_id FROM retention.order_event e WHERE e.customer_id = ANY (customer_ids));
+END
+$$;
+COMMENT ON FUNCTION retention._told_orders(text[]) IS
+  'Ids of the orders of some customers that have events.';
 
 CREATE OR REPLACE FUNCTION retention._other_holders(
     settings retention.metric, items retention.order_line[])
@@ -332,7 +357,8 @@ CREATE OR REPLACE FUNCTION retention._write_events(
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
   WITH matched AS MATERIALIZED (
-    SELECT m.event_id, i.*, coalesce(e.recorded_at, as_of) AS known_at, e.customer_id AS held_by
+    SELECT m.event_id, i.*, coalesce(e.recorded_at, as_of) AS known_at,
+           e.customer_id AS held_by, e.ordered_at AS held_at, e.net_amount AS held_amount
     FROM retention._match_events(settings, customer_ids, items) AS m
     LEFT JOIN (SELECT i.*, row_number() OVER () AS place FROM unnest(items) AS i) AS i USING (place)
     LEFT JOIN retention.order_event e USING (event_id)),
@@ -346,8 +372,7 @@ AS $$
     SET customer_id = d.holder, ordered_at = d.moment, net_amount = d.amount
     FROM dated d
     WHERE e.event_id = d.event_id
-      AND (e.customer_id, e.ordered_at, e.net_amount)
-          IS DISTINCT FROM (d.holder, d.moment, d.amount))
+      AND (d.held_by, d.held_at, d.held_amount) IS DISTINCT FROM (d.holder, d.moment, d.amount))
   INSERT INTO retention.order_event (
       metric, source_id, kind, customer_id, order_id,
       occurred_at, amount, recorded_at, number, ordered_at, net_amount)
@@ -385,8 +410,7 @@ BEGIN
     LOOP
       lines := lines || retention._read_rows(source, settings.time_zone, as_of, others);
     END LOOP;
-    items := retention._net_orders(lines, history_start, since, ARRAY(
-      SELECT e.order_id FROM retention.order_event e WHERE e.customer_id = ANY (customer_ids)));
+    items := retention._net_orders(lines, history_start, since, retention._told_orders(customer_ids));
     others := retention._other_holders(settings, items);
     EXIT WHEN others IS NULL;
   END LOOP;

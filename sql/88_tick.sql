@@ -314,13 +314,18 @@ $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 
 CREATE OR REPLACE FUNCTION retention._settle_coupons(travellers retention.traveller[], queued retention.queued_message[]) RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH issuing AS MATERIALIZED (SELECT n.flow_id FROM retention.flow_node n WHERE n.type = 'coupon')
-  SELECT retention._return_coupons(array_agg(DISTINCT c.enrollment_id))
-  FROM (SELECT t.enrollment_id, t.flow_id FROM unnest(travellers) AS t WHERE t.is_changed
-        UNION ALL SELECT q.enrollment_id, q.flow_id FROM unnest(queued) AS q) AS c
-  WHERE c.flow_id IN (SELECT i.flow_id FROM issuing i) HAVING count(*) > 0
+DECLARE
+  issuing integer[] := ARRAY(SELECT n.flow_id FROM retention.flow_node n WHERE n.type = 'coupon');
+BEGIN
+  IF issuing <> '{}' THEN
+    PERFORM retention._return_coupons(array_agg(DISTINCT c.enrollment_id))
+      FROM (SELECT t.enrollment_id, t.flow_id FROM unnest(travellers) AS t WHERE t.is_changed
+            UNION ALL SELECT q.enrollment_id, q.flow_id FROM unnest(queued) AS q) AS c
+      WHERE c.flow_id = ANY (issuing) HAVING count(*) > 0;
+  END IF;
+END
 $$;
 COMMENT ON FUNCTION retention._settle_coupons(retention.traveller[], retention.queued_message[]) IS
   'After a tick: codes go back from those who have ended, are past the messages, or whose messages were not written.';

@@ -1,9 +1,16 @@
 -- The outbox: messages are written at the end of a tick, and claimed by senders. Coupons.
 
 CREATE OR REPLACE FUNCTION retention._apart(channel text, smart_sending jsonb) RETURNS interval
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  -- Planned once a session, not for each tick.
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN smart_sending = 'false' THEN NULL ELSE coalesce(retention._span((smart_sending #>> '{}')::interval), (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel)) END
+BEGIN
+  IF smart_sending = 'false' THEN
+    RETURN NULL;
+  END IF;
+  RETURN coalesce(retention._span((smart_sending #>> '{}')::interval),
+                  (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel));
+END
 $$;
 COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
 
