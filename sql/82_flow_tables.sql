@@ -55,6 +55,7 @@ CREATE TABLE retention.flow (
   flow_id          integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   flow             text COLLATE "C" NOT NULL UNIQUE,
   owner            name NOT NULL,
+  owner_id         oid NOT NULL DEFAULT 0,
   status           text NOT NULL DEFAULT 'draft' CHECK (status IN ('draft', 'manual', 'live', 'paused', 'archived')),
   draft            jsonb NOT NULL,
   version          integer,
@@ -70,6 +71,8 @@ COMMENT ON TABLE retention.flow IS 'Flows, with their status. Made by create_flo
 COMMENT ON COLUMN retention.flow.flow_id IS 'Number of the flow.';
 COMMENT ON COLUMN retention.flow.flow IS 'Name of the flow.';
 COMMENT ON COLUMN retention.flow.owner IS 'Role with whose rights its expressions are run: who made it, or was made its owner by set_flow_owner.';
+COMMENT ON COLUMN retention.flow.owner_id IS
+  'That role by its number, which a renamed one keeps, and another one of the same name has not; 0: there is none of the name.';
 COMMENT ON COLUMN retention.flow.status IS 'draft, manual, live, paused or archived. Changed by set_status.';
 COMMENT ON COLUMN retention.flow.draft IS 'The document as last given to create_flow; publish makes a version of it.';
 COMMENT ON COLUMN retention.flow.version IS 'Version that new enrollments run; null before the first publish.';

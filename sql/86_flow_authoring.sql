@@ -224,7 +224,7 @@ DECLARE
 BEGIN
   PERFORM retention._require_valid(document, author);
   INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', pg_get_userbyid(author), document)
-    ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft WHERE retention._may_act_as(f.owner);
+    ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft WHERE retention._may_act_as(f.owner_id);
   PERFORM retention._reject_unless(FOUND, format('flow "%s" belongs to another role', document ->> 'name'),
     'Its expressions run with its owner''s rights: only they can change them. set_flow_owner gives it to another role.',
     'insufficient_privilege');
@@ -234,14 +234,40 @@ $$;
 COMMENT ON FUNCTION retention.create_flow(jsonb) IS
   'Checks a flow document as a whole and stores it as the draft of the flow that it names, which it makes where there is none. What runs goes on as published: publish makes a version of the draft. Returns the name.';
 
-CREATE OR REPLACE FUNCTION retention._may_act_as(role name) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._may_act_as(role oid) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- What belongs to nobody any more is taken over by a superuser.
-  SELECT coalesce(pg_has_role(retention._caller(), to_regrole(quote_ident(role)), 'USAGE'),
-                  (SELECT rolsuper FROM pg_roles WHERE oid = retention._caller()))
+  SELECT CASE WHEN EXISTS (SELECT FROM pg_roles WHERE oid = role)
+              THEN pg_has_role(retention._caller(), role, 'USAGE')
+              ELSE (SELECT rolsuper FROM pg_roles WHERE oid = retention._caller()) END
 $$;
-COMMENT ON FUNCTION retention._may_act_as(name) IS 'Whether the caller has the rights of a role.';
+COMMENT ON FUNCTION retention._may_act_as(oid) IS 'Whether the caller has the rights of a role.';
+
+CREATE OR REPLACE FUNCTION retention._find_owner() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.flow');
+  NEW.owner_id := coalesce(to_regrole(quote_ident(NEW.owner)), 0);
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._find_owner() IS
+  'Trigger: a new row''s owner is the role of its name. A restored dump has the number of one that '
+  'was elsewhere, which here may be another''s.';
+
+CREATE TRIGGER find_owner BEFORE INSERT OR UPDATE OF owner ON retention.flow
+  FOR EACH ROW EXECUTE FUNCTION retention._find_owner();
+COMMENT ON TRIGGER find_owner ON retention.flow IS 'Finds the owner by its name.';
+
+CREATE OR REPLACE FUNCTION retention._follow_owners() RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE retention.flow f SET owner = r.rolname
+    FROM pg_roles r WHERE r.oid = f.owner_id AND r.rolname <> f.owner
+$$;
+COMMENT ON FUNCTION retention._follow_owners() IS 'Has flows show the names that their owners have now.';
 
 CREATE OR REPLACE FUNCTION retention.set_flow_owner(flow text, role regrole) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -249,7 +275,7 @@ AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);
 BEGIN
-  PERFORM retention._reject_unless(retention._may_act_as(pg_get_userbyid(role)), format('no right to act as %s', coalesce(role::text, 'null')),
+  PERFORM retention._reject_unless(retention._may_act_as(role), format('no right to act as %s', coalesce(role::text, 'null')),
     'The flow''s expressions will run with that role''s rights: be a member of it.', 'insufficient_privilege');
   UPDATE retention.flow f SET owner = pg_get_userbyid(role) WHERE f.flow_id = target.flow_id;
 END
@@ -293,7 +319,7 @@ BEGIN
     RETURN published.version;
   END IF;
   PERFORM retention._pin_settings();
-  PERFORM retention._require_valid(published.draft, quote_ident(published.owner)::regrole);
+  PERFORM retention._require_valid(published.draft, published.owner_id::regrole);
   INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
   PERFORM retention._write_nodes(published.flow_id, number, published.draft);
   UPDATE retention.flow f SET version = number WHERE f.flow_id = published.flow_id;

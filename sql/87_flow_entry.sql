@@ -75,21 +75,21 @@ $$;
 COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
 
 CREATE OR REPLACE FUNCTION retention._run(
-    author name, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
   -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 BEGIN
   SELECT q.moved, q.queued INTO moved, queued
-    FROM retention._query_as(quote_ident(author)::regrole, statement, travellers, retention._keys(travellers), as_of, targets)
+    FROM retention._query_as(author, statement, travellers, retention._keys(travellers), as_of, targets)
       AS q (moved retention.traveller[], queued retention.queued_message[]);
 END
 $$;
-COMMENT ON FUNCTION retention._run(name, text, retention.traveller[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._run(regrole, text, retention.traveller[], timestamptz, integer[]) IS
   'Runs a statement over travellers with the rights of its author. It returns them as they are afterwards, and the messages that they are to get.';
 
-CREATE OR REPLACE FUNCTION retention._fails_without_rows(author name, statement text, as_of timestamptz, targets integer[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._fails_without_rows(author regrole, statement text, as_of timestamptz, targets integer[]) RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -100,11 +100,11 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION retention._fails_without_rows(name, text, timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._fails_without_rows(regrole, text, timestamptz, integer[]) IS
   'Whether a statement fails whoever it is run for: it names what is not there.';
 
 CREATE OR REPLACE FUNCTION retention._run_in_parts(
-    author name, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[], give_up_at timestamptz,
+    author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[], give_up_at timestamptz,
     OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT failed retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -132,7 +132,7 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   failed := one.failed || other.failed;
 END
 $$;
-COMMENT ON FUNCTION retention._run_in_parts(name, text, retention.traveller[], timestamptz, integer[], timestamptz) IS
+COMMENT ON FUNCTION retention._run_in_parts(regrole, text, retention.traveller[], timestamptz, integer[], timestamptz) IS
   'Runs a statement over travellers, where it fails over halves of them, down to each one who makes it fail. '
   'What fails for all, by its names, is not divided; nor, for longer than a moment, what passes, such as waiting for a server.';
 
@@ -146,7 +146,7 @@ $$;
 COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS 'Travellers who end with an error.';
 
 CREATE OR REPLACE FUNCTION retention._try_run(
-    author name, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -164,7 +164,7 @@ BEGIN
                       WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
 END
 $$;
-COMMENT ON FUNCTION retention._try_run(name, text, retention.traveller[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._try_run(regrole, text, retention.traveller[], timestamptz, integer[]) IS
   'Runs a statement over travellers. Those whose values make it fail end with the outcome error; '
   'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
 
@@ -180,7 +180,7 @@ CREATE OR REPLACE FUNCTION retention._with_contacts(
 AS $$
 BEGIN
   SELECT r.moved, r.held INTO moved, held
-    FROM retention._try_run(current_user,
+    FROM retention._try_run(quote_ident(current_user)::regrole,
       format('SELECT array_agg(CASE WHEN c.rows > 1 THEN %s ELSE %s END), NULL::retention.queued_message[]
               FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
         retention._changed_traveller(E'{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
@@ -193,7 +193,7 @@ COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz)
   'Travellers with their customers'' contacts as they are now; those whose contact cannot be read end with an error, or are held.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
-    author name, metric text, condition text, travellers retention.traveller[], as_of timestamptz,
+    author regrole, metric text, condition text, travellers retention.traveller[], as_of timestamptz,
     OUT fitting retention.traveller[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -218,7 +218,7 @@ BEGIN
   fitting := result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NOT NULL);
 END
 $$;
-COMMENT ON FUNCTION retention._fitting(name, text, text, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._fitting(regrole, text, text, retention.traveller[], timestamptz) IS
   'Those who fit a condition; who fails it by an error is kept, with that outcome. held are those of whom '
   'it cannot be told for the moment; an error where these are all.';
 
@@ -286,7 +286,7 @@ BEGIN
     FROM (SELECT customer_id, row_number() OVER (ORDER BY customer_id) / 10000 AS batch FROM retention.customer e WHERE e.metric = _fire_schedule.metric) AS c
     GROUP BY c.batch ORDER BY c.batch
   LOOP
-    asked := retention._fitting(flow.owner, metric, trigger ->> 'condition',
+    asked := retention._fitting(flow.owner_id::regrole, metric, trigger ->> 'condition',
                                 retention._candidates(flow.flow_id, NULL, customer_ids, NULL, as_of), as_of);
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
       SELECT t.flow_id, t.customer_id, jsonb_build_object('scheduled_for', flow.fires_at)
@@ -428,7 +428,7 @@ BEGIN
   looked_at := stream.looked_at + coalesce(cardinality(listed.customer_ids), 0) + has_fired::integer;
   SELECT f.* INTO started FROM retention._follow_merged(stream.customer_ids || listed.customer_ids, stream.events || listed.events) AS f;
   entered := retention._candidates(flow.flow_id, start, started.customer_ids, started.events, as_of);
-  asked := retention._fitting(flow.owner, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
+  asked := retention._fitting(flow.owner_id::regrole, coalesce(document ->> 'metric', 'orders'), document ->> 'entry_filter', entered, as_of);
   entered := retention._admit(flow, document, asked.fitting, as_of);
   PERFORM retention._postpone(flow, asked.held, listed.failures, as_of);
   IF flow.error IS NOT NULL THEN

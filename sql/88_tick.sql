@@ -113,7 +113,7 @@ COMMENT ON FUNCTION retention._hold(retention.traveller[], timestamptz) IS
   'Has travellers wait where an expression cannot be run, for now or any more, for longer from time to time, and says so.';
 
 CREATE OR REPLACE FUNCTION retention._screen_version(
-    author name, document jsonb, travellers retention.traveller[], as_of timestamptz)
+    author regrole, document jsonb, travellers retention.traveller[], as_of timestamptz)
   RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -131,7 +131,7 @@ BEGIN
   RETURN result.moved || retention._hold(result.held, as_of);
 END
 $$;
-COMMENT ON FUNCTION retention._screen_version(name, jsonb, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._screen_version(regrole, jsonb, retention.traveller[], timestamptz) IS
   'Ends those of a version who fit its exit condition, or are about to act and no longer fit its filter.';
 
 CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
@@ -142,13 +142,13 @@ DECLARE
   version record;
 BEGIN
   FOR version IN
-    SELECT f.owner, v.document, array_agg(n.node_id) AS nodes
+    SELECT f.owner_id, v.document, array_agg(n.node_id) AS nodes
     FROM (SELECT DISTINCT t.node_id FROM unnest(travellers) AS t) AS here
     JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     JOIN retention.flow f ON f.flow_id = n.flow_id
-    WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document, f.owner
+    WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document, f.owner_id
   LOOP
-    screened := screened || retention._screen_version(version.owner, version.document,
+    screened := screened || retention._screen_version(version.owner_id::regrole, version.document,
       ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id = ANY (version.nodes) AND t.outcome IS NULL), as_of);
     travellers := ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id <> ALL (version.nodes) OR t.outcome IS NOT NULL);
   END LOOP;
@@ -214,7 +214,7 @@ CREATE OR REPLACE FUNCTION retention._step(
 AS $$
 DECLARE
   metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
-  author name := (SELECT f.owner FROM retention.flow f WHERE f.flow_id = node.flow_id);
+  author regrole := (SELECT f.owner_id FROM retention.flow f WHERE f.flow_id = node.flow_id);
   result record;
 BEGIN
   IF node.type = 'coupon' THEN
@@ -390,6 +390,7 @@ BEGIN
   PERFORM retention._reject_unless(batch > 0, format('batch must be 1 or more, not %s', coalesce(batch::text, 'null')));
   PERFORM retention._pin_settings();
   PERFORM set_config('retention.as_of', as_of::text, true);
+  PERFORM retention._follow_owners();
   -- Who changes a status waits until this is over.
   flows := ARRAY(SELECT f FROM retention.flow f WHERE f.status IN ('live', 'manual') AND f.flow = coalesce(only_flow, f.flow) ORDER BY f.flow_id FOR KEY SHARE);
   intake := retention._intake(flows, as_of, batch);

@@ -278,13 +278,17 @@ PG_FUNCTION_INFO_V1(retention_query_as);
  * _query_as(role regrole, statement text, VARIADIC arguments "any") -> setof
  * record: the rows of a statement, run with the role's rights in a
  * security-restricted operation. Errors: 22004 without a role or statement,
- * 42804 where the rows are not of the columns that the caller expects, and the
- * statement's own.
+ * 42704 where there is no such role, 42804 where the rows are not of the
+ * columns that the caller expects, and the statement's own.
  */
 Datum
 retention_query_as(PG_FUNCTION_ARGS)
 {
 	reject_null_arguments(fcinfo, "role");
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(PG_GETARG_OID(0))))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("the owner of the flow, role %u, does not exist any more", PG_GETARG_OID(0)),
+						errhint("A superuser can give the flow to another role by set_flow_owner.")));
 	return put_query(fcinfo, PG_GETARG_OID(0), InvalidOid);
 }
 

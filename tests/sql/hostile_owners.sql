@@ -189,7 +189,36 @@ SELECT retention.create_flow($${"name": "loud", "trigger": {"type": "manual"}, "
 CALL retention.run_flows();
 SELECT outcome, length(reason) FROM retention.flow_enrollment WHERE flow = 'loud';
 
+-- A flow's owner is a role, not a name: another one that gets the name does not run it.
+CREATE ROLE retention_hostile_author;
+GRANT USAGE ON SCHEMA hostile_test TO retention_hostile_author;
+SELECT retention.grant_access('retention_hostile_author', 'operator');
+CREATE FUNCTION who_runs() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'run by %', current_user; END $$;
+SET ROLE retention_hostile_author;
+SELECT retention.create_flow($${"name": "whose", "trigger": {"type": "manual"}, "reentry": "always",
+  "nodes": [{"id": "s", "type": "split", "branches": [{"when": "hostile_test.who_runs()"}]}]}$$),
+  retention.publish('whose'), retention.set_status('whose', 'live');
+RESET ROLE;
+ALTER ROLE retention_hostile_author RENAME TO retention_hostile_renamed;
+CREATE ROLE retention_hostile_author SUPERUSER;
+SELECT retention.enroll('whose', 'c1');
+CALL retention.run_flows();
+SELECT owner, outcome, reason FROM retention.flow_enrollment e JOIN retention.flow f USING (flow)
+  WHERE flow = 'whose';
+SET ROLE retention_hostile_renamed;
+SELECT retention.publish('whose');
+RESET ROLE;
+DROP OWNED BY retention_hostile_renamed;
+DROP ROLE retention_hostile_renamed;
+SELECT retention.enroll('whose', 'c2');
+CALL retention.run_flows();
+SELECT kind, node, sqlstate FROM retention.problem WHERE name = 'whose' AND kind <> 'enrollment';
+SELECT retention.set_flow_owner('whose', 'retention_hostile_author');
+CALL retention.run_flows(retention.now() + interval '10 minutes');
+SELECT customer_id, reason FROM retention.flow_enrollment WHERE flow = 'whose' ORDER BY 1;
+
 DROP EXTENSION retention CASCADE;
 DROP SCHEMA hostile_test, retention_hostile_schema CASCADE;
 DROP OWNED BY retention_hostile_guest, retention_hostile_admin CASCADE;
-DROP ROLE retention_hostile_guest, retention_hostile_admin;
+DROP ROLE retention_hostile_guest, retention_hostile_admin, retention_hostile_author;
