@@ -308,13 +308,17 @@ $$;
 COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';
 
 CREATE OR REPLACE FUNCTION retention._base_type(type regtype) RETURNS regtype
-  LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH RECURSIVE base AS (
-    SELECT oid, typtype, typbasetype FROM pg_type WHERE oid = type
-    UNION ALL
-    SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t JOIN base ON base.typtype = 'd' AND t.oid = base.typbasetype)
-  SELECT oid::regtype FROM base WHERE typtype <> 'd'
+DECLARE
+  base regtype := type;
+BEGIN
+  WHILE base IS NOT NULL LOOP
+    type := base;
+    base := (SELECT t.typbasetype FROM pg_type t WHERE t.oid = type AND t.typtype = 'd');
+  END LOOP;
+  RETURN type;
+END
 $$;
 COMMENT ON FUNCTION retention._base_type(regtype) IS 'The type under a domain.';
 

@@ -114,26 +114,42 @@ COMMENT ON FUNCTION retention._issue_coupons(retention.flow_node, text, retentio
 CREATE OR REPLACE FUNCTION retention._return_coupons(enrollment_ids bigint[]) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH needless AS MATERIALIZED (
-    SELECT c.pool, c.code, p.length IS NULL AS is_imported
-    FROM retention.coupon c JOIN retention.coupon_pool p USING (pool) JOIN retention.enrollment e USING (enrollment_id)
+  WITH issued AS MATERIALIZED (
+    SELECT c.pool, c.code, p.length IS NULL AS is_imported, e.enrollment_id, e.node_id, e.due_at,
+           issuer.node_id AS issuer_id
+    FROM retention.coupon c JOIN retention.coupon_pool p USING (pool)
+    JOIN retention.enrollment e USING (enrollment_id)
     JOIN retention.flow_node here ON here.node_id = e.node_id
-    JOIN retention.flow_node issuer ON (issuer.flow_id, issuer.version, issuer.node) = (here.flow_id, here.version, c.node)
-    WHERE c.enrollment_id = ANY (enrollment_ids)
-      -- It was given for a message, and none that shows it was sent, or still may be: nobody has seen it.
-      AND EXISTS (SELECT FROM retention._coupon_messages(issuer.node_id))
-      AND NOT EXISTS (SELECT FROM retention.message m JOIN retention.flow_node n USING (node_id)
-                      WHERE m.enrollment_id = e.enrollment_id AND retention._uses_coupon(n.config)
-                        AND coalesce(m.context #>> '{coupon,code}' = c.code, m.context IS NULL)
-                        AND (retention._may_reach(m.state) OR m.attempts > 0 AND m.state <> 'dead'))
+    JOIN retention.flow_node issuer
+      ON (issuer.flow_id, issuer.version, issuer.node) = (here.flow_id, here.version, c.node)
+    WHERE c.enrollment_id = ANY (enrollment_ids)),
+  -- What templates show is asked once for each node, not for each customer.
+  ahead AS MATERIALIZED (
+    SELECT n.node_id, m.config
+    FROM (SELECT i.node_id FROM issued i UNION SELECT i.issuer_id FROM issued i) AS n,
+         retention._coupon_messages(n.node_id) AS m),
+  showing AS MATERIALIZED (
+    SELECT n.node_id FROM retention.flow_node n
+    WHERE n.node_id IN (SELECT m.node_id FROM issued i JOIN retention.message m USING (enrollment_id))
+      AND retention._uses_coupon(n.config)),
+  needless AS MATERIALIZED (
+    SELECT i.pool, i.code, i.is_imported FROM issued i
+    -- It was given for a message, and none that shows it was sent, or still may be: nobody has seen it.
+    WHERE EXISTS (SELECT FROM ahead a WHERE a.node_id = i.issuer_id)
+      AND NOT EXISTS (
+        SELECT FROM retention.message m
+        WHERE m.enrollment_id = i.enrollment_id AND m.node_id IN (SELECT s.node_id FROM showing s)
+          AND coalesce(m.context #>> '{coupon,code}' = i.code, m.context IS NULL)
+          AND (retention._may_reach(m.state) OR m.attempts > 0 AND m.state <> 'dead'))
       -- Nor will one be written: on the channels of those that are left the customer cannot be written to.
-      AND (e.due_at IS NULL OR NOT EXISTS (
-        SELECT FROM retention._coupon_messages(e.node_id) AS b
-        WHERE NOT EXISTS (
+      AND (i.due_at IS NULL OR NOT EXISTS (
+        SELECT FROM ahead b
+        WHERE b.node_id = i.node_id AND NOT EXISTS (
           SELECT FROM retention.message m
-          WHERE m.enrollment_id = e.enrollment_id AND m.channel = b.config ->> 'channel'
+          WHERE m.enrollment_id = i.enrollment_id AND m.channel = b.config ->> 'channel'
             AND (m.reason IN ('no address', 'suppression list')
-                 OR m.reason = 'no consent' AND NOT coalesce((b.config -> 'transactional')::boolean, false)))))),
+                 OR m.reason = 'no consent'
+                 AND NOT coalesce((b.config -> 'transactional')::boolean, false)))))),
   deleted AS (
     DELETE FROM retention.coupon c USING needless n WHERE (c.pool, c.code) = (n.pool, n.code) AND NOT n.is_imported)
   UPDATE retention.coupon c SET enrollment_id = NULL, node = NULL, customer_id = NULL, issued_at = NULL, expires_at = NULL
