@@ -94,7 +94,7 @@ $$;
 
 -- The same in flows: at the decision, and at the claim. A country of the contact's, or the metric's.
 CREATE TABLE orders (customer_id text, ordered_at timestamptz, amount numeric);
-SELECT retention.add_source('orders');
+SELECT retention.add_source('orders') > 0 AS added;
 SELECT retention.alter_metric('orders', country => 'DE');
 SELECT retention.create_flow('{"name": "note", "trigger": {"type": "manual"}, "nodes": [{"id": "m", "type": "message", "channel": "sms", "body": "b", "smart_sending": false}]}'),
        retention.publish('note'), retention.set_status('note', 'live');
