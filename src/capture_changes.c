@@ -30,6 +30,7 @@
 #include "utils/tuplestore.h"
 
 #include "key_text.h"
+#include "run_as.h"
 
 /* Keys of one row of the log: what fits its page, in bytes of text and in number. */
 #define MAX_ROW_BYTES 6000
@@ -98,14 +99,8 @@ open_log(void)
 	};
 	Oid			schema = get_namespace_oid("retention", false);
 	Relation	log = table_open(get_relname_relid("change_log", schema), RowExclusiveLock);
-	TupleDesc	type = RelationGetDescr(log);
-	bool		alike = log->rd_rel->relkind == RELKIND_RELATION && type->natts == LOG_COLUMNS;
 
-	for (int i = 0; alike && i < LOG_COLUMNS; i++)
-		alike = TupleDescAttr(type, i)->atttypid == types[i];
-	if (!alike)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("retention.change_log is not the table that the extension made")));
+	check_table(log, types, LOG_COLUMNS);
 	return log;
 }
 

@@ -290,17 +290,14 @@ load_all(Loader *loader, Collection *collection)
 
 /* Rejects what is no table with the columns of retention.customer. */
 static void
-check_table(Relation relation)
+check_customer_table(Relation relation)
 {
 	static const Oid types[CUSTOMER_COLUMNS] = {
 		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
 		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID
 	};
 
-	if (relation->rd_rel->relkind != RELKIND_RELATION)
-		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						errmsg("\"%s\" is not a table", RelationGetRelationName(relation))));
-	check_columns(RelationGetDescr(relation), types, CUSTOMER_COLUMNS, RelationGetRelationName(relation));
+	check_table(relation, types, CUSTOMER_COLUMNS);
 }
 
 /*
@@ -338,7 +335,7 @@ open_empty(Oid relation_id)
 		return NULL;
 	if (pg_class_aclcheck(relation_id, GetUserId(), ACL_INSERT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(relation));
-	check_table(relation);
+	check_customer_table(relation);
 	if (RelationGetNumberOfBlocks(relation) == 0)
 		return relation;
 	table_close(relation, NoLock);

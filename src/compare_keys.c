@@ -85,17 +85,10 @@ receive_key(TupleTableSlot *slot, DestReceiver *self)
 }
 
 static void
-ignore(DestReceiver *self)
+read_keys(Comparison *comparison, text *query, bool is_stored, Oid relation)
 {
-}
-
-static void
-read_keys(Comparison *comparison, text *query, bool is_stored, Oid role, Oid relation)
-{
-	SPIExecuteOptions options = {.read_only = true, .dest = &comparison->receiver};
-
 	comparison->is_stored = is_stored;
-	run_statement(text_to_cstring(query), &options, role, relation);
+	read_query(text_to_cstring(query), &comparison->receiver, relation);
 }
 
 static void
@@ -150,15 +143,15 @@ PG_FUNCTION_INFO_V1(retention_compare_keys);
  * entered, members, duplicate_rows, null_rows): a row for each key that only one of two queries
  * returns, entered where it is the first one, which is run with the rights of the relation's
  * owner; and a last row, without a key, that counts the first query's distinct keys, repeated
- * rows, and NULLs, blank keys, or keys that are too long to be stored. The second query must not return a key twice. About so many rows are expected.
- * Memory: as _collect.
+ * rows, and NULLs, blank keys, or keys that are too long to be stored. The second query must not
+ * return a key twice. About so many rows are expected. Memory: as _collect.
  */
 Datum
 retention_compare_keys(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_DEFAULT_SIZES);
 	Comparison	comparison = {
-		.receiver = {.receiveSlot = receive_key, .rStartup = start_keys, .rShutdown = ignore, .rDestroy = ignore, .mydest = DestNone},
+		.receiver = {.receiveSlot = receive_key, .rStartup = start_keys},
 		.memory = {.context = context, .limit = get_hash_memory_limit()}
 	};
 
@@ -167,9 +160,8 @@ retention_compare_keys(PG_FUNCTION_ARGS)
 	comparison.partition_bits = row_partition_bits(comparison.memory.limit, PG_GETARG_INT64(2) * KEY_ROW_BYTES);
 	comparison.rows = row_store_create(context, &comparison.memory, 1 << comparison.partition_bits);
 	SPI_connect();
-	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false,
-			  relation_owner(PG_GETARG_OID(3)), PG_GETARG_OID(3));
-	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true, InvalidOid, InvalidOid);
+	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false, PG_GETARG_OID(3));
+	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true, InvalidOid);
 	SPI_finish();
 	group_rows(comparison.rows, context, comparison.partition_bits, offsetof(KeyRow, key), compare_group, &comparison);
 	put_totals(&comparison);

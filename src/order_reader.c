@@ -326,28 +326,22 @@ start_stored_customers(DestReceiver *self, int operation, TupleDesc type)
 }
 
 static void
-ignore(DestReceiver *self)
-{
-}
-
-static void
 name_relation(void *reader)
 {
 	errcontext("reading %s", ((Reader *) reader)->relation);
 }
 
-/* Runs a query on the active snapshot, with the rights of a role if one is given; its rows go to the reader. */
+/*
+ * Runs a query on the active snapshot, with the rights of a relation's owner if
+ * one is given; its rows go to the reader.
+ */
 static void
-run_query(Reader *reader, const char *query, Oid role, Oid relation)
+run_query(Reader *reader, const char *query, Oid relation)
 {
-	SPIExecuteOptions options = {.read_only = true, .dest = &reader->receiver};
 	ErrorContextCallback context = {error_context_stack, name_relation, reader};
 
-	reader->receiver.rShutdown = ignore;
-	reader->receiver.rDestroy = ignore;
-	reader->receiver.mydest = DestNone;
 	error_context_stack = &context;
-	run_statement(query, &options, role, relation);
+	read_query(query, &reader->receiver, relation);
 	error_context_stack = context.previous;
 }
 
@@ -360,7 +354,6 @@ run_query(Reader *reader, const char *query, Oid role, Oid relation)
 void
 read_source(Collection *collection, const char *query, Oid relation, bool refunds)
 {
-	Oid			owner = relation_owner(relation);
 	Reader		reader = {
 		.receiver.rStartup = start_source,
 		.receiver.receiveSlot = receive_order,
@@ -369,7 +362,7 @@ read_source(Collection *collection, const char *query, Oid relation, bool refund
 		.kind = refunds ? ROW_REFUND : ROW_ORDER
 	};
 
-	run_query(&reader, query, owner, relation);
+	run_query(&reader, query, relation);
 }
 
 /*
@@ -387,5 +380,5 @@ read_stored_customers(Collection *collection, const char *query)
 		.kind = ROW_STORED_CUSTOMER
 	};
 
-	run_query(&reader, query, InvalidOid, InvalidOid);
+	run_query(&reader, query, InvalidOid);
 }

@@ -14,13 +14,22 @@
 #include "parser/analyze.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 #include "job_settings.h"
 
+/* What is restored afterwards. An error restores it too, with its (sub)transaction. */
+typedef struct RightsScope
+{
+	Oid			user;
+	int			security_context;
+	int			settings_level;
+} RightsScope;
+
 /* Goes on with a role's rights, in a security-restricted operation, under the settings of a job. */
-void
+static void
 rights_enter(RightsScope *scope, Oid role)
 {
 	GetUserIdAndSecContext(&scope->user, &scope->security_context);
@@ -30,7 +39,7 @@ rights_enter(RightsScope *scope, Oid role)
 }
 
 /* Goes back to the rights and settings of before; settings that were made meanwhile are undone. */
-void
+static void
 rights_leave(const RightsScope *scope)
 {
 	AtEOXact_GUC(false, scope->settings_level);
@@ -79,6 +88,17 @@ check_columns(TupleDesc type, const Oid *expected, int count, const char *what)
 							errmsg("column %d of %s must have type %s, not %s", i + 1, what,
 								   format_type_be(expected[i]), format_type_be(found))));
 	}
+}
+
+/* Rejects what is no table (42809), or has not exactly these types of columns. */
+void
+check_table(Relation relation, const Oid *expected, int count)
+{
+	const char *name = RelationGetRelationName(relation);
+
+	if (relation->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a table", name)));
+	check_columns(RelationGetDescr(relation), expected, count, name);
 }
 
 /* All that the statement which is analysed next may name; InvalidOid: anything. */
@@ -175,6 +195,11 @@ run_checked(const char *statement, SPIExecuteOptions *options, Oid relation)
 	return status;
 }
 
+static void
+ignore(DestReceiver *self)
+{
+}
+
 /*
  * Runs a statement with a role's rights; InvalidOid: with those of now. Its
  * rows go to options->dest. Where a relation is given the statement must name
@@ -182,12 +207,15 @@ run_checked(const char *statement, SPIExecuteOptions *options, Oid relation)
  * now, and what that runs would have the role's rights. Needs an SPI
  * connection.
  */
-void
+static void
 run_statement(const char *statement, SPIExecuteOptions *options, Oid role, Oid relation)
 {
 	RightsScope scope;
 	int			status;
 
+	options->dest->rShutdown = ignore;
+	options->dest->rDestroy = ignore;
+	options->dest->mydest = DestNone;
 	if (OidIsValid(role))
 		rights_enter(&scope, role);
 	status = run_checked(statement, options, relation);
@@ -195,6 +223,20 @@ run_statement(const char *statement, SPIExecuteOptions *options, Oid role, Oid r
 		rights_leave(&scope);
 	if (status < 0)
 		elog(ERROR, "a statement failed: %s", SPI_result_code_string(status));
+}
+
+/*
+ * Runs a query on the active snapshot. Where a relation is given the query must
+ * name no other one (55006), and has the rights of its owner (42P01: it is
+ * gone); InvalidOid: it is one of our own. Its rows go to receiver, which needs
+ * rStartup and receiveSlot only. Needs an SPI connection.
+ */
+void
+read_query(const char *query, DestReceiver *receiver, Oid relation)
+{
+	SPIExecuteOptions options = {.read_only = true, .dest = receiver};
+
+	run_statement(query, &options, OidIsValid(relation) ? relation_owner(relation) : InvalidOid, relation);
 }
 
 /* Puts the rows of a statement into a set-returning function's result. */
@@ -223,11 +265,6 @@ receive_result(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-static void
-ignore(DestReceiver *self)
-{
-}
-
 /* The function's arguments from the third one on, as $1, $2, ... of the statement. */
 static ParamListInfo
 statement_parameters(FunctionCallInfo fcinfo)
@@ -250,8 +287,7 @@ static Datum
 put_query(FunctionCallInfo fcinfo, Oid role, Oid relation)
 {
 	ResultReceiver receiver = {
-		.receiver = {.receiveSlot = receive_result, .rStartup = start_result, .rShutdown = ignore,
-			.rDestroy = ignore, .mydest = DestNone},
+		.receiver = {.receiveSlot = receive_result, .rStartup = start_result},
 		.result = (ReturnSetInfo *) fcinfo->resultinfo
 	};
 	SPIExecuteOptions options = {.dest = &receiver.receiver};
