@@ -58,6 +58,19 @@ CREATE OR REPLACE FUNCTION retention._in_calendar(at timestamptz) RETURNS boolea
 COMMENT ON FUNCTION retention._in_calendar(timestamptz) IS
   'Whether a time is in the years 1 to 9999: to such a one, and to a local time of it, every interval that is allowed can be added.';
 
+CREATE OR REPLACE FUNCTION retention._check_clock(as_of timestamptz) RETURNS void
+  LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(isfinite(as_of),
+    format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+  PERFORM retention._reject_unless(retention._in_calendar(as_of),
+    format('as_of must be in the years 1 to 9999, not %s', as_of));
+END
+$$;
+COMMENT ON FUNCTION retention._check_clock(timestamptz) IS
+  'An error unless a job can go by this time.';
+
 CREATE OR REPLACE FUNCTION retention._is_mixed(span interval) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE WHEN isfinite(span) THEN

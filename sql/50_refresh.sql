@@ -379,8 +379,7 @@ AS $$
 DECLARE
   dropped regclass;
 BEGIN
-  PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
-  PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
+  PERFORM retention._check_clock(as_of);
   PERFORM retention._reject_unless(
     EXISTS (SELECT FROM retention.source s WHERE s.metric = settings.metric AND s.kind = 'order'),
     format('metric "%s" has no source of orders', settings.metric), 'add_source names the table of orders.',

@@ -376,8 +376,7 @@ DECLARE
   metrics text[];
   taken record;
 BEGIN
-  PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
-  PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
+  PERFORM retention._check_clock(as_of);
   metrics := retention._lock_all();
   -- From some share of all customers on, one read of everything is less work than finding each by index.
   taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)), as_of);

@@ -25,15 +25,17 @@ BEGIN
   PERFORM retention._reject_unless(coalesce(retention._is_time_zone(NEW.time_zone), true),
     format('time zone "%s" of customer "%s" does not exist', NEW.time_zone, NEW.customer_id),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
-  PERFORM retention._reject_unless(octet_length(NEW.customer_id) <= 2000,
-    format('customer_id "%s..." of a contact must have at most 2000 bytes, not %s', left(NEW.customer_id, 40), octet_length(NEW.customer_id)));
+  PERFORM retention._check_length(
+      format('customer_id "%s..." of a contact', left(NEW.customer_id, 40)), 'key', NEW.customer_id)
+    WHERE octet_length(NEW.customer_id) > retention._most('key');
   RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION retention._check_contact() IS 'Trigger: rejects time zones that do not exist, and keys that are too long.';
 
 CREATE TRIGGER check_contact BEFORE INSERT OR UPDATE OF customer_id, time_zone ON retention.contact
-  FOR EACH ROW WHEN (NEW.time_zone IS NOT NULL OR octet_length(NEW.customer_id) > 2000) EXECUTE FUNCTION retention._check_contact();
+  FOR EACH ROW WHEN (NEW.time_zone IS NOT NULL OR octet_length(NEW.customer_id) > 2000)
+  EXECUTE FUNCTION retention._check_contact();
 COMMENT ON TRIGGER check_contact ON retention.contact IS 'Rejects time zones that do not exist, and keys that are too long.';
 
 CREATE OR REPLACE FUNCTION retention._flows_run() RETURNS boolean

@@ -122,7 +122,7 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '2 seconds');
   IF middle = 0 OR retention._error_sort(code) = 'passing' AND clock_timestamp() > give_up_at
      OR retention._error_sort(code) <> 'value' AND retention._fails_without_rows(author, statement, as_of, targets) THEN
-    failed := retention._failed(travellers, code, retention._reason(message));
+    failed := retention._failed(travellers, code, message);
     RETURN;
   END IF;
   one := retention._run_in_parts(author, statement, travellers[:middle], as_of, targets, give_up_at);
@@ -140,7 +140,7 @@ CREATE OR REPLACE FUNCTION retention._failed(travellers retention.traveller[], c
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, t.due_at, t.customer_id, t.event, t.properties,
-                        'error', message, code, t.is_new, true, t.is_waiting, t.contact)::retention.traveller)
+                        'error', retention._reason(message), code, t.is_new, true, t.is_waiting, t.contact)::retention.traveller)
   FROM unnest(travellers) AS t
 $$;
 COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS 'Travellers who end with an error.';

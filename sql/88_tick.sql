@@ -383,8 +383,7 @@ DECLARE
   intake record;
   travellers retention.traveller[];
 BEGIN
-  PERFORM retention._reject_unless(isfinite(as_of), format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
-  PERFORM retention._reject_unless(retention._in_calendar(as_of), format('as_of must be in the years 1 to 9999, not %s', as_of));
+  PERFORM retention._check_clock(as_of);
   -- A tick within an expression would take the same customers on.
   PERFORM retention._caller();
   PERFORM retention._reject_unless(batch > 0, format('batch must be 1 or more, not %s', coalesce(batch::text, 'null')));
