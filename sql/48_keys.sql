@@ -18,8 +18,8 @@ COMMENT ON FUNCTION retention._key_expression(regclass, name) IS 'The expression
 CREATE OR REPLACE FUNCTION retention._key_condition(key text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   -- What is_usable_key says in C.
-  RETURN format($condition$octet_length(%1$s) <= 2000
-    AND btrim(%1$s, E' \t\n\x0B\f\r') <> ''$condition$, key);
+  RETURN format($condition$octet_length(%1$s) <= %2$s
+    AND btrim(%1$s, E' \t\n\x0B\f\r') <> ''$condition$, key, retention._most('key'));
 COMMENT ON FUNCTION retention._key_condition(text) IS
   'The condition that a key, given as an expression of text, is a customer''s: not too long for '
   'an index, and not blank as guests are written.';
@@ -36,7 +36,8 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._equality(regtype) IS 'The operator that a type''s indexes compare by, wherever its extension is installed.';
 
-CREATE OR REPLACE FUNCTION retention._is_of_type(value text, type text, author regrole DEFAULT current_user::regrole)
+CREATE OR REPLACE FUNCTION retention._is_of_type(
+    value text, type text, author regrole DEFAULT quote_ident(current_user)::regrole)
   RETURNS boolean
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

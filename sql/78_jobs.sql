@@ -16,6 +16,14 @@ BEGIN
     BEGIN
       CALL retention.refresh(metric);
     EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+      -- As _ends_call, which is not the caller's to use: somebody has cancelled all of it.
+      IF SQLSTATE OPERATOR(pg_catalog.=) '57014'
+         AND (pg_catalog.current_setting('statement_timeout') OPERATOR(pg_catalog.=) '0'
+              OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) (
+                   pg_catalog.statement_timestamp() OPERATOR(pg_catalog.+)
+                   pg_catalog.current_setting('statement_timeout')::pg_catalog."interval")) THEN
+        RAISE;
+      END IF;
       failures := pg_catalog.array_append(failures, pg_catalog.format('metric "%s": %s', metric, SQLERRM));
     END;
     COMMIT;

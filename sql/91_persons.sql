@@ -110,6 +110,9 @@ BEGIN
         FROM retention._query_of(source.relation,
                format('SELECT EXISTS (%s)', retention._keyed_source_query(source, zone, customer_ids))) AS q (is_there boolean);
     EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+      IF retention._ends_call(SQLSTATE) THEN
+        RAISE;
+      END IF;
       is_there := true; -- for all that is known
     END;
     IF is_there AND source.relation::text <> ALL (names) THEN
@@ -193,13 +196,13 @@ DECLARE
 BEGIN
   -- The texts of errors, wherever a table has them.
   FOR place IN
-    SELECT c.relname::text AS relation, a.attname AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    SELECT c.relname::text AS relation FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-      AND a.atttypid = 'text'::regtype AND a.attname IN ('error', 'last_error', 'reason', 'example', 'problem', 'detail')
-      AND c.relname NOT IN ('message', 'enrollment', 'suppression') ORDER BY 1, 2
+      AND a.atttypid = 'text'::regtype AND a.attname = 'error' ORDER BY 1
   LOOP
-    EXECUTE format($q$UPDATE retention.%I t SET %2$I = 'an error that quoted somebody who was forgotten'
-                      WHERE EXISTS (SELECT FROM unnest($1) AS v WHERE strpos(t.%2$I, v) > 0)$q$, place.relation, place.name) USING personal;
+    EXECUTE format($q$UPDATE retention.%I t SET error = 'an error that quoted somebody who was forgotten'
+                      WHERE EXISTS (SELECT FROM unnest($1) AS v WHERE strpos(t.error, v) > 0)$q$, place.relation)
+      USING personal;
     GET DIAGNOSTICS rows = ROW_COUNT;
     relation := place.relation;
     CONTINUE WHEN rows = 0;

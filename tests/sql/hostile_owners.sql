@@ -222,3 +222,13 @@ DROP EXTENSION retention CASCADE;
 DROP SCHEMA hostile_test, retention_hostile_schema CASCADE;
 DROP OWNED BY retention_hostile_guest, retention_hostile_admin CASCADE;
 DROP ROLE retention_hostile_guest, retention_hostile_admin, retention_hostile_author;
+
+-- A name that has to be quoted is a role's as well, the extension's owner's too.
+CREATE ROLE "Retention Hostile Owner" SUPERUSER;
+SET ROLE "Retention Hostile Owner";
+CREATE EXTENSION retention;
+SELECT * FROM retention.validate_flow($${"name": "quoted", "trigger": {"type": "manual"},
+  "nodes": [{"id": "d", "type": "delay", "for": "1 hour"}]}$$);
+DROP EXTENSION retention CASCADE;
+RESET ROLE;
+DROP ROLE "Retention Hostile Owner";

@@ -184,6 +184,32 @@ SELECT count(*) > 0 AS others_went_on FROM retention.message WHERE subject = 'sl
 SELECT kind, name, sqlstate FROM retention.problem WHERE name ~ '^sleepy' ORDER BY name;
 SELECT segment, members FROM retention.segment ORDER BY segment;
 
+\set SHOW_CONTEXT never
+-- So it is with the metrics of refresh_all; but whoever cancels it has cancelled all of it.
+CREATE TABLE manner (is_cancelled boolean);
+CREATE FUNCTION interrupted() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF (SELECT is_cancelled FROM one_failure_test.manner) THEN
+    PERFORM pg_cancel_backend(pg_backend_pid());
+  END IF;
+  PERFORM pg_sleep(600);
+  RETURN true;
+END $$;
+CREATE VIEW interrupted AS SELECT * FROM purchases WHERE one_failure_test.interrupted();
+SELECT retention.drop_segment('sleepy'), retention.drop_segment('sleepy_too');
+SELECT retention.add_metric('a first one');
+SELECT retention.add_source('interrupted', metric => 'a first one') > 0 AS added;
+CREATE TEMP TABLE before AS SELECT count(*) FROM retention.refresh_log;
+INSERT INTO manner VALUES (false);
+SET statement_timeout = '1s';
+CALL retention.refresh_all();
+RESET statement_timeout;
+SELECT r.count - b.count AS refreshed FROM (SELECT count(*) FROM retention.refresh_log) AS r, before AS b;
+UPDATE manner SET is_cancelled = true;
+CALL retention.refresh_all();
+SELECT r.count - b.count AS refreshed FROM (SELECT count(*) FROM retention.refresh_log) AS r, before AS b;
+SELECT count(*) FROM retention.forget('c9');
+
 SET client_min_messages = warning;
 DROP SCHEMA one_failure_test CASCADE;
 DROP EXTENSION retention CASCADE;
