@@ -92,7 +92,7 @@ DECLARE
 BEGIN
   SELECT * INTO source FROM retention.coupon_pool p WHERE p.pool = node.config ->> 'pool';
   -- Whoever has one already, from an attempt before, or an older version, keeps it. Who cannot be written to goes on without.
-  EXECUTE format('SELECT array_agg(t ORDER BY t.enrollment_id) FROM unnest($1) AS t
+  EXECUTE format('SELECT coalesce(array_agg(t ORDER BY t.enrollment_id), ''{}'') FROM unnest($1) AS t
                   WHERE NOT t.is_holdout AND NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, $2)) AND (%s)',
                  retention._coupon_condition(node, metric))
     INTO asking USING travellers, node.node;
