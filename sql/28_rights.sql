@@ -27,6 +27,13 @@ CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text)
   AS 'MODULE_PATHNAME', 'retention_query_as';
 COMMENT ON FUNCTION retention._query_as(regrole, text) IS 'The same for a statement without arguments.';
 
+CREATE OR REPLACE FUNCTION retention._query_kept(role regrole, statement text, VARIADIC arguments "any")
+  RETURNS SETOF record
+  LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
+  AS 'MODULE_PATHNAME', 'retention_query_kept';
+COMMENT ON FUNCTION retention._query_kept(regrole, text, VARIADIC "any") IS
+  'As _query_as, by a plan that is made once a session: for statements that are run again and again over few rows.';
+
 CREATE OR REPLACE FUNCTION retention._query_of(
     relation regclass, statement text, VARIADIC arguments "any")
   RETURNS SETOF record

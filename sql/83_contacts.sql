@@ -7,13 +7,14 @@ COMMENT ON FUNCTION retention._is_time_zone(text) IS 'Whether a time zone has th
 
 CREATE OR REPLACE FUNCTION retention._channels()
   RETURNS TABLE (channel text, address name, consent name, apart interval)
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
+  -- Planned with the query that calls it.
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
   VALUES ('email', 'email'::name, 'email_consent'::name, interval '16 hours'),
          ('sms', 'phone', 'sms_consent', interval '24 hours'),
          ('push', 'push_token', 'push_consent', interval '24 hours'),
-         ('webhook', NULL, NULL, NULL)
-$$;
+         ('webhook', NULL, NULL, NULL);
+END;
 COMMENT ON FUNCTION retention._channels() IS
   'The channels: columns of the contact with the address and the consent, and how far apart smart sending keeps messages.';
 
@@ -39,19 +40,21 @@ CREATE TRIGGER check_contact BEFORE INSERT OR UPDATE OF customer_id, time_zone O
 COMMENT ON TRIGGER check_contact ON retention.contact IS 'Rejects time zones that do not exist, and keys that are too long.';
 
 CREATE OR REPLACE FUNCTION retention._flows_run() RETURNS boolean
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT EXISTS (SELECT FROM retention.flow WHERE status IN ('live', 'manual', 'paused'))
-$$;
+  LANGUAGE sql STABLE
+  RETURN EXISTS (SELECT FROM retention.flow WHERE status IN ('live', 'manual', 'paused'));
 COMMENT ON FUNCTION retention._flows_run() IS 'Whether any flow has to learn of customers who change.';
 
 CREATE OR REPLACE FUNCTION retention._note_changed(customer_ids text[]) RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_variable
+BEGIN
   -- In rows of so many, which a tick takes one by one.
-  INSERT INTO retention.changed_customers (customer_ids)
-  SELECT customer_ids[i : i + 999] FROM generate_series(1, cardinality(customer_ids), 1000) AS i
-  WHERE retention._flows_run()
+  IF customer_ids <> '{}' AND retention._flows_run() THEN
+    INSERT INTO retention.changed_customers (customer_ids)
+      SELECT customer_ids[i : i + 999] FROM generate_series(1, cardinality(customer_ids), 1000) AS i;
+  END IF;
+END
 $$;
 COMMENT ON FUNCTION retention._note_changed(text[]) IS 'Has flows look again at some customers with the next tick. Costs nothing where no flow runs.';
 
@@ -164,22 +167,20 @@ COMMENT ON FUNCTION retention._their_contacts(text[]) IS
   'Some customers'' contacts in a relation of the shop''s own, read with its owner''s rights, and how many rows each has, for only one can be meant.';
 
 CREATE OR REPLACE FUNCTION retention._contact_query() RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT CASE WHEN EXISTS (SELECT FROM retention.contact_source) THEN 'SELECT * FROM retention._their_contacts($2)'
-    ELSE 'SELECT c.customer_id, c AS contact, 1 AS rows FROM retention.contact c WHERE c.customer_id = ANY ($2)' END
-$$;
+  LANGUAGE sql STABLE
+  RETURN CASE WHEN EXISTS (SELECT FROM retention.contact_source) THEN 'SELECT * FROM retention._their_contacts($2)'
+    ELSE 'SELECT c.customer_id, c AS contact, 1 AS rows FROM retention.contact c WHERE c.customer_id = ANY ($2)' END;
 COMMENT ON FUNCTION retention._contact_query() IS 'The query for the contacts of the customers in $2: key, contact, and how many rows there are.';
 
 CREATE OR REPLACE FUNCTION retention._person_columns() RETURNS TABLE (name name, origin text)
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
+  LANGUAGE sql STABLE
+BEGIN ATOMIC
   SELECT DISTINCT ON (attname) attname, CASE attrelid WHEN 'retention.profile'::regclass THEN 'profile' ELSE 'contact' END
   FROM pg_attribute
   WHERE attrelid IN ('retention.profile'::regclass, 'retention.contact'::regclass)
     AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('metric', 'customer_id', 'properties')
-  ORDER BY attname, attrelid = 'retention.profile'::regclass
-$$;
+  ORDER BY attname, attrelid = 'retention.profile'::regclass;
+END;
 COMMENT ON FUNCTION retention._person_columns() IS 'What expressions can use of a customer, besides properties.';
 
 CREATE OR REPLACE FUNCTION retention._merge_properties(properties jsonb, changes jsonb) RETURNS jsonb
@@ -218,17 +219,19 @@ COMMENT ON FUNCTION retention._profile_query(text) IS
   'orders are dated by when they became known, so that they can be compared with times.';
 
 CREATE OR REPLACE FUNCTION retention._person_query(metric text) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
   -- A unique key: the planner leaves the profile out where no expression uses it.
-  SELECT format($query$(
+  RETURN (SELECT format($query$(
     SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since, %s,
            CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}') ELSE retention._merge_properties((t.contact).properties, t.properties) END AS properties
     FROM unnest($1::retention.traveller[]) AS t
     LEFT JOIN (%s) AS profile ON profile.customer_id = t.customer_id) AS person$query$,
     string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END, c.name), ', '),
     retention._profile_query(metric))
-  FROM retention._person_columns() AS c
+    FROM retention._person_columns() AS c);
+END
 $$;
 COMMENT ON FUNCTION retention._person_query(text) IS
   'What expressions of flows read: a row "person" for each traveller of $1, whose customers are $2, as of $3.';
@@ -279,7 +282,8 @@ AS $$
             WHERE listed.channel = %1$s
               AND retention._normal_address(listed.channel, listed.address, NULL) COLLATE "C" = ANY (
                 retention._address_spellings(%1$s, %2$s, %3$s)
-                || retention._keyed_hash((SELECT retention._secret_key('suppression')), retention._normal_address(%1$s, %2$s, %3$s))))$expression$,
+                || CASE WHEN (SELECT retention._secret_key('suppression')) IS NOT NULL
+                        THEN retention._keyed_hash((SELECT retention._secret_key('suppression')), retention._normal_address(%1$s, %2$s, %3$s)) END))$expression$,
     channel, address, country)
 $$;
 COMMENT ON FUNCTION retention._suppressed(text, text, text) IS

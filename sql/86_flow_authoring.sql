@@ -170,10 +170,8 @@ COMMENT ON FUNCTION retention._compile_node(integer, jsonb, jsonb, text) IS
   'The expressions of a node: which branch a customer takes, until when it waits here, and what it hands on.';
 
 CREATE OR REPLACE FUNCTION retention._flow_zone(document jsonb) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT coalesce(document ->> 'time_zone', (SELECT m.time_zone FROM retention.metric m WHERE m.metric = coalesce(document ->> 'metric', 'orders')), 'UTC')
-$$;
+  LANGUAGE sql STABLE
+  RETURN coalesce(document ->> 'time_zone', (SELECT m.time_zone FROM retention.metric m WHERE m.metric = coalesce(document ->> 'metric', 'orders')), 'UTC');
 COMMENT ON FUNCTION retention._flow_zone(jsonb) IS 'The time zone of a flow.';
 
 CREATE OR REPLACE FUNCTION retention._find_flow(flow text) RETURNS retention.flow
@@ -262,10 +260,12 @@ CREATE TRIGGER find_owner BEFORE INSERT OR UPDATE OF owner ON retention.flow
 COMMENT ON TRIGGER find_owner ON retention.flow IS 'Finds the owner by its name.';
 
 CREATE OR REPLACE FUNCTION retention._follow_owners() RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
   UPDATE retention.flow f SET owner = r.rolname
-    FROM pg_roles r WHERE r.oid = f.owner_id AND r.rolname <> f.owner
+    FROM pg_roles r WHERE r.oid = f.owner_id AND r.rolname <> f.owner;
+END
 $$;
 COMMENT ON FUNCTION retention._follow_owners() IS 'Has flows show the names that their owners have now.';
 

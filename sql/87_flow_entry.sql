@@ -60,19 +60,27 @@ $$;
 COMMENT ON FUNCTION retention._start_trigger(integer) IS 'Has a flow start with what happens from now on.';
 
 CREATE OR REPLACE FUNCTION retention._changed_traveller(changes jsonb) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('ROW (%s)::retention.traveller', string_agg(coalesce(changes ->> attname, format('(t).%I', attname)), ', ' ORDER BY attnum))
-  FROM pg_attribute WHERE attrelid = 'retention.traveller'::regclass AND attnum > 0
+BEGIN
+  RETURN (
+    SELECT format('ROW (%s)::retention.traveller', string_agg(coalesce(changes ->> attname, format('(t).%I', attname)), ', ' ORDER BY attnum))
+    FROM pg_attribute WHERE attrelid = 'retention.traveller'::regclass AND attnum > 0);
+END
 $$;
 COMMENT ON FUNCTION retention._changed_traveller(jsonb) IS 'The expression for a traveller t with some fields changed.';
 
-CREATE OR REPLACE FUNCTION retention._keys(travellers retention.traveller[]) RETURNS text[]
-  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT ARRAY(SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t)
-$$;
-COMMENT ON FUNCTION retention._keys(retention.traveller[]) IS 'The customers of travellers, each once.';
+CREATE OR REPLACE FUNCTION retention._are_few(rows integer) RETURNS boolean
+  LANGUAGE sql IMMUTABLE
+  RETURN coalesce(rows, 0) <= 100;
+COMMENT ON FUNCTION retention._are_few(integer) IS
+  'Whether it would take longer to plan a statement for so many rows than to run it.';
+
+CREATE OR REPLACE FUNCTION retention._plan_for(rows integer) RETURNS text
+  LANGUAGE sql VOLATILE
+  RETURN set_config('plan_cache_mode', CASE WHEN retention._are_few(rows) THEN 'force_generic_plan' ELSE 'force_custom_plan' END, true);
+COMMENT ON FUNCTION retention._plan_for(integer) IS
+  'Has the statements of a function, whose SET clause ends it, planned for so many rows; where these are few, once a session.';
 
 CREATE OR REPLACE FUNCTION retention._run(
     author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
@@ -80,10 +88,19 @@ CREATE OR REPLACE FUNCTION retention._run(
   -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
+DECLARE
+  customer_ids text[] := ARRAY(SELECT (t).customer_id FROM (SELECT unnest(travellers)) AS u (t));
 BEGIN
-  SELECT q.moved, q.queued INTO moved, queued
-    FROM retention._query_as(author, statement, travellers, retention._keys(travellers), as_of, targets)
-      AS q (moved retention.traveller[], queued retention.queued_message[]);
+  -- For few travellers it would take longer to plan it than to run it.
+  IF retention._are_few(cardinality(travellers)) THEN
+    SELECT q.moved, q.queued INTO moved, queued
+      FROM retention._query_kept(author, statement, travellers, customer_ids, as_of, targets)
+        AS q (moved retention.traveller[], queued retention.queued_message[]);
+  ELSE
+    SELECT q.moved, q.queued INTO moved, queued
+      FROM retention._query_as(author, statement, travellers, customer_ids, as_of, targets)
+        AS q (moved retention.traveller[], queued retention.queued_message[]);
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION retention._run(regrole, text, retention.traveller[], timestamptz, integer[]) IS
@@ -247,12 +264,15 @@ COMMENT ON FUNCTION retention._postpone(retention.flow, retention.traveller[], j
 CREATE OR REPLACE FUNCTION retention._candidates(
     flow_id integer, start integer, customer_ids text[], events jsonb[], as_of timestamptz)
   RETURNS retention.traveller[]
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
-  FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
-  -- Others cannot be written; only rows put in by hand have them.
-  WHERE retention._length_problem('key', c.customer_id) IS NULL AND c.customer_id IS NOT NULL
+BEGIN
+  RETURN (
+    SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
+    FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
+    -- Others cannot be written; only rows put in by hand have them.
+    WHERE retention._length_problem('key', c.customer_id) IS NULL AND c.customer_id IS NOT NULL);
+END
 $$;
 COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, numbered in the order of what started it.';
 
@@ -352,9 +372,10 @@ $$;
 COMMENT ON FUNCTION retention._read_stream(retention.flow, jsonb, integer) IS 'The next events that start a flow, at most a batch; how many were looked at for them.';
 
 CREATE OR REPLACE FUNCTION retention._admit(flow retention.flow, document jsonb, candidates retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
-  WITH rule AS (
+BEGIN
+  RETURN (WITH rule AS (
     SELECT coalesce(document ->> 'reentry', 'never') AS reentry, coalesce((document -> 'concurrent')::boolean, false) AS is_concurrent,
            100 * coalesce((document ->> 'holdout')::numeric, 0) AS held_out),
   candidate AS (
@@ -367,11 +388,14 @@ AS $$
         WHERE e.customer_id = c.customer_id AND e.flow_id = (flow).flow_id
           AND (NOT r.is_concurrent AND e.due_at IS NOT NULL
                OR r.reentry = 'never'
-               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN retention._span(r.reentry::interval) END))
+               OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN retention._span(r.reentry::interval) END)
+        -- so that each one's are looked up by key, however many others there are
+        OFFSET 0)
     ORDER BY c.enrollment_id)
   SELECT array_agg(ROW (a.enrollment_id, a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
     a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, a.error_code, true, true, false, a.contact)::retention.traveller)
-  FROM admitted a
+  FROM admitted a);
+END
 $$;
 COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
   'Those of the candidates whom the rules of reentry let in; and who of them is in the holdout.';

@@ -143,14 +143,14 @@ DECLARE
 BEGIN
   FOR version IN
     SELECT f.owner_id, v.document, array_agg(n.node_id) AS nodes
-    FROM (SELECT DISTINCT t.node_id FROM unnest(travellers) AS t) AS here
+    FROM (SELECT DISTINCT (t).node_id FROM (SELECT unnest(travellers)) AS u (t)) AS here
     JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     JOIN retention.flow f ON f.flow_id = n.flow_id
     WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document, f.owner_id
   LOOP
     screened := screened || retention._screen_version(version.owner_id::regrole, version.document,
-      ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id = ANY (version.nodes) AND t.outcome IS NULL), as_of);
-    travellers := ARRAY(SELECT t FROM unnest(travellers) AS t WHERE t.node_id <> ALL (version.nodes) OR t.outcome IS NOT NULL);
+      ARRAY(SELECT t FROM (SELECT unnest(travellers)) AS u (t) WHERE (t).node_id = ANY (version.nodes) AND (t).outcome IS NULL), as_of);
+    travellers := ARRAY(SELECT t FROM (SELECT unnest(travellers)) AS u (t) WHERE (t).node_id <> ALL (version.nodes) OR (t).outcome IS NOT NULL);
   END LOOP;
   RETURN travellers || screened;
 END
@@ -158,9 +158,10 @@ $$;
 COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS 'Ends those who have to leave: one statement for each version.';
 
 CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format($sql$
+BEGIN
+  RETURN format($sql$
     SELECT array_agg(%s), %s
     FROM (SELECT d.*, d.due IS NOT NULL AND d.due > $3 AS waits, $4[d.branch] AS target,
                  CASE WHEN d.payload ? 'error' THEN 'error' WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome' WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends
@@ -179,33 +180,42 @@ AS $$
     CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
         payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
       ELSE 'NULL::retention.queued_message[]' END,
-    node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric), coalesce(node.payload, 'NULL'))
+    node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric), coalesce(node.payload, 'NULL'));
+END
 $$;
 COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
   'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits stays, others go to the one of the targets $4 that their branch names, or end.';
 
 CREATE OR REPLACE FUNCTION retention._note_listed(
-    node retention.flow_node, metric text, travellers retention.traveller[])
+    node retention.flow_node, metric text, travellers retention.traveller[], as_of timestamptz)
   RETURNS retention.traveller[]
-  -- Addresses are looked up by key, however many there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   kind record;
+  listed retention.traveller[];
 BEGIN
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = node.config ->> 'channel';
-  IF kind.address IS NOT NULL THEN
-    EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t',
-        retention._changed_traveller(jsonb_build_object('reason',
-          format('CASE WHEN %s THEN ''suppression list'' END',
-            retention._suppressed(quote_literal(kind.channel),
-              format('((t).contact).%I', kind.address), retention._country('((t).contact).country', metric))))))
-      INTO travellers USING travellers;
+  IF kind.address IS NULL OR NOT EXISTS (SELECT FROM retention.suppression s WHERE s.channel = kind.channel) THEN
+    RETURN travellers;
   END IF;
+  listed := (
+    SELECT r.moved
+    FROM retention._run(quote_ident(current_user)::regrole,
+      format('SELECT array_agg(t), NULL::retention.queued_message[] FROM (SELECT unnest($1)) AS u (t) WHERE (%s) IS TRUE',
+        retention._suppressed(quote_literal(kind.channel),
+          format('((t).contact).%I', kind.address), retention._country('((t).contact).country', metric))),
+      travellers, as_of, NULL) AS r);
+  IF listed IS NULL THEN
+    RETURN travellers;
+  END IF;
+  EXECUTE format('SELECT array_agg(CASE WHEN (t).enrollment_id = ANY ($2) THEN %s ELSE t END) FROM (SELECT unnest($1)) AS u (t)',
+      retention._changed_traveller('{"reason": "''suppression list''"}'))
+    INTO travellers USING travellers, ARRAY(SELECT l.enrollment_id FROM unnest(listed) AS l);
   RETURN travellers;
 END
 $$;
-COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[]) IS
+COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[], timestamptz) IS
   'Travellers at a message: those whose address is on the suppression list have that for a reason.';
 
 CREATE OR REPLACE FUNCTION retention._step(
@@ -220,7 +230,7 @@ BEGIN
   IF node.type = 'coupon' THEN
     travellers := retention._issue_coupons(node, metric, travellers, as_of);
   ELSIF node.type = 'message' THEN
-    travellers := retention._note_listed(node, metric, travellers);
+    travellers := retention._note_listed(node, metric, travellers, as_of);
   END IF;
   result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of, node.targets);
   moved := result.moved || retention._hold(result.held, as_of);
@@ -237,14 +247,14 @@ $$;
 COMMENT ON FUNCTION retention._step(retention.flow_node, retention.traveller[], timestamptz) IS 'Takes travellers through one node, in one statement.';
 
 CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[]) RETURNS retention.traveller[]
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (
-    SELECT array_agg(CASE WHEN n.type = 'delay' AND t.since IS NOT NULL AND NOT t.is_waiting AND t.outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
-      THEN ROW (t.enrollment_id, t.flow_id, n.targets[1], t.is_holdout, t.entered_at, NULL, t.due_at, t.customer_id, t.event, t.properties, NULL, NULL, NULL, t.is_new, true, false, t.contact)::retention.traveller
+    SELECT array_agg(CASE WHEN n.type = 'delay' AND (t).since IS NOT NULL AND NOT (t).is_waiting AND (t).outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
+      THEN ROW ((t).enrollment_id, (t).flow_id, n.targets[1], (t).is_holdout, (t).entered_at, NULL, (t).due_at, (t).customer_id, (t).event, (t).properties, NULL, NULL, NULL, (t).is_new, true, false, (t).contact)::retention.traveller
       ELSE t END)
-    FROM unnest(travellers) AS t JOIN retention.flow_node n USING (node_id));
+    FROM (SELECT unnest(travellers)) AS u (t) JOIN retention.flow_node n ON n.node_id = (t).node_id);
 END
 $$;
 COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS 'Takes those on whose delay is over: there is nothing to ask at its node, unless it has an error to be cleared.';
@@ -262,14 +272,14 @@ BEGIN
   arrived := '{}';
   queued := '{}';
   LOOP
-    SELECT arrived || array_agg(t) FILTER (WHERE t.is_waiting OR t.outcome IS NOT NULL),
-           on_the_way || array_agg(t) FILTER (WHERE NOT t.is_waiting AND t.outcome IS NULL)
-      INTO arrived, on_the_way FROM unnest(travellers) AS t;
+    SELECT arrived || array_agg(t) FILTER (WHERE (t).is_waiting OR (t).outcome IS NOT NULL),
+           on_the_way || array_agg(t) FILTER (WHERE NOT (t).is_waiting AND (t).outcome IS NULL)
+      INTO arrived, on_the_way FROM (SELECT unnest(travellers)) AS u (t);
     -- In the order of their numbers, so that each is come to once.
-    SELECT n.* INTO node FROM retention.flow_node n WHERE n.node_id = (SELECT min(t.node_id) FROM unnest(on_the_way) AS t);
+    SELECT n.* INTO node FROM retention.flow_node n WHERE n.node_id = (SELECT min((t).node_id) FROM (SELECT unnest(on_the_way)) AS u (t));
     EXIT WHEN NOT FOUND;
-    SELECT array_agg(t) FILTER (WHERE t.node_id = node.node_id), array_agg(t) FILTER (WHERE t.node_id <> node.node_id)
-      INTO here, on_the_way FROM unnest(on_the_way) AS t;
+    SELECT array_agg(t) FILTER (WHERE (t).node_id = node.node_id), array_agg(t) FILTER (WHERE (t).node_id <> node.node_id)
+      INTO here, on_the_way FROM (SELECT unnest(on_the_way)) AS u (t);
     step := retention._step(node, here, as_of);
     travellers := step.moved;
     queued := queued || step.queued;
@@ -279,12 +289,12 @@ $$;
 COMMENT ON FUNCTION retention._travel(retention.traveller[], timestamptz) IS 'Takes travellers on until all of them wait or have ended: one statement for each node at which anybody is.';
 
 CREATE OR REPLACE FUNCTION retention._write_enrollments(travellers retention.traveller[], as_of timestamptz) RETURNS void
-  -- Planned for so many as there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto SET enable_seqscan = off
 AS $$
 DECLARE
-  moved bigint[] := ARRAY(SELECT t.enrollment_id FROM unnest(travellers) AS t WHERE NOT t.is_new AND t.is_changed);
+  moved bigint[] := ARRAY(SELECT (t).enrollment_id FROM (SELECT unnest(travellers)) AS u (t) WHERE NOT (t).is_new AND (t).is_changed);
 BEGIN
+  PERFORM retention._plan_for(cardinality(travellers));
   INSERT INTO retention.enrollment (enrollment_id, flow_id, node_id, is_holdout, entered_at, since, due_at, finished_at, customer_id, outcome, reason, error_code, event)
     SELECT t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, CASE WHEN t.outcome IS NULL THEN t.since END,
            CASE WHEN t.outcome IS NULL THEN t.due_at END, CASE WHEN t.outcome IS NOT NULL THEN as_of END, t.customer_id, t.outcome, t.reason, t.error_code, t.event
@@ -299,8 +309,12 @@ $$;
 COMMENT ON FUNCTION retention._write_enrollments(retention.traveller[], timestamptz) IS 'Writes those who have moved, each once.';
 
 CREATE OR REPLACE FUNCTION retention._write_properties(travellers retention.traveller[]) RETURNS void
-  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM (SELECT unnest(travellers)) AS u (t) WHERE (t).properties IS NOT NULL) THEN
+    RETURN;
+  END IF;
   -- In the order of keys, so that workers do not wait for each other in a circle. First those who have no contact yet: a null is to remove, not to be stored.
   INSERT INTO retention.contact (customer_id)
     SELECT DISTINCT t.customer_id FROM unnest(travellers) AS t WHERE t.properties IS NOT NULL ORDER BY t.customer_id
@@ -310,6 +324,7 @@ AS $$
     FROM unnest(travellers) AS t, jsonb_each(t.properties) AS p
     GROUP BY t.customer_id ORDER BY t.customer_id
     ON CONFLICT (customer_id) DO UPDATE SET properties = retention._merge_properties(c.properties, excluded.properties);
+END
 $$;
 COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS 'Writes the properties that flows have set to the contacts.';
 

@@ -32,7 +32,7 @@ COMMENT ON FUNCTION retention._last_reaching(text, text, timestamptz) IS
 CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, enough timestamptz) RETURNS timestamptz
   LANGUAGE sql VOLATILE
   -- Looked up only where it decides: what was cancelled, suppressed, or tried in vain does not count.
-  RETURN CASE WHEN (last).queued_at <= enough THEN (last).queued_at
+  RETURN CASE WHEN coalesce((last).queued_at <= enough, true) THEN (last).queued_at
               ELSE retention._last_reaching((last).customer_id, (last).channel, (last).queued_at) END;
 COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
   'When the last message was written that smart sending counts; null: there is none.';
@@ -47,38 +47,38 @@ CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
   RETURN hashtextextended(customer_id, 0);
 COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a customer.';
 
-CREATE OR REPLACE FUNCTION retention._one_per_address(message_ids bigint[], as_of timestamptz) RETURNS bigint[]
-  -- Messages are looked up by key, however many more there are.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_nestloop = on SET jit = off SET plan_cache_mode = force_custom_plan
+CREATE OR REPLACE FUNCTION retention._address_apart(message jsonb, document jsonb) RETURNS interval
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+BEGIN
+  IF coalesce((message -> 'one_per_address')::boolean, (document -> 'one_per_address')::boolean,
+              message ->> 'channel' IN ('email', 'sms') AND NOT coalesce((message -> 'transactional')::boolean, false)) THEN
+    RETURN retention._apart(message ->> 'channel', nullif(message -> 'smart_sending', 'false'));
+  END IF;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._address_apart(jsonb, jsonb) IS
+  'For how long a message of a flow''s document keeps others of its node from the same address; null: it does not. Webhooks have no such time.';
+
+CREATE OR REPLACE FUNCTION retention._one_per_address(asked retention.address_grant[]) RETURNS bigint[]
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
+AS $$
 DECLARE
   suppressed bigint[];
 BEGIN
-  IF message_ids IS NULL THEN
+  IF asked IS NULL THEN
     RETURN NULL;
   END IF;
-  WITH written AS MATERIALIZED (
-    SELECT m.message_id, m.node_id, retention._address_slot(m.flow_id, m.node, m.address) AS slot,
-           retention._holder(m.customer_id) AS holder
-    FROM retention.message m WHERE m.message_id = ANY (message_ids)),
-  rule AS MATERIALIZED (
-    SELECT n.node_id, retention._apart(n.config ->> 'channel', nullif(n.config -> 'smart_sending', 'false')) AS apart
-    FROM retention.flow_node n JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE n.node_id IN (SELECT w.node_id FROM written w)
-      AND coalesce((n.config -> 'one_per_address')::boolean, (v.document -> 'one_per_address')::boolean,
-                   n.config ->> 'channel' IN ('email', 'sms') AND NOT coalesce((n.config -> 'transactional')::boolean, false))),
-  -- Webhooks have no such time.
-  asked AS MATERIALIZED (SELECT * FROM written w JOIN rule r USING (node_id) WHERE r.apart IS NOT NULL),
   -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
-  granted AS (
-    INSERT INTO retention.address_grant AS g (slot, holder, message_id, queued_at, apart)
-    SELECT DISTINCT ON (a.slot) a.slot, a.holder, a.message_id, as_of, a.apart FROM asked a ORDER BY a.slot, a.message_id
+  WITH granted AS (
+    INSERT INTO retention.address_grant AS g
+    SELECT DISTINCT ON (a.slot) a.* FROM unnest(asked) AS a ORDER BY a.slot, a.message_id
     ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id, queued_at = excluded.queued_at, apart = excluded.apart
       WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id, g.slot)
-    RETURNING slot, holder)
-  SELECT array_agg(message_id) INTO suppressed
-    FROM asked a LEFT JOIN granted g USING (slot) WHERE a.holder IS DISTINCT FROM g.holder;
+    RETURNING g.slot, g.holder)
+  SELECT array_agg(a.message_id) INTO suppressed
+    FROM unnest(asked) AS a LEFT JOIN granted g USING (slot) WHERE a.holder IS DISTINCT FROM g.holder;
   IF suppressed IS NOT NULL THEN
     -- Of one that was leased just now no sender has heard.
     UPDATE retention.message m
@@ -89,8 +89,8 @@ BEGIN
   RETURN suppressed;
 END
 $$;
-COMMENT ON FUNCTION retention._one_per_address(bigint[], timestamptz) IS
-  'Suppresses those of some messages whose address another customer''s message of the same node has been granted, within the time of smart sending. Returns them.';
+COMMENT ON FUNCTION retention._one_per_address(retention.address_grant[]) IS
+  'Grants messages their addresses. Those whose address another customer''s message of the same node has been granted, within the time of smart sending, are suppressed. Returns them.';
 
 CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint, slot bigint) RETURNS boolean
   -- As _last_reaching.
@@ -107,22 +107,28 @@ COMMENT ON FUNCTION retention._is_reaching(bigint, bigint) IS
   'Whether a message was sent, or still may be, to the address that it was granted.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
-  -- Planned for so many messages as there are; how many pass a filter is not known, so they are joined by hash.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan SET enable_nestloop = off SET work_mem = '64MB'
+  -- How many pass a filter is not known, so they are joined by hash.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
   channels text[];
-  reaching bigint[];
+  asked retention.address_grant[];
 BEGIN
+  IF coalesce(queued, '{}') = '{}' THEN
+    RETURN;
+  END IF;
+  PERFORM retention._plan_for(cardinality(queued));
   WITH node AS MATERIALIZED (
     SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject, n.config ->> 'body' AS body,
            n.config ->> 'text' AS text, n.config ->> 'url' AS url,
            coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
            retention._apart(n.config ->> 'channel', n.config -> 'smart_sending') AS apart,
            retention._span(coalesce(n.config ->> 'lateness', '1 day')::interval) AS lateness,
+           retention._address_apart(n.config, v.document) AS address_apart,
            f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual' AS needs_approval
     FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
+    JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
     WHERE n.node_id IN (SELECT q.node_id FROM unnest(queued) AS q)),
   written AS MATERIALIZED (
@@ -171,10 +177,12 @@ BEGIN
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
     ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
-    RETURNING message_id, channel, state)
-  SELECT array_agg(DISTINCT i.channel) FILTER (WHERE i.state = 'ready'), array_agg(i.message_id)
-    INTO channels, reaching FROM inserted i WHERE retention._may_reach(i.state);
-  PERFORM retention._one_per_address(reaching, as_of);
+    RETURNING message_id, flow_id, node_id, node, channel, state, customer_id, address)
+  SELECT array_agg(DISTINCT i.channel) FILTER (WHERE i.state = 'ready'),
+         array_agg(ROW (retention._address_slot(i.flow_id, i.node, i.address), retention._holder(i.customer_id), i.message_id, as_of,
+                        n.address_apart)::retention.address_grant) FILTER (WHERE n.address_apart IS NOT NULL)
+    INTO channels, asked FROM inserted i JOIN node n USING (node_id) WHERE retention._may_reach(i.state);
+  PERFORM retention._one_per_address(asked);
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
 END
 $$;
@@ -211,7 +219,8 @@ DECLARE
   address text;
   kind record;
   leased bigint[];
-  moved bigint[];
+  asked retention.address_grant[];
+  suppressed bigint[];
 BEGIN
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = _lease.channel;
   address := coalesce('(t.contact).' || quote_ident(kind.address), 'm.address');
@@ -219,6 +228,7 @@ BEGIN
     WITH rule AS MATERIALIZED (
       SELECT n.node_id, f.status, coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
              (v.document #>> '{quiet_hours,from}')::time AS quiet_from, (v.document #>> '{quiet_hours,until}')::time AS quiet_until, retention._flow_zone(v.document) AS zone,
+             retention._address_apart(n.config, v.document) AS address_apart,
              (SELECT s.country FROM retention.metric s WHERE s.metric = coalesce(v.document ->> 'metric', 'orders')) AS country
       FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
       WHERE n.node_id IN (SELECT m.node_id FROM retention.message m WHERE m.message_id = ANY ($1))
@@ -226,7 +236,8 @@ BEGIN
       FOR KEY SHARE OF f),
     -- Consent, address, time and quiet hours as they are now.
     found AS MATERIALIZED (
-      SELECT m.message_id, %1$s AS address, %1$s IS DISTINCT FROM m.address AS is_moved, r.status IN ('paused', 'draft') AS is_paused,
+      SELECT m.message_id, %1$s AS address, CASE WHEN %1$s IS DISTINCT FROM m.address THEN r.address_apart END AS address_apart,
+             r.status IN ('paused', 'draft') AS is_paused,
              CASE WHEN r.status = 'archived' THEN 'archived' WHEN t.outcome IS NULL OR $3 > m.expires_at THEN coalesce(%2$s, %3$s) END AS reason,
              CASE WHEN t.outcome IS NOT NULL THEN $3 + interval '1 hour'
                   WHEN NOT r.is_transactional THEN retention._quiet_until($3, r.quiet_from, r.quiet_until, retention._zone((t.contact).time_zone, r.zone)) END AS quiet_until,
@@ -243,8 +254,11 @@ BEGIN
           ready_at = CASE d.state WHEN 'leased' THEN $3 + $4 WHEN 'ready' THEN d.quiet_until ELSE m.ready_at END,
           attempts = m.attempts + (d.state = 'leased')::integer, last_error = coalesce(d.contact_error, m.last_error)
       FROM decided d WHERE m.message_id = d.message_id
-      RETURNING m.message_id, m.state, d.is_moved)
-    SELECT coalesce(array_agg(w.message_id), '{}'), array_agg(w.message_id) FILTER (WHERE w.is_moved) FROM written w WHERE w.state = 'leased'$query$,
+      RETURNING m.message_id, m.state, m.flow_id, m.node, m.address, m.customer_id, d.address_apart)
+    SELECT coalesce(array_agg(w.message_id), '{}'),
+           array_agg(ROW (retention._address_slot(w.flow_id, w.node, w.address), retention._holder(w.customer_id), w.message_id, $3,
+                          w.address_apart)::retention.address_grant) FILTER (WHERE w.address_apart IS NOT NULL)
+    FROM written w WHERE w.state = 'leased'$query$,
     format('retention._normal_address(m.channel, %s, %s)', address, country),
     retention._unsendable('m.channel', address, coalesce('(t.contact).' || quote_ident(kind.consent), 'true'), 'r.is_transactional',
                           '$3 > m.expires_at', retention._suppressed('m.channel', address, country)),
@@ -256,10 +270,10 @@ BEGIN
     CASE WHEN contacts IS NULL
          THEN '(SELECT c.customer_id, c AS contact, NULL AS outcome, NULL AS reason FROM retention.contact c)'
          ELSE 'unnest($2)' END)
-    INTO leased, moved USING taken, contacts, retention.now(), lease;
-  -- Another customer may have that address as well.
-  moved := retention._one_per_address(moved, retention.now());
-  RETURN ARRAY(SELECT l FROM unnest(leased) AS l WHERE l <> ALL (coalesce(moved, '{}')));
+    INTO leased, asked USING taken, contacts, retention.now(), lease;
+  -- Another customer may have an address that is new.
+  suppressed := retention._one_per_address(asked);
+  RETURN ARRAY(SELECT l FROM unnest(leased) AS l WHERE l <> ALL (coalesce(suppressed, '{}')));
 END
 $$;
 COMMENT ON FUNCTION retention._lease(text, bigint[], interval) IS

@@ -19,6 +19,7 @@
 #include "utils/tuplestore.h"
 
 #include "job_settings.h"
+#include "kept_plans.h"
 
 /* What is restored afterwards. An error restores it too, with its (sub)transaction. */
 typedef struct RightsScope
@@ -173,17 +174,33 @@ rethrow(MemoryContext context)
 	ReThrowError(error);
 }
 
-/* Runs a statement that may name one relation only; InvalidOid: any. */
+/* A statement, and how it is run. */
+typedef struct Statement
+{
+	const char *text;
+	Oid			role;			/* whose rights it has; InvalidOid: those of now */
+	Oid			relation;		/* the only one that it may name; InvalidOid: it may name any */
+	bool		keeps_plan;		/* whether it is planned once a session, for few rows */
+} Statement;
+
 static int
-run_checked(const char *statement, SPIExecuteOptions *options, Oid relation)
+execute(const Statement *statement, const SPIExecuteOptions *options)
+{
+	if (statement->keeps_plan)
+		return SPI_execute_plan_extended(kept_plan(statement->text, statement->role, options->params), options);
+	return SPI_execute_extended(statement->text, options);
+}
+
+static int
+run_checked(const Statement *statement, const SPIExecuteOptions *options)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile int status = 0;
 
-	only_relation = relation;
+	only_relation = statement->relation;
 	PG_TRY();
 	{
-		status = SPI_execute_extended(statement, options);
+		status = execute(statement, options);
 	}
 	PG_CATCH();
 	{
@@ -201,14 +218,13 @@ ignore(DestReceiver *self)
 }
 
 /*
- * Runs a statement with a role's rights; InvalidOid: with those of now. Its
- * rows go to options->dest. Where a relation is given the statement must name
- * no other one (55006): a name was made of it, which may mean a stranger's by
- * now, and what that runs would have the role's rights. Needs an SPI
- * connection.
+ * Runs a statement. Its rows go to options->dest. Where a relation is given it
+ * must name no other one (55006): a name was made of it, which may mean a
+ * stranger's by now, and what that runs would have the role's rights. Needs an
+ * SPI connection.
  */
 static void
-run_statement(const char *statement, SPIExecuteOptions *options, Oid role, Oid relation)
+run_statement(const Statement *statement, SPIExecuteOptions *options)
 {
 	RightsScope scope;
 	int			status;
@@ -216,10 +232,10 @@ run_statement(const char *statement, SPIExecuteOptions *options, Oid role, Oid r
 	options->dest->rShutdown = ignore;
 	options->dest->rDestroy = ignore;
 	options->dest->mydest = DestNone;
-	if (OidIsValid(role))
-		rights_enter(&scope, role);
-	status = run_checked(statement, options, relation);
-	if (OidIsValid(role))
+	if (OidIsValid(statement->role))
+		rights_enter(&scope, statement->role);
+	status = run_checked(statement, options);
+	if (OidIsValid(statement->role))
 		rights_leave(&scope);
 	if (status < 0)
 		elog(ERROR, "a statement failed: %s", SPI_result_code_string(status));
@@ -235,8 +251,11 @@ void
 read_query(const char *query, DestReceiver *receiver, Oid relation)
 {
 	SPIExecuteOptions options = {.read_only = true, .dest = receiver};
+	Statement	statement = {.text = query, .relation = relation};
 
-	run_statement(query, &options, OidIsValid(relation) ? relation_owner(relation) : InvalidOid, relation);
+	if (OidIsValid(relation))
+		statement.role = relation_owner(relation);
+	run_statement(&statement, &options);
 }
 
 /* Puts the rows of a statement into a set-returning function's result. */
@@ -282,9 +301,9 @@ statement_parameters(FunctionCallInfo fcinfo)
 	return list;
 }
 
-/* Puts the rows of the statement, the second argument, into the function's result. */
+/* Puts the rows of the statement, whose text is the second argument, into the function's result. */
 static Datum
-put_query(FunctionCallInfo fcinfo, Oid role, Oid relation)
+put_query(FunctionCallInfo fcinfo, Statement statement)
 {
 	ResultReceiver receiver = {
 		.receiver = {.receiveSlot = receive_result, .rStartup = start_result},
@@ -294,8 +313,9 @@ put_query(FunctionCallInfo fcinfo, Oid role, Oid relation)
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	options.params = statement_parameters(fcinfo);
+	statement.text = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	SPI_connect();
-	run_statement(text_to_cstring(PG_GETARG_TEXT_PP(1)), &options, role, relation);
+	run_statement(&statement, &options);
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -306,6 +326,18 @@ reject_null_arguments(FunctionCallInfo fcinfo, const char *whose)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("the %s and the statement must not be null", whose)));
+}
+
+/* The role that the first argument names. */
+static Oid
+author_of(FunctionCallInfo fcinfo)
+{
+	reject_null_arguments(fcinfo, "role");
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(PG_GETARG_OID(0))))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("the owner of the flow, role %u, does not exist any more", PG_GETARG_OID(0)),
+						errhint("A superuser can give the flow to another role by set_flow_owner.")));
+	return PG_GETARG_OID(0);
 }
 
 PG_FUNCTION_INFO_V1(retention_query_as);
@@ -320,12 +352,22 @@ PG_FUNCTION_INFO_V1(retention_query_as);
 Datum
 retention_query_as(PG_FUNCTION_ARGS)
 {
-	reject_null_arguments(fcinfo, "role");
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(PG_GETARG_OID(0))))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("the owner of the flow, role %u, does not exist any more", PG_GETARG_OID(0)),
-						errhint("A superuser can give the flow to another role by set_flow_owner.")));
-	return put_query(fcinfo, PG_GETARG_OID(0), InvalidOid);
+	return put_query(fcinfo, (Statement) {.role = author_of(fcinfo)});
+}
+
+PG_FUNCTION_INFO_V1(retention_query_kept);
+
+/*
+ * _query_kept(role regrole, statement text, VARIADIC arguments "any") -> setof
+ * record: as _query_as, by the plan that the session has of the statement. It
+ * suits arrays of few elements, and the settings of the planner that it was
+ * first run with. Within another's statement, which might have it throw away
+ * the plan by which that is run, it keeps none.
+ */
+Datum
+retention_query_kept(PG_FUNCTION_ARGS)
+{
+	return put_query(fcinfo, (Statement) {.role = author_of(fcinfo), .keeps_plan = !InSecurityRestrictedOperation()});
 }
 
 PG_FUNCTION_INFO_V1(retention_query_of);
@@ -340,7 +382,7 @@ Datum
 retention_query_of(PG_FUNCTION_ARGS)
 {
 	reject_null_arguments(fcinfo, "relation");
-	return put_query(fcinfo, relation_owner(PG_GETARG_OID(0)), PG_GETARG_OID(0));
+	return put_query(fcinfo, (Statement) {.role = relation_owner(PG_GETARG_OID(0)), .relation = PG_GETARG_OID(0)});
 }
 
 PG_FUNCTION_INFO_V1(retention_caller);
