@@ -189,7 +189,7 @@ COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
 CREATE OR REPLACE FUNCTION retention._note_listed(
     node retention.flow_node, metric text, travellers retention.traveller[], as_of timestamptz)
   RETURNS retention.traveller[]
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   kind record;

@@ -62,7 +62,7 @@ SELECT count(*) AS differing_months FROM month m
      OR (SELECT count(*) FROM kept k WHERE k.number = m.number) <> (SELECT count(*) FROM state s WHERE s.number = m.number);
 -- The last move decides on previous_rfm_group and rfm_group_changed_at.
 SELECT count(*) AS wrong FROM retention.customer c
-  LEFT JOIN LATERAL (SELECT * FROM expected_move e WHERE e.customer_id = c.customer_id ORDER BY e.changed_at DESC LIMIT 1) AS e ON true
+  LEFT JOIN (SELECT DISTINCT ON (customer_id) * FROM expected_move ORDER BY customer_id, changed_at DESC) AS e USING (customer_id)
   WHERE c.metric = 'monthly'
     AND (c.previous_rfm_group, c.rfm_group_changed_at)
         IS DISTINCT FROM (e.previous_rfm_group, coalesce(e.changed_at, (SELECT as_of FROM month WHERE number = 0)));
