@@ -22,7 +22,7 @@ typedef struct KeptPlan
 {
 	PlanKey		key;
 	char	   *statement;
-	SPIPlanPtr	plan;
+	SPIPlanPtr	plan;			/* knows the types of its arguments */
 } KeptPlan;
 
 static HTAB *kept = NULL;
@@ -70,6 +70,18 @@ prepare(const char *statement, ParamListInfo arguments)
 	return plan;
 }
 
+/* Whether a plan is the statement's, for arguments of these types: one of ours may have been made anew. */
+static bool
+fits(const KeptPlan *entry, const char *statement, ParamListInfo arguments)
+{
+	if (strcmp(entry->statement, statement) != 0 || SPI_getargcount(entry->plan) != arguments->numParams)
+		return false;
+	for (int i = 0; i < arguments->numParams; i++)
+		if (SPI_getargtypeid(entry->plan, i) != arguments->params[i].ptype)
+			return false;
+	return true;
+}
+
 static void
 keep(PlanKey key, const char *statement, SPIPlanPtr plan)
 {
@@ -83,9 +95,8 @@ keep(PlanKey key, const char *statement, SPIPlanPtr plan)
 
 /*
  * The session's plan of a statement for a role, whose rights must be those of
- * now, and for arguments of these types, which must be the same for the same
- * statement. The server makes it anew when what it reads has changed. Needs an
- * SPI connection. Errors: the statement's own.
+ * now, and for arguments of these types. The server makes it anew when what it
+ * reads has changed. Needs an SPI connection. Errors: the statement's own.
  */
 SPIPlanPtr
 kept_plan(const char *statement, Oid role, ParamListInfo arguments)
@@ -100,7 +111,7 @@ kept_plan(const char *statement, Oid role, ParamListInfo arguments)
 	key.statement = hash_bytes_extended((const unsigned char *) statement, strlen(statement), 0);
 	key.role = role;
 	entry = hash_search(kept, &key, HASH_FIND, NULL);
-	if (entry != NULL && strcmp(entry->statement, statement) == 0)
+	if (entry != NULL && fits(entry, statement, arguments))
 		return entry->plan;
 	plan = prepare(statement, arguments);
 	if (entry != NULL)

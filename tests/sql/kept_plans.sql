@@ -37,6 +37,14 @@ SELECT ask('kept_one', 'SELECT (1 / $1)::text', 1);
 SELECT ask('kept_one', 'SELEKT', 1);
 SELECT ask(4000000, 'SELECT $1::text', 1);
 SELECT ask('kept_one', NULL, 1);
+-- A type is made anew by the same name.
+CREATE TYPE kept_test.pair AS (a integer, b integer);
+SELECT q.answer FROM retention._query_kept('kept_one', 'SELECT (($1).a + ($1).b)::text', ROW (1, 2)::kept_test.pair) AS q (answer text);
+DROP TYPE kept_test.pair;
+CREATE TYPE kept_test.pair AS (b integer, a numeric);
+SELECT q.answer FROM retention._query_kept('kept_one', 'SELECT (($1).a + ($1).b)::text', ROW (1, 2.5)::kept_test.pair) AS q (answer text);
+SELECT q.answer FROM retention._query_kept('kept_one', 'SELECT $1::text', 1) AS q (answer text);
+SELECT q.answer FROM retention._query_kept('kept_one', 'SELECT $1::text', 1.5, 2) AS q (answer text);
 -- More than a session keeps; those from before are planned anew.
 SELECT count(*), sum(ask('kept_one', format('SELECT ($1 + %s)::text', i), 1)::integer) FROM generate_series(1, 1000) AS i;
 SELECT ask('kept_one', :'asked', 1);
