@@ -118,3 +118,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._check_span(text, interval, integer, text) IS 'An error unless an interval is null, or can be added to every time of the calendar.';
+
+CREATE OR REPLACE FUNCTION retention._is_time_zone(name text) RETURNS boolean
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_is_time_zone';
+COMMENT ON FUNCTION retention._is_time_zone(text) IS 'Whether a time zone has this name, and no abbreviation has it.';

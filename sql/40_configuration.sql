@@ -120,7 +120,7 @@ BEGIN
          coalesce(m, cardinality(NEW.monetary_percentiles) + 1) AS m
     INTO levels FROM retention._scheme_levels(NEW.scheme);
   PERFORM retention._reject_unless(
-    EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(NEW.time_zone)),
+    coalesce(retention._is_time_zone(NEW.time_zone), false),
     format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
   PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),

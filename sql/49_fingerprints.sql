@@ -7,20 +7,24 @@ COMMENT ON FUNCTION retention._relation_fingerprint(regclass, name[]) IS
   'Equal for two moments between which neither the rows of a table nor what these columns are has changed, without reading it; null when this cannot be told.';
 
 CREATE OR REPLACE FUNCTION retention._is_fixed(function oid) RETURNS boolean
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- Those named depend on settings which jobs pin, and on types which _text_fingerprint looks into.
-  SELECT l.lanname IN ('internal', 'c') AND (p.provolatile = 'i' OR p.oid = ANY (
-    '{array_out,record_out,range_out,multirange_out,enum_out,date_out,timestamp_out,timestamptz_out,interval_out}'::regproc[]::oid[]))
-  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = function
+BEGIN
+  RETURN (
+    -- Those named depend on settings which jobs pin, and on types which _text_fingerprint looks into.
+    SELECT l.lanname IN ('internal', 'c') AND (p.provolatile = 'i' OR p.oid = ANY (
+      '{array_out,record_out,range_out,multirange_out,enum_out,date_out,timestamp_out,timestamptz_out,interval_out}'::regproc[]::oid[]))
+    FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid = function);
+END
 $$;
 COMMENT ON FUNCTION retention._is_fixed(oid) IS
   'Whether a function that writes values as text is compiled, and looks at nothing but its argument. What one in another language does, or calls, may change any time.';
 
 CREATE OR REPLACE FUNCTION retention._types_within(type regtype) RETURNS SETOF regtype
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH RECURSIVE part AS (
+BEGIN
+  RETURN QUERY WITH RECURSIVE part AS (
     SELECT type::oid AS oid
     UNION
     SELECT below.oid
@@ -30,15 +34,18 @@ AS $$
       UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
       UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)) AS below (oid)
     WHERE below.oid <> 0)
-  SELECT oid::regtype FROM part
+  SELECT part.oid::regtype FROM part;
+END
 $$;
 COMMENT ON FUNCTION retention._types_within(regtype) IS
   'A type, and those that it is made of: below a domain, of elements, attributes and bounds.';
 
 CREATE OR REPLACE FUNCTION retention._text_fingerprint(type regtype) RETURNS text
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH writer AS (
+#variable_conflict use_column
+BEGIN
+  RETURN (WITH writer AS (
     SELECT t.oid AS type, t.typoutput::oid AS function,
            (SELECT array_agg((e.oid, e.enumlabel)::text ORDER BY e.oid) FROM pg_enum e WHERE e.enumtypid = t.oid)::text AS labels,
            (SELECT array_agg(a.attnum ORDER BY a.attnum) FROM pg_attribute a
@@ -50,7 +57,8 @@ AS $$
   SELECT CASE WHEN bool_and(w.function IS NULL OR retention._is_fixed(w.function))
               THEN string_agg(concat_ws(':', w.type, w.function, p.prosrc, p.probin, w.labels, w.attributes), ' '
                               ORDER BY w.type, w.function) END
-  FROM writer w LEFT JOIN pg_proc p ON p.oid = w.function
+  FROM writer w LEFT JOIN pg_proc p ON p.oid = w.function);
+END
 $$;
 COMMENT ON FUNCTION retention._text_fingerprint(regtype) IS
   'Equal for two moments at which values of a type, such as keys, are written as the same text: its cast, its labels; null when this cannot be told.';

@@ -142,10 +142,13 @@ $$;
 COMMENT ON FUNCTION retention._reads_alike(text, text) IS 'Whether two fingerprints of settings have the same sources and history.';
 
 CREATE OR REPLACE FUNCTION retention._last_refresh(metric text) RETURNS retention.population
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT p FROM retention.population p
-  WHERE p.metric = _last_refresh.metric AND NOT p.backfilled ORDER BY p.refresh_id DESC LIMIT 1
+BEGIN
+  RETURN (
+    SELECT p FROM retention.population p
+    WHERE p.metric = _last_refresh.metric AND NOT p.backfilled ORDER BY p.refresh_id DESC LIMIT 1);
+END
 $$;
 COMMENT ON FUNCTION retention._last_refresh(text) IS 'What the latest refresh published; null before the first.';
 

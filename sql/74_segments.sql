@@ -305,16 +305,16 @@ BEGIN
         CASE read.class WHEN 'pg_class'::regclass THEN 'pg_rewrite'::regclass ELSE read.class END,
         CASE read.class WHEN 'pg_class'::regclass THEN r.oid ELSE read.object END)
       WHERE d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
-        -- An extension's functions change with its version.
-        AND (d.refclassid = 'pg_class'::regclass OR NOT EXISTS (
+        -- What belongs to an extension, such as our profile, changes with its version.
+        AND NOT EXISTS (
           SELECT FROM pg_depend e
-          WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')))
+          WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e'))
     SELECT class::regclass, object FROM read;
 END
 $$;
 COMMENT ON FUNCTION retention._objects_below(regclass) IS
   'A relation, and the relations, functions and operators that it uses if it is a view, or a view '
-  'below it does, as far as PostgreSQL knows: not what the text of a function names.';
+  'below it does, as far as PostgreSQL knows: not what the text of a function names. Without those of extensions.';
 
 CREATE OR REPLACE FUNCTION retention._function_definition(function regprocedure) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

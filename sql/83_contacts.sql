@@ -1,10 +1,5 @@
 -- Contacts: how customers are reached, and the row that conditions and templates see of a customer.
 
-CREATE OR REPLACE FUNCTION retention._is_time_zone(name text) RETURNS boolean
-  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
-  AS 'MODULE_PATHNAME', 'retention_is_time_zone';
-COMMENT ON FUNCTION retention._is_time_zone(text) IS 'Whether a time zone has this name, and no abbreviation has it.';
-
 CREATE OR REPLACE FUNCTION retention._channels()
   RETURNS TABLE (channel text, address name, consent name, apart interval)
   -- Planned with the query that calls it.

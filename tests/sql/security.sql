@@ -164,6 +164,7 @@ DO $$
 DECLARE
   shadow record;
   number integer := 0;
+  sources CONSTANT text := (SELECT string_agg(prosrc, ' ') FROM pg_proc WHERE pronamespace = 'retention'::regnamespace);
   body CONSTANT text := 'LANGUAGE plpgsql AS ''BEGIN PERFORM pg_catalog.nextval(''''trap.sprung''''); RAISE EXCEPTION ''''trapped''''; END''';
 BEGIN
   FOR shadow IN
@@ -180,7 +181,7 @@ BEGIN
     SELECT format('%I(%s)', proname, oidvectortypes(proargtypes)) AS call, pg_get_function_result(p.oid) AS result FROM pg_proc p
     WHERE p.pronamespace = 'pg_catalog'::regnamespace AND prokind <> 'p' AND NOT EXISTS (
       SELECT FROM pg_type t WHERE (t.oid = ANY (proargtypes) OR t.oid = prorettype) AND t.typtype = 'p' AND (t.typname NOT LIKE 'any%' AND t.typname <> 'void' OR t.typname = 'any'))
-      AND EXISTS (SELECT FROM pg_proc r WHERE r.pronamespace = 'retention'::regnamespace AND r.prosrc ~ ('\m' || p.proname || '\('))
+      AND strpos(sources, p.proname || '(') > 0 AND sources ~ ('\m' || p.proname || '\(')
       -- count(*) is no call of a function.
       AND p.pronargs > 0 AND p.proargmodes IS NULL AND proname <> 'nextval'
   LOOP
