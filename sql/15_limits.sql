@@ -119,6 +119,19 @@ END
 $$;
 COMMENT ON FUNCTION retention._check_span(text, interval, integer, text) IS 'An error unless an interval is null, or can be added to every time of the calendar.';
 
+CREATE OR REPLACE FUNCTION retention._check_days(whose text, span interval, hint text) RETURNS void
+  LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_span(whose, span, 1, hint);
+  PERFORM retention._reject_unless(coalesce(span >= interval '1 day', true),
+    format('%s must be a day at least, not %s', whose, span),
+    format('A number alone is one of seconds: write ''%s days''. %s', extract(epoch FROM span)::numeric::double precision, hint));
+END
+$$;
+COMMENT ON FUNCTION retention._check_days(text, interval, text) IS
+  'An error unless an interval is one that is allowed, and a day at least; null is none.';
+
 CREATE OR REPLACE FUNCTION retention._is_time_zone(name text) RETURNS boolean
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_is_time_zone';

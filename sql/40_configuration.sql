@@ -125,7 +125,7 @@ BEGIN
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
   PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
     format('country of metric "%s" must be two letters of ISO 3166, not "%s"', NEW.metric, NEW.country), 'Such as PL or US.');
-  PERFORM retention._check_span(format('history of metric "%s"', NEW.metric), NEW.history, 1, 'Set it to null to count all orders.');
+  PERFORM retention._check_days(format('history of metric "%s"', NEW.metric), NEW.history, 'alter_metric(..., reset => ''{history}'') counts all orders.');
   PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
     format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric, NEW.thresholds));
   PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true);
@@ -145,6 +145,18 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._check_metric() IS 'Trigger: checks every setting of a metric as a whole.';
+
+CREATE OR REPLACE FUNCTION retention._note_settings() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
+  PERFORM retention._mark_settings();
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._note_settings() IS
+  'Trigger: where settings take effect at once, whoever enters or leaves segments by that does so by the settings.';
 
 CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -215,6 +227,36 @@ END
 $$;
 COMMENT ON FUNCTION retention._require_metric(text) IS 'A metric''s settings, or an error.';
 
+CREATE OR REPLACE FUNCTION retention._default_settings(scheme text) RETURNS retention.metric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  levels record := retention._require_scheme(scheme);
+BEGIN
+  RETURN ROW (NULL, 'UTC', NULL, scheme, coalesce(retention._default_limits(levels.r), '{}'),
+              retention._default_percentiles(levels.f), NULL, retention._default_percentiles(levels.m), NULL,
+              'moving', 'auto', 365, 0, '{0.33,0.66}', '7 days', 0.5, NULL)::retention.metric;
+END
+$$;
+COMMENT ON FUNCTION retention._default_settings(text) IS 'What add_metric makes of a scheme, with all else left out.';
+
+CREATE OR REPLACE FUNCTION retention._without_settings(settings retention.metric, scheme text, reset text[]) RETURNS retention.metric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  defaults jsonb := to_jsonb(retention._default_settings(coalesce(scheme, settings.scheme)));
+  unknown text;
+BEGIN
+  SELECT coalesce('"' || r || '"', 'null') INTO unknown
+    FROM unnest(reset) AS r WHERE (r = 'metric' OR NOT defaults ? r) IS NOT FALSE LIMIT 1;
+  PERFORM retention._reject_unless(unknown IS NULL, format('metric "%s" has no setting %s that could be reset', settings.metric, unknown),
+    'The settings are the columns of retention.metric.');
+  RETURN jsonb_populate_record(settings, (SELECT jsonb_object_agg(d.key, d.value) FROM jsonb_each(defaults) AS d WHERE d.key = ANY (reset)));
+END
+$$;
+COMMENT ON FUNCTION retention._without_settings(retention.metric, text, text[]) IS
+  'A metric''s settings after those of these names were taken back to what a scheme, by default its own, has by default.';
+
 CREATE OR REPLACE FUNCTION retention.alter_metric(
     metric text, time_zone text DEFAULT NULL, history interval DEFAULT NULL, scheme text DEFAULT NULL,
     recency_limits double precision[] DEFAULT NULL,
@@ -223,43 +265,43 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     thresholds text DEFAULT NULL,
     purchase_model text DEFAULT NULL, prediction_window integer DEFAULT NULL, discount_rate double precision DEFAULT NULL,
     churn_levels double precision[] DEFAULT NULL, refit_interval interval DEFAULT NULL,
-    loss_limit double precision DEFAULT NULL, country text DEFAULT NULL)
+    loss_limit double precision DEFAULT NULL, country text DEFAULT NULL, reset text[] DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  kept retention.metric := retention._without_settings(retention._require_metric(metric), scheme, reset);
   levels record;
 BEGIN
-  PERFORM retention._require_metric(metric);
   SELECT r, f, m INTO levels FROM retention._scheme_levels(NULL);
   IF alter_metric.scheme IS NOT NULL THEN
     levels := retention._require_scheme(alter_metric.scheme);
   END IF;
   UPDATE retention.metric e SET
-    time_zone = coalesce(alter_metric.time_zone, e.time_zone),
-    history = coalesce(alter_metric.history, e.history),
-    scheme = coalesce(alter_metric.scheme, e.scheme),
-    recency_limits = coalesce(alter_metric.recency_limits, retention._default_limits(levels.r), e.recency_limits),
+    time_zone = coalesce(alter_metric.time_zone, kept.time_zone),
+    history = coalesce(alter_metric.history, kept.history),
+    scheme = coalesce(alter_metric.scheme, kept.scheme),
+    recency_limits = coalesce(alter_metric.recency_limits, retention._default_limits(levels.r), kept.recency_limits),
     frequency_percentiles = coalesce(alter_metric.frequency_percentiles,
-      CASE WHEN levels.f IS NOT NULL THEN retention._default_percentiles(levels.f) END, e.frequency_percentiles),
-    frequency_values = coalesce(alter_metric.frequency_values, e.frequency_values),
+      CASE WHEN levels.f IS NOT NULL THEN retention._default_percentiles(levels.f) END, kept.frequency_percentiles),
+    frequency_values = coalesce(alter_metric.frequency_values, kept.frequency_values),
     monetary_percentiles = coalesce(alter_metric.monetary_percentiles,
-      CASE WHEN levels.m IS NOT NULL THEN retention._default_percentiles(levels.m) END, e.monetary_percentiles),
-    monetary_values = coalesce(alter_metric.monetary_values, e.monetary_values),
-    thresholds = coalesce(alter_metric.thresholds, e.thresholds),
-    purchase_model = coalesce(alter_metric.purchase_model, e.purchase_model),
-    prediction_window = coalesce(alter_metric.prediction_window, e.prediction_window),
-    discount_rate = coalesce(alter_metric.discount_rate, e.discount_rate),
-    churn_levels = coalesce(alter_metric.churn_levels, e.churn_levels),
-    refit_interval = coalesce(alter_metric.refit_interval, e.refit_interval),
-    loss_limit = coalesce(alter_metric.loss_limit, e.loss_limit),
-    country = coalesce(alter_metric.country, e.country)
+      CASE WHEN levels.m IS NOT NULL THEN retention._default_percentiles(levels.m) END, kept.monetary_percentiles),
+    monetary_values = coalesce(alter_metric.monetary_values, kept.monetary_values),
+    thresholds = coalesce(alter_metric.thresholds, kept.thresholds),
+    purchase_model = coalesce(alter_metric.purchase_model, kept.purchase_model),
+    prediction_window = coalesce(alter_metric.prediction_window, kept.prediction_window),
+    discount_rate = coalesce(alter_metric.discount_rate, kept.discount_rate),
+    churn_levels = coalesce(alter_metric.churn_levels, kept.churn_levels),
+    refit_interval = coalesce(alter_metric.refit_interval, kept.refit_interval),
+    loss_limit = coalesce(alter_metric.loss_limit, kept.loss_limit),
+    country = coalesce(alter_metric.country, kept.country)
   WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
-    text, integer, double precision, double precision[], interval, double precision, text) IS
-  'Changes the settings that are given; a new scheme brings its customary thresholds. UPDATE retention.metric sets one to null. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once.';
+    text, integer, double precision, double precision[], interval, double precision, text, text[]) IS
+  'Changes the settings that are given, and takes those that are named in reset back to their defaults; a new scheme brings its customary thresholds. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once. Starts no flow; preview_settings shows before who would move.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -303,6 +345,7 @@ BEGIN
   DELETE FROM retention.published_model e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.validation_result r USING retention.validation e WHERE e.metric = reset_metric.metric AND r.validation_id = e.validation_id;
   DELETE FROM retention.validation e WHERE e.metric = reset_metric.metric;
+  PERFORM retention._mark_settings();
 END
 $$;
 COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';
@@ -462,7 +505,7 @@ COMMENT ON FUNCTION retention._check_source() IS 'Trigger: checks a source''s re
 CREATE OR REPLACE FUNCTION retention.add_source(
     relation regclass, customer_id name DEFAULT 'customer_id', ordered_at name DEFAULT 'ordered_at',
     amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders',
-    events boolean DEFAULT false)
+    events boolean DEFAULT NULL)
   RETURNS integer
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -479,6 +522,7 @@ BEGIN
     kind IS DISTINCT FROM 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
     format('metric "%s" has no orders that %s could refund', metric, relation),
     'Add the source of its orders first.', 'object_not_in_prerequisite_state');
+  events := coalesce(events, order_id IS NOT NULL);
   PERFORM retention._reject_unless(NOT events OR order_id IS NOT NULL,
     format('events of %s need the column of the order id', relation), 'By the order id an order is told from a changed one: order_id => ''...''.');
   IF metric = 'orders' AND NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = 'orders') THEN
@@ -494,7 +538,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text, boolean) IS
-  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event. A table that is tracked already is tracked by this column too, which needs to own it.';
+  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event; they are on, unless set to false, where there is an order_id. A table that is tracked already is tracked by this column too, which needs to own it.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -12,12 +12,13 @@ COMMENT ON FUNCTION retention._collect(text[], regclass[], boolean[], text, time
   'Reads sources by queries, each with the rights of its relation''s owner, and keeps the scored customers for _collected or _load.';
 
 CREATE OR REPLACE FUNCTION retention._collected(
-    previous_frequency_bounds double precision[], previous_monetary_bounds double precision[], settings_changed boolean)
+    previous_frequency_bounds double precision[], previous_monetary_bounds double precision[],
+    settings_changed boolean DEFAULT false, orders_until timestamptz DEFAULT NULL)
   RETURNS SETOF retention.customer_change
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_collected';
-COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean) IS
-  'What _collect found to differ from the stored customers; orders is 0 for those that are to go.';
+COMMENT ON FUNCTION retention._collected(double precision[], double precision[], boolean, timestamptz) IS
+  'What _collect found to differ from the stored customers; orders is 0 for those that are to go. orders_until: where other settings decided on which orders count, when those were read.';
 
 CREATE OR REPLACE FUNCTION retention._collected_loss(OUT customers bigint, OUT lost bigint)
   LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -122,9 +123,10 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
   SET quote_all_identifiers = off
 AS $$
   SELECT md5(concat_ws('|',
-    -- Without the settings of predictions, which no score depends on.
+    -- Of the settings of predictions only the one that takes effect with a refresh.
     (metric.metric, metric.time_zone, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
-     metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
+     metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds,
+     metric.purchase_model)::text,
     retention._groups(metric)))
     -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
     || '/' || md5(concat_ws('|', metric.history,
@@ -132,7 +134,7 @@ AS $$
                       ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
-COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
+COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on a refresh besides the orders.';
 
 CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -292,6 +294,17 @@ $$;
 COMMENT ON FUNCTION retention._publish(retention.metric, timestamptz, boolean, retention.collection_report, text) IS
   'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that it went by; returns its id.';
 
+CREATE OR REPLACE FUNCTION retention._changed_since(last retention.population, fingerprint text)
+  RETURNS SETOF retention.customer_change
+  LANGUAGE sql VOLATILE ROWS 1000 SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT * FROM retention._collected(
+    (last).frequency_bounds, (last).monetary_bounds, (last).settings IS DISTINCT FROM fingerprint,
+    CASE WHEN NOT retention._reads_alike((last).settings, fingerprint) THEN (last).as_of END)
+$$;
+COMMENT ON FUNCTION retention._changed_since(retention.population, text) IS
+  'What _collect found to differ from the stored customers of the last refresh, by settings of this fingerprint.';
+
 CREATE OR REPLACE FUNCTION retention._write_collected(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass)
   RETURNS retention.write_report
@@ -309,8 +322,7 @@ BEGIN
     END IF;
   END IF;
   RETURN retention._apply(settings, last, as_of, state,
-    'SELECT * FROM retention._collected(($2).frequency_bounds, ($2).monetary_bounds,
-       ($2).settings IS DISTINCT FROM retention._settings($1))');
+    'SELECT * FROM retention._changed_since($2, retention._settings($1))');
 END
 $$;
 COMMENT ON FUNCTION retention._write_collected(retention.metric, retention.population, timestamptz, regclass) IS
@@ -573,6 +585,7 @@ DECLARE
   fingerprint text;
   last retention.population;
   path text := 'rebuild';
+  settings_changed boolean;
   done record;
 BEGIN
   PERFORM retention._require_metric(metric);
@@ -586,6 +599,11 @@ BEGIN
     as_of := greatest(clock_timestamp(), last.as_of);
   END IF;
   PERFORM retention._check_refresh(settings, last, as_of);
+  settings_changed := last.settings IS DISTINCT FROM fingerprint;
+  IF settings_changed THEN
+    -- What time has brought about is not due to the settings.
+    PERFORM retention._evaluate_segments('refresh', as_of);
+  END IF;
   IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN
     path := 'clock';
     done := retention._advance_clock(settings, last, as_of);
@@ -601,6 +619,9 @@ BEGIN
   PERFORM retention._refresh_models(settings, as_of);
   IF path = 'rebuild' THEN
     PERFORM retention._record_all_events(settings, as_of, (done.written).with_events);
+  END IF;
+  IF settings_changed THEN
+    PERFORM retention._settle_segments(metric, last.as_of, as_of);
   END IF;
   RETURN as_of;
 END

@@ -19,11 +19,45 @@ BEGIN
            c.revenue, c.repeat_value, c.average_order_value, c.average_days_between_orders, c.days_between_orders_sd,
            (customer_at.as_of AT TIME ZONE settings.time_zone)::date - (c.last_order_at AT TIME ZONE settings.time_zone)::date,
            c.r, c.f, c.m, c.rfm_group
-    FROM retention._collected(NULL, NULL, false) AS c;
+    FROM retention._collected(NULL, NULL) AS c;
 END
 $$;
 COMMENT ON FUNCTION retention.customer_at(text, timestamptz) IS
   'Every customer as of a past moment: what a refresh at that time would have found in today''s orders up to then.';
+
+CREATE OR REPLACE FUNCTION retention.preview_settings(
+    metric text, time_zone text DEFAULT NULL, history interval DEFAULT NULL, scheme text DEFAULT NULL,
+    recency_limits double precision[] DEFAULT NULL,
+    frequency_percentiles double precision[] DEFAULT NULL, frequency_values double precision[] DEFAULT NULL,
+    monetary_percentiles double precision[] DEFAULT NULL, monetary_values double precision[] DEFAULT NULL,
+    thresholds text DEFAULT NULL, reset text[] DEFAULT NULL)
+  RETURNS TABLE (customer_id text, previous_rfm_group text, rfm_group text, previous_r smallint, previous_f smallint,
+                 previous_m smallint, r smallint, f smallint, m smallint)
+  LANGUAGE plpgsql SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  last retention.population := retention._last_refresh(metric);
+  settings retention.metric;
+BEGIN
+  BEGIN
+    PERFORM retention.alter_metric(preview_settings.metric, time_zone, history, scheme, recency_limits, frequency_percentiles,
+      frequency_values, monetary_percentiles, monetary_values, thresholds, reset => reset);
+    settings := retention._require_metric(metric);
+    PERFORM retention._check_refresh(settings, last, retention.now());
+    PERFORM retention._read_metric(settings, retention.now(), 'retention.customer', last);
+    RETURN QUERY
+      SELECT c.customer_id, c.previous_rfm_group, c.rfm_group, c.previous_r, c.previous_f, c.previous_m, c.r, c.f, c.m
+      FROM retention._changed_since(last, retention._settings(settings)) AS c
+      WHERE c.rfm_group IS DISTINCT FROM c.previous_rfm_group AND c.cause = 'settings' ORDER BY c.customer_id COLLATE "C";
+    -- Nothing of it is to stay.
+    RAISE EXCEPTION USING ERRCODE = 'RTPRV', MESSAGE = 'previewed';
+  EXCEPTION WHEN SQLSTATE 'RTPRV' THEN
+    NULL;
+  END;
+END
+$$;
+COMMENT ON FUNCTION retention.preview_settings(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text, text[]) IS
+  'Who would move to another group if alter_metric changed these settings now, and nothing else happened; rfm_group is null for those who would have no order that counts. Reads the sources, and changes nothing.';
 
 CREATE OR REPLACE FUNCTION retention._first_record(metric text) RETURNS retention.population
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

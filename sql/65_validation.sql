@@ -108,7 +108,7 @@ BEGIN
   PERFORM retention._read_metric(settings, as_of, NULL, NULL);
   RETURN QUERY
     SELECT customer_id, purchase_days, first_order_at, last_order_at, revenue, repeat_value
-    FROM retention._collected(NULL, NULL, false);
+    FROM retention._collected(NULL, NULL);
 END
 $$;
 COMMENT ON FUNCTION retention._customers_at(retention.metric, timestamptz, timestamptz) IS

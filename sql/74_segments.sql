@@ -8,7 +8,7 @@ CREATE TABLE retention.segment (
   owner          name NOT NULL,
   enabled        boolean NOT NULL DEFAULT true,
   definition     text NOT NULL,
-  pending        text CHECK (pending IN ('definition', 'refresh')),
+  pending        text CHECK (pending IN ('definition', 'settings', 'refresh')),
   added_at       timestamptz NOT NULL,
   evaluated_at   timestamptz,
   members        bigint NOT NULL DEFAULT 0,
@@ -56,7 +56,7 @@ CREATE TABLE retention.segment_change (
   segment     text COLLATE "C" NOT NULL,
   customer_id text COLLATE "C" NOT NULL,
   change      text NOT NULL CHECK (change IN ('entered', 'left')),
-  cause       text NOT NULL CHECK (cause IN ('order', 'refund', 'data', 'refresh', 'definition', 'backfill', 'drop', 'manual')),
+  cause       text NOT NULL CHECK (cause IN ('order', 'refund', 'data', 'refresh', 'settings', 'definition', 'backfill', 'drop', 'manual')),
   as_of       timestamptz NOT NULL,
   changed_at  timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -66,7 +66,7 @@ COMMENT ON COLUMN retention.segment_change.change_id IS 'Number of the change. A
 COMMENT ON COLUMN retention.segment_change.segment IS 'Name of the segment.';
 COMMENT ON COLUMN retention.segment_change.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.segment_change.change IS 'entered or left.';
-COMMENT ON COLUMN retention.segment_change.cause IS 'order, refund: the customer''s orders changed; data: other tracked data did; refresh: time passed, thresholds moved, or anything else that a refresh found; definition: the segment was added, changed or enabled, backfill: the same, for flows to start; drop: it was dropped; manual: someone deleted the member.';
+COMMENT ON COLUMN retention.segment_change.cause IS 'order, refund: the customer''s orders changed; data: other tracked data did; refresh: time passed, thresholds moved, or anything else that a refresh found; settings: those of a metric were changed; definition: the segment was added, changed or enabled, backfill: the same, for flows to start; drop: it was dropped; manual: someone deleted the member.';
 COMMENT ON COLUMN retention.segment_change.as_of IS 'Engine''s time of the change.';
 COMMENT ON COLUMN retention.segment_change.changed_at IS 'Real time at which the row was written.';
 
@@ -145,11 +145,29 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._views_above(regclass) IS 'A relation, and all views that read it, directly or through other views.';
 
+CREATE OR REPLACE FUNCTION retention._graver_cause(cause text, other text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN CASE WHEN 'definition' IN (cause, other) THEN 'definition' WHEN 'settings' IN (cause, other) THEN 'settings'
+              ELSE coalesce(cause, other) END;
+COMMENT ON FUNCTION retention._graver_cause(text, text) IS 'The one of two causes, of an evaluation in full, that starts less; null: none.';
+
+CREATE OR REPLACE FUNCTION retention._mark_settings() RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._lock_queue();
+  UPDATE retention.segment s SET pending = retention._graver_cause(s.pending, 'settings') WHERE s.evaluated_at IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._mark_settings() IS
+  'Has all segments evaluated in full: what differs then is due to the settings of a metric, which start no flow.';
+
 CREATE OR REPLACE FUNCTION retention._mark_readers(segments text[], cause text) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   -- Only later ones, so that no two can mark each other forever. What starts no flow here starts none there.
-  UPDATE retention.segment s SET pending = least(s.pending, CASE cause WHEN 'refresh' THEN 'refresh' ELSE 'definition' END)
+  UPDATE retention.segment s
+    SET pending = retention._graver_cause(s.pending, CASE WHEN cause IN ('refresh', 'settings') THEN cause ELSE 'definition' END)
     WHERE s.number > (SELECT min(c.number) FROM retention.segment c WHERE c.segment = ANY (segments))
       AND s.relation IN (SELECT retention._views_above('retention.segment_member'))
 $$;
@@ -464,6 +482,10 @@ BEGIN
     WHEN customer_ids IS NULL THEN cause
     WHEN stored.error IS NOT NULL THEN 'refresh' END;
   IF cause_in_full IS NOT NULL THEN
+    -- Whose own orders or data have changed did not move by the settings.
+    IF cause_in_full = 'settings' AND cardinality(customer_ids) > 0 THEN
+      PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
+    END IF;
     PERFORM retention._update_members(evaluated, cause_in_full, as_of);
   ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
@@ -505,6 +527,19 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._evaluate_segments(text, timestamptz, text[]) IS 'Brings all enabled segments up to date, for all customers or some.';
+
+CREATE OR REPLACE FUNCTION retention._settle_segments(metric text, since timestamptz, as_of timestamptz) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._evaluate_segments('refresh', as_of, ARRAY(
+    SELECT c.customer_id FROM retention.customer c
+    WHERE c.metric = _settle_segments.metric AND c.last_order_known_at = as_of AND c.last_order_at > since));
+  PERFORM retention._mark_settings();
+END
+$$;
+COMMENT ON FUNCTION retention._settle_segments(text, timestamptz, timestamptz) IS
+  'After a refresh by other settings: those who have ordered since the one before are evaluated; what else differs from now on is due to the settings.';
 
 CREATE OR REPLACE FUNCTION retention._require_segment(segment text) RETURNS retention.segment
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -59,7 +59,7 @@ BEGIN
   report := retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
   -- Ahead of all that reads sources again: a view there may collect too.
   changes := ARRAY(
-    SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds, false) AS c);
+    SELECT c FROM retention._collected(last.frequency_bounds, last.monetary_bounds) AS c);
   PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
   IF cardinality(changes) > 0 THEN
@@ -405,6 +405,22 @@ END
 $$;
 COMMENT ON PROCEDURE retention.process_changes(timestamptz) IS
   'Brings the customers that the triggers of track have noted up to date: facts, scores, groups, history, segments and order events, in one transaction. Others are left alone: what time alone changes is found by refresh.';
+
+CREATE OR REPLACE PROCEDURE retention.process_changes(metric text)
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- A time that is written as a text comes here, too.
+  IF retention._is_of_type(metric, 'timestamptz') AND NOT EXISTS (SELECT FROM retention.metric m WHERE m.metric = process_changes.metric) THEN
+    CALL retention.process_changes(metric::timestamptz);
+  ELSE
+    PERFORM retention._require_metric(metric);
+    CALL retention.process_changes();
+  END IF;
+END
+$$;
+COMMENT ON PROCEDURE retention.process_changes(text) IS
+  'The same by the name of a metric, as refresh has it: changes are those of customers, and every metric is brought up to date by them.';
 
 CREATE OR REPLACE FUNCTION retention.prune(keep interval DEFAULT '90 days') RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -19,10 +19,10 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress',
       'forget', 'merge_customers') THEN 2
     WHEN routine IN (
-      'add_metric', 'alter_metric', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
+      'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
       'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',
       'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
-      'add_coupon_pool', 'import_coupons', 'use_contacts') THEN 3
+      'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
     ELSE 0
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS

@@ -84,6 +84,16 @@ COMMENT ON COLUMN retention.flow.error_code IS 'SQLSTATE of that error.';
 COMMENT ON COLUMN retention.flow.error_at IS 'Engine''s time of that error.';
 COMMENT ON COLUMN retention.flow.failures IS 'How often in a row; it is tried again after a minute, then two, four, up to an hour.';
 
+CREATE TABLE retention.flow_home (
+  only_one   boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+  here       text NOT NULL,
+  decided_at timestamptz NOT NULL
+);
+COMMENT ON TABLE retention.flow_home IS 'The database in which flows run and messages are sent. Written when the first flow goes live, and by resume_here.';
+COMMENT ON COLUMN retention.flow_home.only_one IS 'There is one row at most.';
+COMMENT ON COLUMN retention.flow_home.here IS 'Identifier of the cluster and number of the database: a restored copy has others.';
+COMMENT ON COLUMN retention.flow_home.decided_at IS 'Engine''s time since when.';
+
 CREATE TABLE retention.flow_version (
   flow_id      integer NOT NULL,
   version      integer NOT NULL,
@@ -422,6 +432,7 @@ SELECT pg_extension_config_dump('retention.contact', '');
 SELECT pg_extension_config_dump('retention.contact_source', '');
 SELECT pg_extension_config_dump('retention.suppression', '');
 SELECT pg_extension_config_dump('retention.flow', '');
+SELECT pg_extension_config_dump('retention.flow_home', '');
 SELECT pg_extension_config_dump('retention.flow_flow_id_seq', '');
 SELECT pg_extension_config_dump('retention.flow_version', '');
 SELECT pg_extension_config_dump('retention.flow_node', '');

@@ -124,6 +124,8 @@ AS $$
 BEGIN
   RETURN (
     SELECT CASE
+      -- PostgreSQL takes it for seconds, which nobody means.
+      WHEN value ~ '^[\s+-]*[0-9.]*[1-9][0-9.]*\s*$' THEN format('needs a unit, as in "%s days"', btrim(value))
       WHEN NOT retention._is_of_type(value, 'interval') OR sign(extract(epoch FROM value::interval)) < at_least THEN otherwise
       ELSE retention._span_problem(value::interval, at_least) END);
 END
@@ -349,6 +351,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._rule_problems(jsonb) IS 'What is wrong with objects of a document as a whole.';
 
+CREATE OR REPLACE FUNCTION retention._word_problems(document jsonb) RETURNS TABLE (path text, problem text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s.%s', n.path, t.key), found.problem
+  FROM retention._document_objects(document) AS n
+  CROSS JOIN (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key)
+  CROSS JOIN LATERAL retention._template_names(n.value ->> t.key) AS w
+  CROSS JOIN LATERAL (
+    SELECT CASE
+      WHEN w.object NOT IN ('person', 'event', 'coupon', 'data', 'flow', 'message')
+        THEN format('there is no "%s" in a message: the words are person, event, coupon, data, flow and message', left(w.object, 100))
+      WHEN w.object = 'coupon' AND NOT jsonb_path_exists(document, '$.nodes[*] ? (@.type == "coupon")')
+        THEN 'coupon: no node of the flow issues one'
+      WHEN w.name IS NOT NULL AND NOT CASE w.object
+             WHEN 'data' THEN coalesce(n.value -> 'data' ? w.name, false)
+             WHEN 'coupon' THEN w.name IN ('code', 'expires_at')
+             WHEN 'flow' THEN w.name = 'name'
+             WHEN 'message' THEN w.name = 'id'
+             ELSE true END
+        THEN format('%s has no "%s"', w.object, left(w.name, 100)) END AS problem) AS found
+  WHERE n.object = 'node message' AND found.problem IS NOT NULL
+$$;
+COMMENT ON FUNCTION retention._word_problems(jsonb) IS
+  'Words of templates that no message has. What a person or an event has is not known before it is sent.';
+
 CREATE OR REPLACE FUNCTION retention._problems(document jsonb, author regrole) RETURNS TABLE (path text, problem text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -365,6 +392,7 @@ BEGIN
   IF NOT FOUND THEN
     RETURN QUERY SELECT p.* FROM retention._graph_problems(document) AS p
       UNION ALL SELECT p.* FROM retention._rule_problems(document) AS p
+      UNION ALL SELECT p.* FROM retention._word_problems(document) AS p
       UNION ALL SELECT p.* FROM retention._circle_problems(document) AS p ORDER BY 1, 2;
   END IF;
 END

@@ -382,6 +382,42 @@ END
 $$;
 COMMENT ON FUNCTION retention._set_message_status(retention.flow, text, text) IS 'Sets the status of one message of a flow, in all versions.';
 
+CREATE OR REPLACE FUNCTION retention._here() RETURNS text
+  LANGUAGE c STABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_here';
+COMMENT ON FUNCTION retention._here() IS
+  'Which database this is: a renamed one, and a promoted standby, stays the same; a restored dump is another one.';
+
+CREATE OR REPLACE FUNCTION retention._is_copy() RETURNS boolean
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM retention.flow_home h WHERE h.here <> retention._here());
+END
+$$;
+COMMENT ON FUNCTION retention._is_copy() IS 'Whether this is a copy of the database in which flows were made live.';
+
+CREATE OR REPLACE FUNCTION retention._check_home() RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(NOT retention._is_copy(),
+    'flows were made live in another database: this one is a copy of it, or has taken its place',
+    'Nothing is sent from here until an admin says so: SELECT retention.resume_here(); docs/operations.md tells of copies.',
+    'object_not_in_prerequisite_state');
+END
+$$;
+COMMENT ON FUNCTION retention._check_home() IS 'An error in a copy of the database in which flows were made live.';
+
+CREATE OR REPLACE FUNCTION retention.resume_here() RETURNS void
+  LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO retention.flow_home (here, decided_at) VALUES (retention._here(), retention.now())
+    ON CONFLICT (only_one) DO UPDATE SET here = excluded.here, decided_at = excluded.decided_at
+$$;
+COMMENT ON FUNCTION retention.resume_here() IS
+  'Has flows run, and messages sent, in this database from now on: after it was restored for good, or in a copy, where flows that are not to run were paused before.';
+
 CREATE OR REPLACE FUNCTION retention.set_status(flow text, status text, node text DEFAULT NULL) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -398,6 +434,8 @@ BEGIN
     format('flow "%s" has not been published', flow), format('SELECT retention.publish(%L);', flow), 'object_not_in_prerequisite_state');
   UPDATE retention.flow f SET status = set_status.status WHERE f.flow_id = target.flow_id;
   IF status IN ('live', 'manual') AND target.status NOT IN ('live', 'manual') THEN
+    PERFORM retention._check_home();
+    INSERT INTO retention.flow_home (here, decided_at) VALUES (retention._here(), retention.now()) ON CONFLICT DO NOTHING;
     PERFORM retention._start_trigger(target.flow_id), retention._release_messages(target.flow_id);
     -- Who has changed meanwhile may have to exit, or has what they wait for.
     PERFORM retention._note_changed(ARRAY(SELECT DISTINCT e.customer_id FROM retention.enrollment e WHERE e.flow_id = target.flow_id AND e.due_at > retention.now()));

@@ -8,7 +8,7 @@ AS $$
   FROM (VALUES
     ('segment', 'retention.segment_change'::regclass, 'change_id'::name, $q$
       SELECT change_id AS position, customer_id, as_of AS at,
-             segment = $2 ->> 'segment' AND change = coalesce($2 ->> 'change', 'entered') AND cause NOT IN ('definition', 'drop') AS fits,
+             segment = $2 ->> 'segment' AND change = coalesce($2 ->> 'change', 'entered') AND cause NOT IN ('definition', 'drop', 'settings') AS fits,
              jsonb_build_object('segment', segment, 'change', change, 'cause', cause, 'as_of', as_of) AS event
       FROM retention.segment_change$q$),
     ('rfm_group', 'retention.rfm_change', 'change_id', $q$

@@ -399,6 +399,7 @@ DECLARE
   travellers retention.traveller[];
 BEGIN
   PERFORM retention._check_clock(as_of);
+  PERFORM retention._check_home();
   -- A tick within an expression would take the same customers on.
   PERFORM retention._caller();
   PERFORM retention._reject_unless(batch > 0, format('batch must be 1 or more, not %s', coalesce(batch::text, 'null')));

@@ -291,6 +291,11 @@ BEGIN
     format('channel %s does not exist', coalesce('"' || channel || '"', 'null')), 'The channels are email, sms, push and webhook.');
   PERFORM retention._reject_unless("limit" > 0, format('limit must be 1 or more, not %s', coalesce("limit"::text, 'null')));
   PERFORM retention._check_span('lease', coalesce(lease, '0'), 1);
+  IF retention._is_copy() THEN
+    RAISE WARNING 'no message is claimed: flows were made live in another database, of which this one is a copy, or has taken its place'
+      USING HINT = 'An admin can have messages sent from here: SELECT retention.resume_here(); docs/operations.md tells of copies.';
+    RETURN;
+  END IF;
   LOOP
     -- One whose lease has run out is there again: its sender may have died.
     taken := ARRAY(

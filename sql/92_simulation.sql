@@ -16,6 +16,8 @@ BEGIN
   DELETE FROM retention.flow_entry e WHERE e.flow_id = simulated;
   DELETE FROM retention.last_message;
   DELETE FROM retention.address_grant;
+  -- Nothing is sent by it, so it can be tried in copies.
+  DELETE FROM retention.flow_home;
   PERFORM retention._refresh_customers(metric, true, "from");
   PERFORM retention._evaluate_segments('definition', "from");
   -- Orders are looked at at the end of each step only.

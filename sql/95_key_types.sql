@@ -18,7 +18,7 @@ BEGIN
       AND p.proargtypes[array_position(p.proargnames, keys.names[1]) - 1] = 'text'::regtype
   LOOP
     FOREACH type IN ARRAY '{bigint,uuid}'::regtype[] LOOP
-      EXECUTE format('CREATE FUNCTION retention.%I(%s) RETURNS %s LANGUAGE sql %s BEGIN ATOMIC SELECT %sretention.%1$I(%s); END',
+      EXECUTE format('CREATE FUNCTION retention.%1$I(%2$s) RETURNS %3$s LANGUAGE sql %4$s BEGIN ATOMIC SELECT %5$sretention.%1$I(%6$s); END',
         function.proname,
         regexp_replace(function.arguments, format('(^|, )("?(?:%s)"?) text', array_to_string(function.names, '|')), '\1\2 ' || type, 'g'),
         function.result, function.volatility, function.rows, function.call);

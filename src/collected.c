@@ -62,6 +62,7 @@ typedef struct PreviousRules
 {
 	ScoreRules	rules;
 	bool		settings_changed;
+	int64		orders_until;	/* up to then other orders counted, by other settings; PG_INT64_MIN: the same ones */
 } PreviousRules;
 
 /* A bulk load under way. */
@@ -100,6 +101,14 @@ is_stored_group(const CustomerRow *row, const text *group)
 		memcmp(VARDATA_ANY(group), row->text + row->key_length, row->group_length) == 0;
 }
 
+/* Whether the customer's orders can differ by anything but which ones count: where that has changed, by a later one. */
+static bool
+has_news(const CustomerRow *row, const PreviousRules *previous)
+{
+	return previous->orders_until == PG_INT64_MIN ||
+		(row->facts.orders > 0 && row->facts.last_at > previous->orders_until);
+}
+
 /*
  * Why a customer is no longer what is stored. The thresholds are the cause of
  * a move where the customer as of now would still be in the stored group by
@@ -110,10 +119,11 @@ cause_of(const CustomerRow *row, const Scores *scores, const PreviousRules *prev
 {
 	bool		same_orders = row->change == FACTS_SAME || row->change == FACTS_DAYS;
 
+	if (previous->settings_changed &&
+		((row->is_stored && same_orders) || !has_news(row, previous)))
+		return "settings";
 	if (!row->is_stored)
 		return "order";
-	if (same_orders && previous->settings_changed)
-		return "settings";
 	if (row->facts.orders > 0 && !previous->settings_changed && !is_stored_group(row, scores->group) &&
 		is_stored_group(row, score_customer(&previous->rules, &row->facts).group))
 		return "threshold";
@@ -172,15 +182,21 @@ PG_FUNCTION_INFO_V1(retention_collected);
 
 /*
  * _collected(previous_frequency_bounds, previous_monetary_bounds,
- * settings_changed) -> the customers that differ from the stored ones, with
- * both scores and the cause; orders is 0 where a stored customer has none any
- * more. Takes the pending collection.
+ * settings_changed, orders_until) -> the customers that differ from the stored
+ * ones, with both scores and the cause; orders is 0 where a stored customer has
+ * none any more. Where other settings decided on which orders count, orders_until
+ * is the time of the refresh that went by them: later orders are news. Takes the
+ * pending collection.
  */
 Datum
 retention_collected(PG_FUNCTION_ARGS)
 {
 	Collection *collection = pending_collection();
-	PreviousRules previous = {.rules = collection->rules, .settings_changed = PG_GETARG_BOOL(2)};
+	PreviousRules previous = {
+		.rules = collection->rules,
+		.settings_changed = PG_GETARG_BOOL(2),
+		.orders_until = PG_ARGISNULL(3) ? PG_INT64_MIN : PG_GETARG_TIMESTAMPTZ(3)
+	};
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
 	RowCursor	cursor;
 	CustomerRow *row;

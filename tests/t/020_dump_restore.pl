@@ -138,6 +138,18 @@ copy('INSERT INTO "My shop".orders VALUES (9, \'2023-11-30\', 5, 1)');
 is(copy('SELECT relation, customer_ids FROM retention.change_log'), '"My shop".orders|{9}', 'the triggers are there');
 copy("SET retention.as_of = '2023-12-01'; DELETE FROM \"My shop\".orders WHERE order_id = 1 AND amount = 5; CALL retention.process_changes()");
 
+# A copy writes to nobody, whoever asks, until an admin says so; a renamed database is no copy.
+my $error = 'ERROR:  flows were made live in another database: this one is a copy of it, or has taken its place';
+foreach my $attempt (
+	'CALL retention.run_flows()', 'CALL retention.tick()', 'SELECT retention.run_flows_once()', q{SELECT retention.set_status('letters', 'paused'), retention.set_status('letters', 'live')})
+{
+	like(($node->psql('copy', $attempt))[2], qr/$error/, "not from a copy: $attempt");
+}
+is(copy(q{SELECT count(*) FROM retention.claim_messages('email')}), '0', 'nor are messages claimed');
+copy("SELECT retention.simulate_flow('letters', '2023-11-01', '2023-11-05')");
+$node->safe_psql('postgres', 'ALTER DATABASE shop RENAME TO renamed; ALTER DATABASE renamed RENAME TO shop');
+copy('SELECT retention.resume_here()');
+
 # Flows go on where they were, by both versions.
 foreach my $database (qw(shop copy))
 {
