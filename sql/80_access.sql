@@ -28,7 +28,9 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
 COMMENT ON FUNCTION retention._access_level(name) IS
   'Who may call a routine: 0 whoever may use the schema, 1 analysts, 2 operators, 3 admins; null nobody, for it is internal.';
 
-CREATE OR REPLACE FUNCTION retention.grant_access(role regrole, level text) RETURNS void
+CREATE OR REPLACE FUNCTION retention.grant_access(
+    role regrole, level text, addresses boolean DEFAULT false)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -43,7 +45,17 @@ BEGIN
     FROM (VALUES
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
       (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(oid::regclass::text, ', ')) FROM pg_class
-           WHERE relnamespace = 'retention'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') AND relname <> 'secret')),
+           WHERE relnamespace = 'retention'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
+             AND relname NOT IN ('secret', 'contact', 'suppression', 'message'))),
+      -- Of who is written to, all but where, and what the messages say.
+      (1, (SELECT string_agg(format('GRANT SELECT (%s) ON %s TO %%1$s', columns.list, columns.relation), '; ')
+           FROM (SELECT attrelid::regclass AS relation, string_agg(quote_ident(attname), ', ') AS list
+                 FROM pg_attribute
+                 WHERE attrelid IN ('retention.contact'::regclass, 'retention.suppression'::regclass, 'retention.message'::regclass)
+                   AND attnum > 0 AND NOT attisdropped
+                   AND attname NOT IN ('address', 'email', 'phone', 'push_token', 'properties', 'subject', 'body', 'text', 'context', 'last_error')
+                 GROUP BY attrelid) AS columns)),
+      (CASE WHEN addresses THEN 1 ELSE 2 END, 'GRANT SELECT ON retention.contact, retention.suppression, retention.message TO %s'),
       -- Everything else is written by functions, which check what they get.
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression TO %s'),
       (2, 'GRANT INSERT, DELETE ON retention.segment_member TO %s'),
@@ -59,6 +71,6 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention.grant_access(regrole, text) IS
-  'Gives a role what it needs: analyst reads; operator also runs the jobs, reads the queue, and writes and runs flows; '
+COMMENT ON FUNCTION retention.grant_access(regrole, text, boolean) IS
+  'Gives a role what it needs: analyst reads, but no addresses of customers and no messages, unless addresses is true; operator also runs the jobs, reads the queue, and writes and runs flows; '
   'admin also configures. None of them needs a right on the tables of the shop: these are read with their owners'' rights.';

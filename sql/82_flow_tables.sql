@@ -26,6 +26,27 @@ COMMENT ON COLUMN retention.contact.push_consent IS 'Whether the customer agreed
 COMMENT ON COLUMN retention.contact.properties IS 'Whatever else is known, for templates and conditions.';
 COMMENT ON COLUMN retention.contact.country IS 'Country of a national telephone number: two letters of ISO 3166; null: the metric''s.';
 
+CREATE TABLE retention.consent_change (
+  change_id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  customer_id text COLLATE "C" NOT NULL,
+  channel     text NOT NULL,
+  agreed      boolean,
+  changed_at  timestamptz NOT NULL,
+  changed_by  name NOT NULL,
+  source      text
+);
+CREATE INDEX consent_change_customer ON retention.consent_change (customer_id);
+COMMENT ON TABLE retention.consent_change IS
+  'Every change of a consent in retention.contact. What a contact had when it was inserted is no change.';
+COMMENT ON COLUMN retention.consent_change.change_id IS 'Number of the change.';
+COMMENT ON COLUMN retention.consent_change.customer_id IS 'The shop''s key of the customer, as text.';
+COMMENT ON COLUMN retention.consent_change.channel IS 'email, sms or push.';
+COMMENT ON COLUMN retention.consent_change.agreed IS 'The consent from then on; null counts as false.';
+COMMENT ON COLUMN retention.consent_change.changed_at IS 'Engine''s time of the change.';
+COMMENT ON COLUMN retention.consent_change.changed_by IS 'The role that was logged in.';
+COMMENT ON COLUMN retention.consent_change.source IS
+  'The application_name of its session, such as the preference page or the import that changed it.';
+
 CREATE TABLE retention.contact_source (
   relation      regclass NOT NULL,
   relation_name text NOT NULL,
@@ -429,6 +450,8 @@ COMMENT ON COLUMN retention.address_grant.queued_at IS 'Engine''s time of that m
 COMMENT ON COLUMN retention.address_grant.apart IS 'How far apart from the one before that message had to be.';
 
 SELECT pg_extension_config_dump('retention.contact', '');
+SELECT pg_extension_config_dump('retention.consent_change', '');
+SELECT pg_extension_config_dump('retention.consent_change_change_id_seq', '');
 SELECT pg_extension_config_dump('retention.contact_source', '');
 SELECT pg_extension_config_dump('retention.suppression', '');
 SELECT pg_extension_config_dump('retention.flow', '');

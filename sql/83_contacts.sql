@@ -72,6 +72,33 @@ CREATE TRIGGER note_updated AFTER UPDATE ON retention.contact
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION retention._note_contacts();
 COMMENT ON TRIGGER note_updated ON retention.contact IS 'Has flows look again at these customers.';
 
+CREATE OR REPLACE FUNCTION retention._note_consent() RETURNS trigger
+  -- Whoever may write contacts needs no other right.
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
+  INSERT INTO retention.consent_change
+      (customer_id, channel, agreed, changed_at, changed_by, source)
+    SELECT NEW.customer_id, c.channel, c.agreed, retention.now(), session_user,
+           nullif(current_setting('application_name'), '')
+    FROM (VALUES ('email', OLD.email_consent, NEW.email_consent),
+                 ('sms', OLD.sms_consent, NEW.sms_consent),
+                 ('push', OLD.push_consent, NEW.push_consent)) AS c (channel, before, agreed)
+    WHERE c.before IS DISTINCT FROM c.agreed;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._note_consent() IS
+  'Trigger: keeps when a consent was given or taken back, and by whom.';
+
+CREATE TRIGGER note_consent
+  AFTER UPDATE OF email_consent, sms_consent, push_consent ON retention.contact FOR EACH ROW
+  WHEN ((OLD.email_consent, OLD.sms_consent, OLD.push_consent)
+        IS DISTINCT FROM (NEW.email_consent, NEW.sms_consent, NEW.push_consent))
+  EXECUTE FUNCTION retention._note_consent();
+COMMENT ON TRIGGER note_consent ON retention.contact IS 'Keeps changes of consent.';
+
 CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
   FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
 COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';

@@ -30,6 +30,7 @@ AS $$
     ('coupon', false, 'UPDATE retention.coupon SET customer_id = NULL WHERE customer_id = $1', 'UPDATE retention.coupon SET customer_id = $2 WHERE customer_id = $1'),
     ('flow_entry', false, 'DELETE FROM retention.flow_entry WHERE customer_id = $1', 'UPDATE retention.flow_entry SET customer_id = $2 WHERE customer_id = $1'),
     ('contact', false, 'DELETE FROM retention.contact WHERE customer_id = $1', NULL),
+    ('consent_change', false, 'DELETE FROM retention.consent_change WHERE customer_id = $1', 'UPDATE retention.consent_change SET customer_id = $2 WHERE customer_id = $1'),
     ('merged_customer', false, 'DELETE FROM retention.merged_customer WHERE $1 IN (customer_id, merged_into)', NULL),
     ('segment_member', true, 'DELETE FROM retention.segment_member WHERE customer_id = $1', NULL),
     ('segment_change', false, 'DELETE FROM retention.segment_change WHERE customer_id = $1', 'UPDATE retention.segment_change SET customer_id = $2 WHERE customer_id = $1'),
