@@ -308,7 +308,8 @@ CREATE TABLE retention.published_model (
   settings   text NOT NULL,
   purchase   retention.model NOT NULL,
   spend      retention.model NOT NULL,
-  confidence text NOT NULL CHECK (confidence IN ('high', 'medium', 'low'))
+  confidence text NOT NULL CHECK (confidence IN ('high', 'medium', 'low')),
+  is_off     boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE retention.published_model IS 'The models that a metric''s predictions are made by, one row a metric. Written by refresh only.';
 COMMENT ON COLUMN retention.published_model.metric IS 'Name of the metric.';
@@ -317,6 +318,8 @@ COMMENT ON COLUMN retention.published_model.settings IS 'Fingerprint of the sett
 COMMENT ON COLUMN retention.published_model.purchase IS 'When customers order; times in days.';
 COMMENT ON COLUMN retention.published_model.spend IS 'For how much they order.';
 COMMENT ON COLUMN retention.published_model.confidence IS 'Whether predictions can be relied on; readiness gives the reasons.';
+COMMENT ON COLUMN retention.published_model.is_off IS
+  'Whether the last back-test, by validate_model, was off by more than a third. Then churn_risk is null.';
 
 -- What pg_dump saves besides CREATE EXTENSION.
 SELECT pg_extension_config_dump('retention.rfm_cell', 'WHERE NOT builtin');

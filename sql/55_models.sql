@@ -82,6 +82,25 @@ $$;
 COMMENT ON FUNCTION retention._fit_spend(retention.fit_state, double precision) IS
   'Fits the spend model; without data, makes one of the mean value of a purchase day.';
 
+CREATE OR REPLACE FUNCTION retention._back_test(
+    metric text, OUT until text, OUT predicted numeric, OUT actual numeric, OUT off_by numeric)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  SELECT to_char(v.holdout_end AT TIME ZONE m.time_zone, 'YYYY-MM-DD'), round(r.predicted::numeric), r.actual::numeric
+    INTO until, predicted, actual
+    FROM retention.validation v
+    JOIN retention.metric m ON m.metric = v.metric AND m.purchase_model IN ('auto', (v.purchase).kind)
+    JOIN retention.validation_result r USING (validation_id)
+    WHERE v.validation_id = (SELECT max(l.validation_id) FROM retention.validation l
+                             WHERE l.metric = _back_test.metric)
+      AND (r.section, r.item) = ('total', 'orders');
+  off_by := round(abs(predicted - actual) / greatest(actual, 1), 2);
+END
+$$;
+COMMENT ON FUNCTION retention._back_test(text) IS
+  'The orders of a metric''s last validate_model, where it was of a model that its settings allow; nulls: there is none.';
+
 CREATE OR REPLACE FUNCTION retention._readiness(settings retention.metric, as_of timestamptz)
   RETURNS TABLE (requirement text, needed numeric, found numeric, met boolean)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -101,6 +120,10 @@ AS $$
                        ('orders of the most frequent customer', 3, found.most_orders, false),
                        ('models fitted to the orders alone', 2, fits.models, false))
          AS gate (requirement, needed, found, at_most)
+  UNION ALL
+  SELECT format('back-test up to %s, %s orders predicted and %s came: off by a third at most', b.until, b.predicted, b.actual),
+         0.33, b.off_by, b.off_by <= 0.33
+  FROM retention._back_test((_readiness.settings).metric) AS b WHERE b.until IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._readiness(retention.metric, timestamptz) IS 'The rows of readiness as of a moment, from what the last refresh found.';
 
@@ -108,12 +131,36 @@ CREATE OR REPLACE FUNCTION retention._confidence(settings retention.metric, as_o
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN bool_and(met) THEN 'high'
-              WHEN count(*) FILTER (WHERE NOT met) <= 2 AND bool_and(met) FILTER (WHERE requirement LIKE 'models %') THEN 'medium'
+              WHEN count(*) FILTER (WHERE NOT met) <= 2 AND bool_and(met) FILTER (WHERE requirement ~ '^(models|back-test) ') THEN 'medium'
               ELSE 'low' END
   FROM retention._readiness(settings, as_of)
 $$;
 COMMENT ON FUNCTION retention._confidence(retention.metric, timestamptz) IS
-  'high: every requirement of readiness is met; medium: all but two, and the models are fitted; low: else.';
+  'high: every requirement of readiness is met; medium: all but two, and the models are fitted, and right by their last back-test; low: else.';
+
+CREATE OR REPLACE FUNCTION retention._judge_models(settings retention.metric, as_of timestamptz, was_off boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found record := retention._back_test(settings.metric);
+  now_off boolean := coalesce(found.off_by > 0.33, false);
+BEGIN
+  UPDATE retention.published_model p SET confidence = fresh.confidence, is_off = now_off
+    FROM (SELECT retention._confidence(settings, as_of) AS confidence) AS fresh
+    WHERE p.metric = settings.metric AND (p.confidence, p.is_off) <> (fresh.confidence, now_off);
+  IF now_off IS DISTINCT FROM coalesce(was_off, false) THEN
+    -- Nobody has gained or lost a risk by what they did.
+    PERFORM retention._mark_settings();
+  END IF;
+  IF now_off AND was_off IS NOT TRUE THEN
+    RAISE WARNING 'metric "%": its models are off: of the orders up to % they had predicted %, and % came',
+        settings.metric, found.until, found.predicted, found.actual
+      USING HINT = 'churn_risk is null until validate_model finds them right; docs/models.md tells when models mislead.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._judge_models(retention.metric, timestamptz, boolean) IS
+  'Says of the published models how far to rely on them, and warns, once, where their back-test was off by more than a third.';
 
 CREATE OR REPLACE FUNCTION retention._history_states(
     settings retention.metric, as_of timestamptz, share bigint,
@@ -171,15 +218,14 @@ AS $$
 DECLARE
   -- The refresh has just published the fingerprint of the rest.
   fingerprint text := md5(settings.purchase_model || (retention._last_refresh(settings.metric)).settings);
+  was_off boolean := (SELECT p.is_off FROM retention.published_model p WHERE p.metric = settings.metric);
 BEGIN
   IF NOT EXISTS (SELECT FROM retention.published_model p
                  WHERE p.metric = settings.metric AND p.settings = fingerprint
                    AND p.as_of + settings.refit_interval > _refresh_models.as_of) THEN
     PERFORM retention._fit_models(settings, as_of, fingerprint);
   END IF;
-  UPDATE retention.published_model p SET confidence = fresh.confidence
-    FROM (SELECT retention._confidence(settings, as_of) AS confidence) AS fresh
-    WHERE p.metric = settings.metric AND p.confidence <> fresh.confidence;
+  PERFORM retention._judge_models(settings, as_of, was_off);
 END
 $$;
 COMMENT ON FUNCTION retention._refresh_models(retention.metric, timestamptz) IS

@@ -59,9 +59,9 @@ CREATE OR REPLACE VIEW retention.profile AS
          c.average_days_between_orders,
          c.days_between_orders_sd,
          1 - retention._p_alive(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone) AS churn_probability,
-         ('{low,medium,high}'::text[])[1 + width_bucket(
+         CASE WHEN NOT p.is_off THEN ('{low,medium,high}'::text[])[1 + width_bucket(
            1 - retention._p_alive(p.purchase, c.purchase_days, c.average_days_between_orders, c.first_order_at, s.time_zone),
-           s.churn_levels)] AS churn_risk,
+           s.churn_levels)] END AS churn_risk,
          retention._local_date(c.last_order_at, s.time_zone)
            + retention._next_order_days(p.purchase, c.purchase_days, c.average_days_between_orders, 0.5) AS expected_date_of_next_order,
          retention._local_date(c.last_order_at, s.time_zone)
@@ -94,7 +94,7 @@ COMMENT ON COLUMN retention.profile.predicted_clv IS 'Expected value of the orde
 COMMENT ON COLUMN retention.profile.total_clv IS 'historic_clv + predicted_clv.';
 COMMENT ON COLUMN retention.profile.predicted_number_of_orders IS 'Expected days with an order in the next prediction_window days.';
 COMMENT ON COLUMN retention.profile.churn_probability IS '1 - p_alive.';
-COMMENT ON COLUMN retention.profile.churn_risk IS 'low, medium or high: where churn_probability lies among the metric''s churn_levels.';
+COMMENT ON COLUMN retention.profile.churn_risk IS 'low, medium or high: where churn_probability lies among the metric''s churn_levels; null where the last back-test of the models was off by more than a third.';
 COMMENT ON COLUMN retention.profile.expected_date_of_next_order IS 'Day by which half of such customers order again, if they stay; counted from the last order, it moves with the next one only. At most a hundred years later.';
 COMMENT ON COLUMN retention.profile.next_order_earliest IS 'Day by which one in ten of such customers has ordered again.';
 COMMENT ON COLUMN retention.profile.next_order_latest IS 'Day by which nine in ten of such customers have ordered again.';
