@@ -91,10 +91,8 @@ CREATE OR REPLACE FUNCTION retention._check_trigger(table_of_trigger oid, VARIAD
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF table_of_trigger <> ALL (expected) IS NOT FALSE THEN
-    RAISE EXCEPTION 'this trigger function works on % only', array_to_string(expected, ', ')
-      USING ERRCODE = 'trigger_protocol_violated';
-  END IF;
+  PERFORM retention._reject_unless(table_of_trigger = ANY (expected),
+    format('this trigger function works on %s only', array_to_string(expected, ', ')), '', 'trigger_protocol_violated');
 END
 $$;
 COMMENT ON FUNCTION retention._check_trigger(oid, VARIADIC regclass[]) IS

@@ -1,20 +1,13 @@
 -- Metrics and sources: what is counted, and how it is scored.
 
 CREATE OR REPLACE FUNCTION retention._reject_unless(
-    valid boolean, message text, hint text DEFAULT '', code text DEFAULT 'invalid_parameter_value')
+    valid boolean, message text, hint text DEFAULT '', code text DEFAULT 'invalid_parameter_value',
+    detail text DEFAULT '')
   RETURNS void
-  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF valid IS TRUE THEN
-    RETURN;
-  ELSIF hint = '' THEN
-    RAISE EXCEPTION USING MESSAGE = message, ERRCODE = code;
-  END IF;
-  RAISE EXCEPTION USING MESSAGE = message, HINT = hint, ERRCODE = code;
-END
-$$;
-COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text) IS 'Raises an error unless the condition holds.';
+  LANGUAGE c IMMUTABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_reject_unless';
+COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text, text) IS
+  'Raises an error unless the condition holds: what is wrong, and what to do, without our functions'' context.';
 
 CREATE OR REPLACE FUNCTION retention._tell(message text) RETURNS void
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp

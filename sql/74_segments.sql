@@ -242,8 +242,9 @@ CREATE OR REPLACE FUNCTION retention._refuse_change() RETURNS trigger
 AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
-  RAISE EXCEPTION '% of % would bypass the queue', TG_OP, TG_RELID::regclass
-    USING ERRCODE = 'feature_not_supported', HINT = 'DELETE removes members and tells the queue.';
+  PERFORM retention._reject_unless(false, format('%s of %s would bypass the queue', TG_OP, TG_RELID::regclass),
+    'DELETE removes members and tells the queue.', 'feature_not_supported');
+  RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION retention._refuse_change() IS 'Trigger: rejects changes that the queue could not show.';

@@ -205,11 +205,9 @@ AS $$
 DECLARE
   problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem)) FROM retention._problems(document, author) AS p);
 BEGIN
-  IF cardinality(problems) > 0 THEN
-    RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('flow document: %s', problems[1]),
-      DETAIL = E'Every problem:\n' || array_to_string(problems, E'\n'),
-      HINT = 'docs/flow_document.md describes the document; validate_flow lists the problems as rows.';
-  END IF;
+  PERFORM retention._reject_unless(problems = '{}', format('flow document: %s', problems[1]),
+    'docs/flow_document.md describes the document; validate_flow lists the problems as rows.',
+    detail => E'Every problem:\n' || array_to_string(problems, E'\n'));
 END
 $$;
 COMMENT ON FUNCTION retention._require_valid(jsonb, regrole) IS 'An error that names every problem of a document, where it has any.';

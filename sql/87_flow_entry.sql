@@ -229,9 +229,8 @@ BEGIN
            condition, retention._person_query(metric)),
     ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NULL), as_of, NULL);
   held := known.held || result.held;
-  IF cardinality(held) = cardinality(travellers) THEN
-    RAISE EXCEPTION USING MESSAGE = (held[1]).reason, ERRCODE = (held[1]).error_code;
-  END IF;
+  PERFORM retention._reject_unless(cardinality(held) IS DISTINCT FROM cardinality(travellers),
+    (held[1]).reason, '', (held[1]).error_code);
   fitting := result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NOT NULL);
 END
 $$;

@@ -457,10 +457,8 @@ BEGIN
       FROM retention.run_flows_once(COALESCE(as_of, retention.now()), batch) AS t;
     COMMIT;
   END LOOP;
-  IF was_cancelled THEN
-    RAISE EXCEPTION 'an expression of a flow was cancelled, or took too long' USING ERRCODE = 'query_canceled',
-      HINT = 'Its customers wait, others go on with the next call; retention.problem shows where.';
-  END IF;
+  PERFORM retention._reject_unless(NOT was_cancelled, 'an expression of a flow was cancelled, or took too long',
+    'Its customers wait, others go on with the next call; retention.problem shows where.', 'query_canceled');
 END
 $$;
 COMMENT ON PROCEDURE retention.run_flows(timestamptz, integer) IS 'Ticks until nothing is due, each in a transaction of its own, so not inside one.';

@@ -2,7 +2,6 @@
 \set ECHO none
 SET client_min_messages = warning;
 SET retention.progress = off;
-\set VERBOSITY terse
 CREATE EXTENSION IF NOT EXISTS retention;
 SET retention.as_of = '2024-06-03 10:00+00';
 CREATE FUNCTION problems(message jsonb, more jsonb DEFAULT '{}') RETURNS TABLE (path text, problem text) LANGUAGE sql AS $$
@@ -12,6 +11,10 @@ $$;
 SELECT FROM retention.add_coupon_pool('p');
 \set ECHO queries
 
+-- Errors say what is wrong and what to do, and not where in our functions it was noticed.
+SELECT retention.create_flow('{"name": "f", "trigger": {"type": "manual"}, "nodes": []}');
+SELECT retention.add_metric('orders', history => '30');
+SELECT retention.enroll('none', 'c');
 -- Words of templates.
 SELECT * FROM problems('{"subject": "Hi {{ persn.first_name }}", "body": "{% if order.amount > 3 %}{{ person.anything }}{% endif %}", "text": "{{ coupon.code }}"}');
 SELECT * FROM problems('{"subject": "{{ data.naem }} {{ data.name }} {{ data }}", "body": "{{ flow.id }} {{ flow.name }} {{ message.name }} {{ message.id }}", "data": {"name": "locale"}}');
