@@ -183,7 +183,7 @@ BEGIN
                      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = track.relation AND a.attname = c AND NOT a.attisdropped)
                    UNION SELECT track.customer_id WHERE track.customer_id IS NOT NULL);
   PERFORM retention._reject_unless(cardinality(columns) > 0, format('%s is not a source: its column of the customer''s key is not known', relation),
-    format('SELECT retention.track(%L, ''customer_id'');', relation));
+    format('SELECT retention.track(%L, ''customer_id''); of tables that only know their order see docs/keeping_current.md.', relation));
   PERFORM retention._column_type(relation, 'customer_id', c) FROM unnest(columns) AS c;
   PERFORM retention._drop_triggers(relation);
   FOR part IN SELECT retention._parts(relation) LOOP
