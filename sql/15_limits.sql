@@ -136,3 +136,17 @@ CREATE OR REPLACE FUNCTION retention._is_time_zone(name text) RETURNS boolean
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_is_time_zone';
 COMMENT ON FUNCTION retention._is_time_zone(text) IS 'Whether a time zone has this name, and no abbreviation has it.';
+
+CREATE OR REPLACE FUNCTION retention._is_listed_zone(name text) RETURNS boolean
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- The list is read from files; plain names need not be looked for in it.
+  IF name ~ '^[A-Za-z_]+(/[A-Za-z_-]+)*$' AND retention._is_time_zone(name) THEN
+    RETURN true;
+  END IF;
+  RETURN EXISTS (SELECT FROM pg_timezone_names n WHERE lower(n.name) = lower(_is_listed_zone.name));
+END
+$$;
+COMMENT ON FUNCTION retention._is_listed_zone(text) IS
+  'Whether pg_timezone_names lists a zone of this name. POSIX rules such as +02 are zones too, but not what they look like.';

@@ -113,7 +113,7 @@ BEGIN
          coalesce(m, cardinality(NEW.monetary_percentiles) + 1) AS m
     INTO levels FROM retention._scheme_levels(NEW.scheme);
   PERFORM retention._reject_unless(
-    coalesce(retention._is_time_zone(NEW.time_zone), false),
+    retention._is_listed_zone(NEW.time_zone),
     format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
   PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
@@ -144,12 +144,14 @@ CREATE OR REPLACE FUNCTION retention._note_settings() RETURNS trigger
 AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
-  PERFORM retention._mark_settings();
-  RETURN NULL;
+  -- In the order of everybody else. What time has brought about by now is not due to the settings.
+  PERFORM retention._lock_all(),
+          retention._evaluate_segments(CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings' END, retention.now());
+  RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION retention._note_settings() IS
-  'Trigger: where settings take effect at once, whoever enters or leaves segments by that does so by the settings.';
+  'Trigger, before and after settings that take effect at once: whoever enters or leaves segments by them does so by the settings.';
 
 CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -237,9 +239,15 @@ CREATE OR REPLACE FUNCTION retention._without_settings(settings retention.metric
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  defaults jsonb := to_jsonb(retention._default_settings(coalesce(scheme, settings.scheme)));
+  resets_scheme CONSTANT boolean := coalesce('scheme' = ANY (reset), false);
+  defaults jsonb := to_jsonb(retention._default_settings(
+    coalesce(scheme, CASE WHEN resets_scheme THEN 'standard' ELSE settings.scheme END)));
   unknown text;
 BEGIN
+  IF resets_scheme THEN
+    -- Its thresholds are as many as it has scores.
+    reset := reset || '{recency_limits,frequency_percentiles,frequency_values,monetary_percentiles,monetary_values}';
+  END IF;
   SELECT coalesce('"' || r || '"', 'null') INTO unknown
     FROM unnest(reset) AS r WHERE (r = 'metric' OR NOT defaults ? r) IS NOT FALSE LIMIT 1;
   PERFORM retention._reject_unless(unknown IS NULL, format('metric "%s" has no setting %s that could be reset', settings.metric, unknown),
@@ -328,7 +336,7 @@ CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
-  PERFORM retention._lock_metric(metric);
+  PERFORM retention._lock_all(), retention._lock_metric(metric);
   PERFORM retention._take_turn(metric);
   DELETE FROM retention.customer e WHERE e.metric = reset_metric.metric;
   DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;

@@ -123,10 +123,9 @@ CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS 
   SET quote_all_identifiers = off
 AS $$
   SELECT md5(concat_ws('|',
-    -- Of the settings of predictions only the one that takes effect with a refresh.
+    -- Without the settings of predictions, which no score depends on.
     (metric.metric, metric.time_zone, metric.scheme, metric.recency_limits, metric.frequency_percentiles,
-     metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds,
-     metric.purchase_model)::text,
+     metric.frequency_values, metric.monetary_percentiles, metric.monetary_values, metric.thresholds)::text,
     retention._groups(metric)))
     -- Which orders count stands apart, for _reads_alike. Nothing of this may depend on the database: it is restored.
     || '/' || md5(concat_ws('|', metric.history,
@@ -134,7 +133,7 @@ AS $$
                       ORDER BY s.source_id)
      FROM retention.source s WHERE s.metric = (_settings.metric).metric)))
 $$;
-COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on a refresh besides the orders.';
+COMMENT ON FUNCTION retention._settings(retention.metric) IS 'Fingerprint of all that decides on scores besides the orders.';
 
 CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

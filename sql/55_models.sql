@@ -223,6 +223,9 @@ BEGIN
   IF NOT EXISTS (SELECT FROM retention.published_model p
                  WHERE p.metric = settings.metric AND p.settings = fingerprint
                    AND p.as_of + settings.refit_interval > _refresh_models.as_of) THEN
+    IF EXISTS (SELECT FROM retention.published_model p WHERE p.metric = settings.metric AND p.settings <> fingerprint) THEN
+      PERFORM retention._mark_settings();
+    END IF;
     PERFORM retention._fit_models(settings, as_of, fingerprint);
   END IF;
   PERFORM retention._judge_models(settings, as_of, was_off);

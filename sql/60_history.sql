@@ -43,8 +43,9 @@ BEGIN
     PERFORM retention.alter_metric(preview_settings.metric, time_zone, history, scheme, recency_limits, frequency_percentiles,
       frequency_values, monetary_percentiles, monetary_values, thresholds, reset => reset);
     settings := retention._require_metric(metric);
-    PERFORM retention._check_refresh(settings, last, retention.now());
-    PERFORM retention._read_metric(settings, retention.now(), 'retention.customer', last);
+    -- As of the last refresh: since then time alone has moved some.
+    PERFORM retention._check_refresh(settings, last, coalesce(last.as_of, retention.now()));
+    PERFORM retention._read_metric(settings, coalesce(last.as_of, retention.now()), 'retention.customer', last);
     RETURN QUERY
       SELECT c.customer_id, c.previous_rfm_group, c.rfm_group, c.previous_r, c.previous_f, c.previous_m, c.r, c.f, c.m
       FROM retention._changed_since(last, retention._settings(settings)) AS c
@@ -57,7 +58,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.preview_settings(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text, text[]) IS
-  'Who would move to another group if alter_metric changed these settings now, and nothing else happened; rfm_group is null for those who would have no order that counts. Reads the sources, and changes nothing.';
+  'Who would have moved to another group by the last refresh if alter_metric had changed these settings before it; rfm_group is null for those who would have no order that counts. Reads the sources, and changes nothing.';
 
 CREATE OR REPLACE FUNCTION retention._first_record(metric text) RETURNS retention.population
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -479,14 +479,12 @@ BEGIN
   evaluated := retention._current_segment(stored);
   cause_in_full := CASE
     WHEN retention._is_redefined(stored.definition, evaluated.definition) THEN 'definition'
+    -- Others' orders, which are still to be told of, are not due to settings.
+    WHEN stored.pending = 'settings' AND cardinality(customer_ids) > 0 THEN NULL
     WHEN stored.pending IS NOT NULL THEN stored.pending
     WHEN customer_ids IS NULL THEN cause
     WHEN stored.error IS NOT NULL THEN 'refresh' END;
   IF cause_in_full IS NOT NULL THEN
-    -- Whose own orders or data have changed did not move by the settings.
-    IF cause_in_full = 'settings' AND cardinality(customer_ids) > 0 THEN
-      PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
-    END IF;
     PERFORM retention._update_members(evaluated, cause_in_full, as_of);
   ELSIF cardinality(customer_ids) > 0 THEN
     PERFORM retention._update_members(evaluated, cause, as_of, customer_ids);
@@ -536,11 +534,11 @@ BEGIN
   PERFORM retention._evaluate_segments('refresh', as_of, ARRAY(
     SELECT c.customer_id FROM retention.customer c
     WHERE c.metric = _settle_segments.metric AND c.last_order_known_at = as_of AND c.last_order_at > since));
-  PERFORM retention._mark_settings();
+  PERFORM retention._mark_settings(), retention._evaluate_segments('settings', as_of);
 END
 $$;
 COMMENT ON FUNCTION retention._settle_segments(text, timestamptz, timestamptz) IS
-  'After a refresh by other settings: those who have ordered since the one before are evaluated; what else differs from now on is due to the settings.';
+  'After a refresh by other settings: those who have ordered since the one before are evaluated; what else differs is due to the settings.';
 
 CREATE OR REPLACE FUNCTION retention._require_segment(segment text) RETURNS retention.segment
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -401,6 +401,9 @@ BEGIN
     -- Tables that only segments read, such as consent, may have changed for anybody.
     PERFORM retention._evaluate_segments('refresh', as_of);
   END IF;
+  -- Now that whose orders have changed are told of, the rest is due to the settings.
+  PERFORM retention._evaluate_segments('data', as_of, '{}')
+    WHERE EXISTS (SELECT FROM retention.segment s WHERE s.pending = 'settings');
 END
 $$;
 COMMENT ON PROCEDURE retention.process_changes(timestamptz) IS

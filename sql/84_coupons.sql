@@ -51,7 +51,8 @@ COMMENT ON FUNCTION retention._coupon_condition(retention.flow_node, text) IS
   'The condition that a traveller t can be written to by one of the messages that show the coupon of a node; where there is none, all can.';
 
 CREATE OR REPLACE FUNCTION retention._generate_coupons(source retention.coupon_pool, node text, travellers retention.traveller[], as_of timestamptz) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- OFFSET has each traveller's code looked up by key, however many there are, and whatever was planned when there were few.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 BEGIN
   -- A code that is there already is drawn anew; a pool that is as good as full gives no more.
@@ -61,7 +62,7 @@ BEGIN
       FROM unnest(travellers) AS t
       ON CONFLICT ON CONSTRAINT coupon_pkey DO NOTHING;
     travellers := ARRAY(SELECT t FROM unnest(travellers) AS t
-                        WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, _generate_coupons.node)));
+                        WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, _generate_coupons.node) OFFSET 0));
     EXIT WHEN travellers = '{}';
   END LOOP;
 END
@@ -84,7 +85,8 @@ COMMENT ON FUNCTION retention._hand_out_coupons(retention.coupon_pool, text, ret
   'Issues imported codes as far as there are any. No code is issued twice: whoever takes one has locked it.';
 
 CREATE OR REPLACE FUNCTION retention._issue_coupons(node retention.flow_node, metric text, travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+  -- As _generate_coupons.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   source retention.coupon_pool;
@@ -93,7 +95,7 @@ BEGIN
   SELECT * INTO source FROM retention.coupon_pool p WHERE p.pool = node.config ->> 'pool';
   -- Whoever has one already, from an attempt before, or an older version, keeps it. Who cannot be written to goes on without.
   EXECUTE format('SELECT coalesce(array_agg(t ORDER BY t.enrollment_id), ''{}'') FROM unnest($1) AS t
-                  WHERE NOT t.is_holdout AND NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, $2)) AND (%s)',
+                  WHERE NOT t.is_holdout AND NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (t.enrollment_id, $2) OFFSET 0) AND (%s)',
                  retention._coupon_condition(node, metric))
     INTO asking USING travellers, node.node;
   IF source.length IS NOT NULL THEN
@@ -104,7 +106,7 @@ BEGIN
   EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t', retention._changed_traveller($json${"reason": "CASE WHEN (t).enrollment_id = ANY ($2) THEN 'exhausted' END"}$json$))
     INTO travellers
     USING travellers, ARRAY(SELECT a.enrollment_id FROM unnest(asking) AS a
-                            WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (a.enrollment_id, node.node)));
+                            WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (a.enrollment_id, node.node) OFFSET 0));
   RETURN travellers;
 END
 $$;

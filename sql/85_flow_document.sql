@@ -125,7 +125,7 @@ BEGIN
   RETURN (
     SELECT CASE
       -- PostgreSQL takes it for seconds, which nobody means.
-      WHEN value ~ '^[\s+-]*[0-9.]*[1-9][0-9.]*\s*$' THEN format('needs a unit, as in "%s days"', btrim(value))
+      WHEN value ~ '^[ @P+-]*[0-9.]*[1-9][0-9.]* *$' THEN format('needs a unit, as in "%s days"', btrim(value))
       WHEN NOT retention._is_of_type(value, 'interval') OR sign(extract(epoch FROM value::interval)) < at_least THEN otherwise
       ELSE retention._span_problem(value::interval, at_least) END);
 END
@@ -362,8 +362,6 @@ AS $$
     SELECT CASE
       WHEN w.object NOT IN ('person', 'event', 'coupon', 'data', 'flow', 'message')
         THEN format('there is no "%s" in a message: the words are person, event, coupon, data, flow and message', left(w.object, 100))
-      WHEN w.object = 'coupon' AND NOT jsonb_path_exists(document, '$.nodes[*] ? (@.type == "coupon")')
-        THEN 'coupon: no node of the flow issues one'
       WHEN w.name IS NOT NULL AND NOT CASE w.object
              WHEN 'data' THEN coalesce(n.value -> 'data' ? w.name, false)
              WHEN 'coupon' THEN w.name IN ('code', 'expires_at')

@@ -187,7 +187,7 @@ COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
   'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits stays, others go to the one of the targets $4 that their branch names, or end.';
 
 CREATE OR REPLACE FUNCTION retention._note_listed(
-    node retention.flow_node, metric text, travellers retention.traveller[], as_of timestamptz)
+    node retention.flow_node, metric text, travellers retention.traveller[])
   RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
@@ -200,12 +200,13 @@ BEGIN
     RETURN travellers;
   END IF;
   listed := (
-    SELECT r.moved
-    FROM retention._run(quote_ident(current_user)::regrole,
-      format('SELECT array_agg(t), NULL::retention.queued_message[] FROM (SELECT unnest($1)) AS u (t) WHERE (%s) IS TRUE',
+    -- Planned for the list as it is: it may have grown to any size since the session began.
+    SELECT q.listed
+    FROM retention._query_as(quote_ident(current_user)::regrole,
+      format('SELECT array_agg(t) FROM (SELECT unnest($1)) AS u (t) WHERE (%s) IS TRUE',
         retention._suppressed(quote_literal(kind.channel),
           format('((t).contact).%I', kind.address), retention._country('((t).contact).country', metric))),
-      travellers, as_of, NULL) AS r);
+      travellers) AS q (listed retention.traveller[]));
   IF listed IS NULL THEN
     RETURN travellers;
   END IF;
@@ -215,7 +216,7 @@ BEGIN
   RETURN travellers;
 END
 $$;
-COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[]) IS
   'Travellers at a message: those whose address is on the suppression list have that for a reason.';
 
 CREATE OR REPLACE FUNCTION retention._step(
@@ -230,7 +231,7 @@ BEGIN
   IF node.type = 'coupon' THEN
     travellers := retention._issue_coupons(node, metric, travellers, as_of);
   ELSIF node.type = 'message' THEN
-    travellers := retention._note_listed(node, metric, travellers, as_of);
+    travellers := retention._note_listed(node, metric, travellers);
   END IF;
   result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of, node.targets);
   moved := result.moved || retention._hold(result.held, as_of);

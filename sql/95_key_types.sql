@@ -20,7 +20,7 @@ BEGIN
     FOREACH type IN ARRAY '{bigint,uuid}'::regtype[] LOOP
       EXECUTE format('CREATE FUNCTION retention.%1$I(%2$s) RETURNS %3$s LANGUAGE sql %4$s BEGIN ATOMIC SELECT %5$sretention.%1$I(%6$s); END',
         function.proname,
-        regexp_replace(function.arguments, format('(^|, )("?(?:%s)"?) text', array_to_string(function.names, '|')), '\1\2 ' || type, 'g'),
+        regexp_replace(function.arguments, format('(^|, )("?(?:%s)"?) text', array_to_string(function.names, '|')), E'\\1\\2 ' || type, 'g'),
         function.result, function.volatility, function.rows, function.call);
       EXECUTE format('COMMENT ON FUNCTION %s IS %L',
         (SELECT p.oid::regprocedure FROM pg_proc p

@@ -16,7 +16,7 @@ SELECT retention.create_flow('{"name": "f", "trigger": {"type": "manual"}, "node
 SELECT retention.add_metric('orders', history => '30');
 SELECT retention.enroll('none', 'c');
 -- Words of templates.
-SELECT * FROM problems('{"subject": "Hi {{ persn.first_name }}", "body": "{% if order.amount > 3 %}{{ person.anything }}{% endif %}", "text": "{{ coupon.code }}"}');
+SELECT * FROM problems('{"subject": "Hi {{ persn.first_name }}", "body": "{% if order.amount > 3 %}{{ person.anything }}{% endif %}", "text": "{{ coupon.code|default:\"none\" }}"}');
 SELECT * FROM problems('{"subject": "{{ data.naem }} {{ data.name }} {{ data }}", "body": "{{ flow.id }} {{ flow.name }} {{ message.name }} {{ message.id }}", "data": {"name": "locale"}}');
 SELECT * FROM problems('{"body": "{% for item in event.items %}{{ item.name }}{% endfor %}{{ person.properties.vip }}{{ event }}{{ person.\"first name\" }}"}');
 SELECT * FROM retention.validate_flow('{"name": "c", "trigger": {"type": "manual"}, "nodes": [{"id": "c", "type": "coupon", "pool": "p", "next": "m"},

@@ -90,6 +90,15 @@ CALL retention.run_flows();
 SELECT moves, changes, entered FROM news();
 CALL night();
 SELECT changes, entered FROM news();
+-- An order and other changes at once, while the settings are others: each has its own cause.
+CREATE TABLE consent (customer_id integer, agreed boolean);
+SELECT retention.track('consent', 'customer_id');
+SELECT retention.alter_metric('orders', churn_levels => '{0.0001,0.0002}');
+INSERT INTO orders VALUES (500, '2024-06-04 09:59+00', 5);
+INSERT INTO consent VALUES (3, true);
+CALL retention.process_changes();
+CALL retention.run_flows();
+SELECT * FROM news();
 -- A preview is what happens then.
 CREATE TABLE expected AS SELECT * FROM retention.preview_settings('orders', recency_limits => '{30,15}', history => '90 days', frequency_values => '{2,4}');
 SELECT count(*) > 20 AS many, count(*) FILTER (WHERE rfm_group IS NULL) > 0 AS some_go FROM expected;
@@ -103,6 +112,14 @@ SELECT count(*) FROM retention.preview_settings('orders');
 SELECT entered FROM news();
 SELECT * FROM retention.preview_settings('orders', recency_limits => '{1,2}');
 SELECT * FROM retention.preview_settings('nothing');
+SELECT retention.alter_metric('orders', churn_levels => '{0.0001,0.0002}');
+SELECT FROM news();
+-- What time brings about after predictions were set otherwise is not due to that.
+SELECT retention.alter_metric('orders', reset => '{churn_levels}');
+SELECT changes FROM news();
+SET retention.as_of = '2024-12-04 10:00+00';
+CALL retention.refresh();
+SELECT changes FROM news();
 -- Checked settings, and the way back.
 SELECT retention.alter_metric('orders', history => '30');
 SELECT retention.alter_metric('orders', history => '23:59');
@@ -116,6 +133,12 @@ SELECT retention.alter_metric('orders', reset => '{loss_limit}');
 SELECT retention.add_metric('fresh');
 SELECT count(*) AS kinds FROM (SELECT DISTINCT to_jsonb(m) - 'metric' FROM retention.metric m) AS d;
 SELECT retention.alter_metric('fresh', scheme => 'five', reset => '{recency_limits}');
+SELECT retention.alter_metric('fresh', scheme => 'quintile');
+SELECT retention.alter_metric('fresh', reset => '{scheme}');
+SELECT count(*) AS kinds FROM (SELECT DISTINCT to_jsonb(m) - 'metric' FROM retention.metric m) AS d;
+SELECT retention.alter_metric('fresh', time_zone => z) FROM unnest('{CET,europe/warsaw,Etc/GMT+2,UTC}'::text[]) AS z;
+SELECT retention.alter_metric('fresh', time_zone => '+02');
+SELECT retention.alter_metric('fresh', time_zone => 'banana5');
 \set ECHO none
 DROP SCHEMA moves_test CASCADE;
 DROP EXTENSION retention CASCADE;
