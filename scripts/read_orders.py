@@ -428,6 +428,8 @@ CORE = re.compile(r"(?:(?<![^\W\d_])[.,])?[0-9](?:[0-9.,'’\s]*[0-9])?[.,]?")
 PLAIN = re.compile(r'-?[0-9]+(?:\.[0-9]+)?').fullmatch
 EITHER = re.compile(r'[1-9][0-9]{0,2}[.,][0-9]{3}').fullmatch
 SIGNS = '-−–'
+NO_CENTS = re.compile(r'(?<=[0-9])[.,][-–—]{1,2}').sub     # 5,-
+NO_DIGITS = re.compile('[^0-9]').sub
 
 
 class Amounts:
@@ -449,6 +451,7 @@ class Amounts:
                                  rf'(?:{re.escape(self.mark)}([0-9]*))?').fullmatch
         self.either = None      # the first amount that could be read in two ways
         self.either_number = 0
+        self.around = {}        # whether what stands around a number makes it negative
         self.currencies = None  # those that all amounts so far can be in
 
     @staticmethod
@@ -479,14 +482,17 @@ class Amounts:
             raise ValueError('is too long for an amount')
         negative = text[0] == '(' and text[-1] == ')'
         text = text[1:-1].strip() if negative else text
-        text = re.sub(r'(?<=[0-9])[.,][-–—]{1,2}', '', text)    # 5,- has no cents
+        text = NO_CENTS('', text)
         core = CORE.search(text)
         number = core and self.number(core.group().strip())
         if not number or not (number[1] or number[2]):
             raise ValueError(self.explain(text, core))
         self.note_either(core.group(), line)
-        minus = self.read_around(text[:core.start()], text[core.end():])
-        digits = re.sub('[^0-9]', '', number[1]) or '0'
+        around = text[:core.start()], text[core.end():]
+        minus = self.around.get(around)
+        if minus is None:
+            minus = self.around[around] = self.read_around(*around)
+        digits = NO_DIGITS('', number[1]) or '0'
         return ('-' if negative or minus else '') + digits + (f'.{number[2]}' if number[2] else '')
 
     def explain(self, text, core):
@@ -509,12 +515,13 @@ class Amounts:
         minus = 0
         for part in (before, after):
             minus += sum(part.count(sign) for sign in SIGNS)
-            self.add_currency(re.sub(f'[+{SIGNS}]', '', part).strip())
+            self.add_currency(re.sub(f'[+{SIGNS}]', '', part))
         if minus > 1:
             raise ValueError('has more than one sign')
         return minus == 1
 
-    def add_currency(self, text):
+    def add_currency(self, text, _line=None):
+        text = text.strip()
         if not text:
             return
         codes = CURRENCY_SIGNS.get(text.upper())
@@ -583,7 +590,7 @@ class Dates:
             return 'DMY'
         return 'MDY' if 12 < second <= 31 else 'either'
 
-    def read(self, text):
+    def read(self, text, _line):
         """Returns a time as PostgreSQL writes it, with its zone; raises ValueError with what is wrong."""
         date, time = self.dates.get(text[:10]), self.times.get(text[10:])
         if date and time:
@@ -733,6 +740,9 @@ class Reader:
         self.write = csv.writer(output, lineterminator='\n').writerow
         self.words = {'kind': self.meanings(KIND_WORDS, options), 'status': self.meanings(STATUS_WORDS, options)}
         self.at = {role: layout.columns.get(role) for role in list(NAMES) + ['cancelled']}
+        keys = [self.at[role] for role in ('customer_id', 'order_id', 'ordered_at')]
+        self.keys = [column for column in keys if column is not None]
+        self.word_roles = [role for role in self.words if self.at[role] is not None]
         key = self.at['customer_id']
         self.is_address = 'mail' in layout.plain[key]
         self.no_key = NO_KEY | ({'0'} if layout.plain[key] == 'customeruserid' else set())
@@ -741,8 +751,9 @@ class Reader:
         self.seen, self.more = {}, set()    # hashes: of an order its row, and those of its other rows
         self.further = 0                    # further rows of orders
         self.customers = set()
-        self.counts, self.sums = Counter(), Counter()
-        self.first = self.last = None
+        self.counts = {'order': 0, 'refund': 0}
+        self.sums = {'order': Decimal(0), 'refund': Decimal(0)}
+        self.days = set()
         self.previous = None
 
     @staticmethod
@@ -757,13 +768,15 @@ class Reader:
 
     def read(self, line, row):
         """Reads one row, unless it is none of an order."""
-        if self.is_total(row):
-            self.left_out['with a total'] += 1
-            return
-        if len(row) != len(self.layout.header) and any(row[len(self.layout.header):] or [True]):
-            self.faults.add(line, None, None, f'has {counted(len(row), "column")}, and the header '
-                            f'{len(self.layout.header)}: quote what has the delimiter in it')
-            return
+        width = len(self.layout.header)
+        if len(row) != width or not all([row[column] for column in self.keys]):
+            if self.is_total(row):
+                self.left_out['with a total'] += 1
+                return
+            if len(row) != width and any(row[width:] or [True]):
+                self.faults.add(line, None, None, f'has {counted(len(row), "column")}, and the header '
+                                f'{width}: quote what has the delimiter in it')
+                return
         order = self.field(row, 'order_id')
         if self.is_line(row, order):
             self.left_out['with a further line of an order, without a total'] += 1
@@ -775,8 +788,7 @@ class Reader:
 
     def is_total(self, row):
         """Tells a row of totals: it says so, or has an amount of no customer, order and time."""
-        roles = [self.at[role] for role in ('customer_id', 'order_id', 'ordered_at')]
-        values = [row[column].strip() for column in roles if column is not None and column < len(row)]
+        values = [row[column].strip() for column in self.keys if column < len(row)]
         if all(values):
             return False
         if is_total_word(row[0]) and self.at['order_id'] is not None and self.field_if_there(row, 'order_id') == '':
@@ -796,9 +808,9 @@ class Reader:
     def read_kind(self, line, row):
         """Returns order or refund, or None for what does not count."""
         kind = 'order'
-        for role in ('kind', 'status'):
+        for role in self.word_roles:
             word = self.field(row, role)
-            if self.at[role] is None or (role == 'kind' and not word):
+            if role == 'kind' and not word:
                 continue
             meaning = self.meaning_of(role, word)
             if meaning is None:
@@ -808,7 +820,7 @@ class Reader:
                 self.left_out[f'of the {role} {shorten(word)}'] += 1
                 return None
             kind = meaning if role == 'kind' or meaning == 'refund' else kind
-        if self.field(row, 'cancelled'):
+        if self.at['cancelled'] is not None and self.field(row, 'cancelled'):
             self.left_out['with a date in Cancelled at'] += 1
             return None
         return kind
@@ -830,13 +842,13 @@ class Reader:
                         f"or MAP='{role}=' if the column is not about that")
 
     def read_order(self, line, row, order, kind):
-        when = self.attempt(line, row, 'ordered_at', self.dates.read)
-        amount = self.attempt(line, row, 'amount', lambda text: self.amounts.read(text, line))
+        when = self.attempt(self.dates.read, line, row, 'ordered_at')
+        amount = self.attempt(self.amounts.read, line, row, 'amount')
         refunded = None
-        if self.field(row, 'refunded'):
-            refunded = self.attempt(line, row, 'refunded', lambda text: self.amounts.read(text, line))
+        if self.at['refunded'] is not None and self.field(row, 'refunded'):
+            refunded = self.attempt(self.amounts.read, line, row, 'refunded')
         if self.at['currency'] is not None:
-            self.attempt(line, row, 'currency', lambda text: self.amounts.add_currency(text.strip()))
+            self.attempt(self.amounts.add_currency, line, row, 'currency')
         if when is None or amount is None:
             return
         if amount[0] == '-':
@@ -854,11 +866,11 @@ class Reader:
         if refunded and refunded.strip('-0.'):
             self.emit(customer, order, when, refunded.lstrip('-'), 'refund')
 
-    def attempt(self, line, row, role, read):
+    def attempt(self, read, line, row, role):
         """Reads a field, or reports what is wrong with it."""
         value = row[self.at[role]]
         try:
-            return read(value)
+            return read(value, line)
         except ValueError as error:
             self.faults.add(line, self.layout.header[self.at[role]], value, str(error))
             return None
@@ -892,13 +904,9 @@ class Reader:
     def emit(self, customer, order, when, amount, kind):
         self.write((customer, order, when, amount, kind))
         self.customers.add(hash(customer))
+        self.days.add(when[:10])
         self.counts[kind] += 1
         self.sums[kind] += Decimal(amount)
-        date = when[:10]
-        if self.first is None or date < self.first:
-            self.first = date
-        if self.last is None or date > self.last:
-            self.last = date
 
     def describe(self):
         negative = self.left_out.pop('negative', 0)
@@ -919,7 +927,7 @@ class Reader:
         if self.counts['refund']:
             text += f', and {counted(self.counts["refund"], "refund")}, {money(self.sums["refund"])}'
         mark = 'point' if self.amounts.mark == '.' else 'comma'
-        return f'{text}; from {self.first} to {self.last}; ' \
+        return f'{text}; from {min(self.days)} to {max(self.days)}; ' \
                f'{self.dates.summary()}, amounts with a decimal {mark}.'
 
 
