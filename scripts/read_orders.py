@@ -398,7 +398,7 @@ def find_layout(file, options):
             layout = Layout(header, options)
             layouts.append((len(set(layout.columns) & set(REQUIRED)), len(header), layout, mark))
         except Refusal as refusal:
-            layouts.append((-1, len(header), refusal, mark))
+            layouts.append((-1 if len(header) == 1 else len(REQUIRED), len(header), refusal, mark))
     _, _, layout, file.delimiter = max(layouts, key=lambda each: each[:2])
     if isinstance(layout, Refusal):
         raise layout
@@ -429,6 +429,7 @@ PLAIN = re.compile(r'-?[0-9]+(?:\.[0-9]+)?').fullmatch
 EITHER = re.compile(r'[1-9][0-9]{0,2}[.,][0-9]{3}').fullmatch
 SIGNS = '-−–'
 NO_CENTS = re.compile(r'(?<=[0-9])[.,][-–—]{1,2}').sub     # 5,-
+NO_SIGNS = re.compile(f'[{SIGNS}+]').sub
 NO_DIGITS = re.compile('[^0-9]').sub
 
 
@@ -515,7 +516,7 @@ class Amounts:
         minus = 0
         for part in (before, after):
             minus += sum(part.count(sign) for sign in SIGNS)
-            self.add_currency(re.sub(f'[+{SIGNS}]', '', part))
+            self.add_currency(NO_SIGNS('', part))
         if minus > 1:
             raise ValueError('has more than one sign')
         return minus == 1
