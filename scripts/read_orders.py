@@ -429,6 +429,8 @@ PLAIN = re.compile(r'-?[0-9]+(?:\.[0-9]+)?').fullmatch
 EITHER = re.compile(r'[1-9][0-9]{0,2}[.,][0-9]{3}').fullmatch
 SIGNS = '-−–'
 NO_CENTS = re.compile(r'(?<=[0-9])[.,][-–—]{1,2}').sub     # 5,-
+EXPONENT = re.compile('[eE][-+]?[0-9]').match
+LOST_DIGITS = 'has lost digits, as Excel shows large numbers; export it with all of them'
 NO_SIGNS = re.compile(f'[{SIGNS}+]').sub
 NO_DIGITS = re.compile('[^0-9]').sub
 
@@ -499,8 +501,6 @@ class Amounts:
     def explain(self, text, core):
         if not core:
             return 'is not an amount'
-        if re.search('[0-9][eE][-+]?[0-9]', text):
-            return 'has lost digits, as Excel shows large numbers; export it with all of them'
         other, name = ('comma', 'point') if self.mark == '.' else ('point', 'comma')
         return f'is not an amount with a decimal {name}, which the others have; correct it, ' \
                f'or write DECIMALS={other}'
@@ -513,6 +513,8 @@ class Amounts:
 
     def read_around(self, before, after):
         """Reads the sign and the currency beside a number; returns whether it is negative."""
+        if EXPONENT(after):
+            raise ValueError(LOST_DIGITS)
         minus = 0
         for part in (before, after):
             minus += sum(part.count(sign) for sign in SIGNS)
@@ -789,7 +791,7 @@ class Reader:
 
     def is_total(self, row):
         """Tells a row of totals: it says so, or has an amount of no customer, order and time."""
-        values = [row[column].strip() for column in self.keys if column < len(row)]
+        values = [row[column].strip() if column < len(row) else '' for column in self.keys]
         if all(values):
             return False
         if is_total_word(row[0]) and self.at['order_id'] is not None and self.field_if_there(row, 'order_id') == '':
