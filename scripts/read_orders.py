@@ -17,6 +17,7 @@ Exit status 1: the file cannot be read, or not without doubt; the remarks say wh
 import codecs
 import csv
 import datetime
+import gc
 import gzip
 import io
 import os
@@ -960,6 +961,7 @@ def main():
         print(__doc__, file=sys.stderr)
         return 2
     csv.field_size_limit(2**31 - 1)
+    gc.disable()    # nothing here refers to itself
     path = sys.argv[1]
     try:
         with tempfile.TemporaryFile('w+', encoding='utf-8', newline='') as output, localcontext() as context:
