@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # make demo: builds the extension, starts a private server, fills a shop and runs examples/quickstart.sql on it.
 #
-#   ORDERS=file.csv[.gz]   your own orders instead of a simulated shop. Columns are found by name: customer_id,
-#                          ordered_at (UTC unless it says otherwise), amount, and if you have them order_id and
-#                          kind ('order' or 'refund'; rows of another kind are left out). Other columns are ignored.
+#   ORDERS=file.csv[.gz]   your own orders instead of a simulated shop, as your shop exports them: see
+#                          docs/order_files.md, also for what to write if they are not recognised (MAP, DATES ...)
 #   KEEP=1                 leave the server up, to look around
 
 set -euo pipefail
@@ -11,63 +10,26 @@ set -euo pipefail
 . "$(dirname "$0")/private_server.sh"
 
 orders=${ORDERS:-}
-columns=()      # of the file, in its order
-ignored=''      # the definitions of those not wanted
 
 shop_psql() {
     private_run psql -X -q -v ON_ERROR_STOP=1 -P pager=off -d shop "$@"
 }
 
-# Plain and compressed files alike.
+# Checks the file and writes its orders in one form, as whoever called: the server's user may not see it.
 read_orders() {
-    gzip -cdf <"$orders"
+    local python=/usr/bin/python3
+    [ -x "$python" ] || python=python3
+    "$python" "$private_checkout/scripts/read_orders.py" "$orders" >"$private/orders.csv" ||
+        private_fail "the orders could not be read; nothing was built"
 }
 
-check_orders() {
-    [ -e "$orders" ] || private_fail "$orders does not exist"
-    { [ -f "$orders" ] && [ -r "$orders" ]; } || private_fail "$orders cannot be read"
-    read_orders >/dev/null 2>&1 || private_fail "$orders is damaged: it cannot be decompressed"
-    read_header
-}
-
-# Names the file's columns; those not wanted get a name that cannot clash.
-read_header() {
-    local header field fields name
-    header=$(read_orders | sed -n '1 { s/^\xEF\xBB\xBF//; s/\r$//; p }')
-    IFS=, read -r -a fields <<<"$header,"
-    for field in "${fields[@]}"; do
-        name=$(tr -d '" ' <<<"${field,,}")
-        case $name in
-            order_id | customer_id | ordered_at | amount | kind)
-                [[ " ${columns[*]} " != *" $name "* ]] || private_fail "$orders has two columns named $name" ;;
-            *)
-                name=ignored_${#columns[@]}
-                ignored+=", $name text" ;;
-        esac
-        columns+=("$name")
-    done
-    for name in customer_id ordered_at amount; do
-        [[ " ${columns[*]} " = *" $name "* ]] || private_fail "$orders has no column $name. Its first line is: $header"
-    done
-}
-
-# COPY checks the values, and names the line and the column of the first bad one.
 load_orders() {
-    local list
-    printf -v list ', %s' "${columns[@]}"
-    read_orders | shop_psql -c "
+    shop_psql -c "
         CREATE SCHEMA shop;
         CREATE TABLE shop.orders (order_id text, customer_id text, ordered_at timestamptz, amount numeric,
-                                  kind text DEFAULT 'order');
-        CREATE TEMP TABLE file (LIKE shop.orders$ignored);" \
-        -c "\\copy file (${list:2}) FROM pstdin WITH (FORMAT csv, HEADER)" \
-        -c "INSERT INTO shop.orders
-            SELECT order_id, customer_id, ordered_at, amount, coalesce(kind, 'order') FROM file
-            WHERE coalesce(kind, 'order') IN ('order', 'refund');" \
-        -At -c "
-            SELECT format('Left out: %s rows of the kind %L', count(*), kind) FROM file
-            WHERE kind NOT IN ('order', 'refund') GROUP BY kind ORDER BY count(*) DESC LIMIT 5;" ||
-        private_fail "$orders could not be loaded"
+                                  kind text DEFAULT 'order');" \
+        -c "\\copy shop.orders (customer_id, order_id, ordered_at, amount, kind) FROM pstdin WITH (FORMAT csv, HEADER)" \
+        <"$private/orders.csv" || private_fail "$orders could not be loaded"
 }
 
 simulate_orders() {
@@ -81,8 +43,8 @@ describe_orders() {
         FROM shop.orders"
 }
 
-[ -z "$orders" ] || check_orders
 private_open
+[ -z "$orders" ] || read_orders
 echo "Building the extension for $("$private_pg_config" --version) ..."
 private_build || private_fail "the extension could not be built"
 private_start 'jit = off'

@@ -52,7 +52,10 @@ find_missing() {
     need "postgresql-$major" has_server
     need "postgresql-server-dev-$major" find_pg_config
     case $purpose in
+        demo)
+            need python3 has_python csv ;;
         check)
+            need python3 has_python csv
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
             # A second compiler, pg_cron and what some tests need of Python are welcome, but not worth asking an administrator for.
