@@ -44,3 +44,141 @@ SELECT * FROM failure($$SELECT retention.publish('web')$$);
 SELECT retention.add_source('orders', order_id => 'order_id', events => false, metric => 'web') > 0 AS silent,
        retention.add_source('refunds', order_id => 'order_id', metric => 'web') > 0 AS telling;
 SELECT retention.publish('web');
+
+-- What failed goes on when it is mended, and nothing is sent twice.
+CREATE FUNCTION go_live(name text, more jsonb, VARIADIC nodes jsonb[]) RETURNS void LANGUAGE sql AS $$
+  SELECT FROM draft(name, more, VARIADIC nodes);
+  SELECT FROM retention.publish(name);
+  SELECT FROM retention.set_status(name, 'live');
+$$;
+CREATE FUNCTION message_of(name text)
+RETURNS TABLE (customer_id text, state text, reason text, attempts integer, body text, expires_at timestamptz)
+LANGUAGE sql AS $$
+  SELECT m.customer_id, m.state, m.reason, m.attempts, m.body, m.expires_at
+  FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE f.flow = name
+  ORDER BY length(m.customer_id), m.customer_id COLLATE "C", m.message_id
+$$;
+CREATE PROCEDURE enter(name text, keys text) LANGUAGE sql AS $$
+  SELECT FROM (SELECT retention.enroll(name, k) FROM unnest(keys::text[]) AS k) AS e;
+$$;
+CREATE TABLE sent (message_id bigint, idempotency_key text, body text);
+CREATE PROCEDURE send(most integer DEFAULT 100) LANGUAGE sql AS $$
+  WITH claimed AS (INSERT INTO sent SELECT message_id, idempotency_key, body
+                   FROM retention.claim_messages('email', most) RETURNING message_id)
+  SELECT retention.ack(array_agg(message_id)) FROM claimed;
+$$;
+INSERT INTO retention.contact (customer_id, email, email_consent, properties)
+  SELECT 'c' || i, format('c%s@example.com', i), true, jsonb_build_object('n', i % 3)
+  FROM generate_series(1, 12) AS i;
+
+-- An expression that divides by zero for 3, 6 and 9; 6 enters again before it is mended.
+SELECT go_live('divides', '{"reentry": "always"}', mail('first', '{"next": "s"}'),
+  '{"id": "s", "type": "split", "branches": [{"when": "12 / (properties ->> ''n'')::integer > 6", "next": "m"}], "else": "m"}',
+  mail('m', '{"body": "{{ person.properties.n }}"}'));
+CALL enter('divides', '{c1,c3,c6}');
+CALL retention.run_flows();
+CALL send();
+SET retention.as_of = '2024-06-02 12:00+00';
+CALL enter('divides', '{c9}');
+CALL retention.run_flows();
+CALL send();
+SELECT customer_id, node, outcome, reason FROM retention.flow_enrollment WHERE flow = 'divides' ORDER BY 1, 2;
+UPDATE retention.contact SET properties = '{"n": 4}' WHERE customer_id IN ('c3', 'c6', 'c9');
+CALL enter('divides', '{c6}');
+CALL retention.run_flows();
+SET retention.as_of = '2024-06-03 12:00+00';
+SELECT * FROM retention.retry('divides', '2024-06-02');
+SELECT customer_id, node, outcome, reason, finished_at, due_at FROM retention.flow_enrollment WHERE flow = 'divides' AND customer_id > 'c2' ORDER BY enrollment_id;
+CALL retention.run_flows();
+SELECT * FROM retention.retry('divides');
+SELECT * FROM retention.retry('divides');
+CALL retention.run_flows();
+CALL send();
+SELECT customer_id, node, outcome, finished_at FROM retention.flow_enrollment WHERE flow = 'divides' AND customer_id > 'c2' ORDER BY enrollment_id;
+SELECT customer_id, state, body FROM message_of('divides');
+
+-- The same in a filter of entry: who does not fit does not go on.
+SELECT go_live('filters', '{"entry_filter": "12 / (properties ->> ''n'')::integer = 3"}', mail('m'));
+UPDATE retention.contact SET properties = '{"n": 0}' WHERE customer_id IN ('c3', 'c6', 'c9');
+CALL enter('filters', '{c3,c6,c9,c1}');
+CALL retention.run_flows();
+UPDATE retention.contact SET properties = '{"n": 4}' WHERE customer_id = 'c3';
+UPDATE retention.contact SET properties = '{"n": 3}' WHERE customer_id = 'c6';
+SELECT * FROM retention.retry('filters');
+CALL retention.run_flows();
+SELECT customer_id, outcome, reason FROM retention.flow_enrollment WHERE flow = 'filters' ORDER BY 1;
+CALL send();
+
+-- A template that misses a value, until it is given another one.
+SELECT go_live('misses', '{}', mail('m', '{"body": "Dear {{ person.properties.name }}"}'));
+CALL enter('misses', '{c1,c2,c3}');
+UPDATE retention.contact SET properties = '{"name": "Ann"}' WHERE customer_id = 'c1';
+CALL retention.run_flows();
+SELECT * FROM message_of('misses');
+SELECT * FROM retention.retry('misses');
+SELECT draft('misses', '{}', mail('m', '{"body": "Dear {{ person.properties.name|default:''you'' }}"}')), retention.publish('misses');
+-- One of them is to have nothing of the sort any more.
+SELECT count(*) > 0 AS forgotten FROM retention.forget('c3');
+SET retention.as_of = '2024-06-05 12:00+00';
+SELECT * FROM retention.retry('misses', '2024-06-04');
+SELECT * FROM retention.retry('misses');
+SELECT * FROM message_of('misses');
+SELECT * FROM retention.retry('misses');
+CALL send();
+
+-- Messages that are dead: 550 of the sender, that was mended.
+SELECT go_live('dies', '{}', mail('m', '{"lateness": "3 hours"}'));
+CALL enter('dies', '{c1,c2,c4}');
+CALL retention.run_flows();
+CALL send(1);
+SELECT retention.fail(ARRAY(SELECT message_id FROM retention.claim_messages('email')), '550', permanent => true);
+SET retention.as_of = '2024-06-06 12:00+00';
+SELECT * FROM retention.retry('dies', '2024-06-06 11:00+00');
+SELECT * FROM retention.retry('dies', '2024-06-05 11:00+00');
+SELECT * FROM message_of('dies');
+SELECT retention.fail(ARRAY(SELECT message_id FROM retention.claim_messages('email')), '550', permanent => true);
+SET retention.as_of = '2024-06-09 12:00+00';
+SELECT * FROM retention.retry('dies');
+SELECT * FROM message_of('dies');
+CALL send();
+
+-- Codes that went back meanwhile, and to others: new ones, as long as there are any.
+SELECT retention.add_coupon_pool('pool', '{A,B,C,D,E}');
+SELECT go_live('codes', '{}', '{"id": "c", "type": "coupon", "pool": "pool", "next": "d"}',
+  '{"id": "d", "type": "delay", "for": "1 hour", "next": "s"}',
+  '{"id": "s", "type": "split", "branches": [{"when": "12 / (properties ->> ''n'')::integer > 6", "next": "m"}], "else": "m"}',
+  mail('m', '{"body": "{{ coupon.code }}"}'));
+UPDATE retention.contact SET properties = '{"n": 0}' WHERE customer_id IN ('c5', 'c6', 'c7');
+UPDATE retention.contact SET properties = '{"n": 1}' WHERE customer_id NOT IN ('c5', 'c6', 'c7');
+CALL enter('codes', '{c1,c5,c6,c7}');
+CALL retention.run_flows();
+SET retention.as_of = '2024-06-09 14:00+00';
+CALL retention.run_flows();
+SELECT retention.fail(ARRAY(SELECT message_id FROM retention.claim_messages('email')), '550', permanent => true);
+SELECT customer_id, outcome FROM retention.flow_enrollment WHERE flow = 'codes' ORDER BY 1;
+SELECT count(*) AS free FROM retention.coupon WHERE issued_at IS NULL;
+CALL enter('codes', '{c2,c4}');
+CALL retention.run_flows();
+SET retention.as_of = '2024-06-09 16:00+00';
+CALL retention.run_flows();
+CALL send();
+UPDATE retention.contact SET properties = '{"n": 1}';
+-- Three codes are left, for four.
+SELECT * FROM retention.retry('codes');
+SELECT customer_id, outcome FROM retention.flow_enrollment WHERE flow = 'codes' ORDER BY 1;
+SELECT customer_id, state, attempts, body FROM message_of('codes');
+SELECT retention.import_coupons('pool', '{F}');
+SELECT * FROM retention.retry('codes');
+CALL retention.run_flows();
+SELECT customer_id, state, attempts, body FROM message_of('codes');
+CALL send();
+SELECT customer_id, code FROM retention.coupon ORDER BY code;
+
+-- Whatever happened: no message and no code went to a sender twice, and each sent code is its customer's own.
+SELECT count(*) AS sent, count(DISTINCT idempotency_key) AS keys FROM sent;
+SELECT m.state, count(*) FROM sent s JOIN retention.message m USING (message_id) GROUP BY 1;
+SELECT count(*) AS codes, count(DISTINCT s.body) AS different, count(k.code) AS own
+FROM sent s JOIN retention.message m USING (message_id) JOIN retention.flow f USING (flow_id)
+LEFT JOIN retention.coupon k ON (k.enrollment_id, k.code) = (m.enrollment_id, s.body) WHERE f.flow = 'codes';
+SELECT retention.set_status('codes', 'archived');
+SELECT * FROM failure($$SELECT retention.retry('codes')$$) UNION ALL SELECT * FROM failure($$SELECT retention.retry('none')$$);
