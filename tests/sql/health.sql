@@ -182,3 +182,95 @@ FROM sent s JOIN retention.message m USING (message_id) JOIN retention.flow f US
 LEFT JOIN retention.coupon k ON (k.enrollment_id, k.code) = (m.enrollment_id, s.body) WHERE f.flow = 'codes';
 SELECT retention.set_status('codes', 'archived');
 SELECT * FROM failure($$SELECT retention.retry('codes')$$) UNION ALL SELECT * FROM failure($$SELECT retention.retry('none')$$);
+
+-- What is wrong is in one list, each trouble by itself; a shop where all is well has none.
+DROP EXTENSION retention CASCADE;
+CREATE EXTENSION retention;
+DROP TABLE orders, refunds;
+SET retention.as_of = '2024-06-01 12:00+00';
+CREATE TABLE orders (order_id integer, customer_id text, ordered_at timestamptz, amount numeric);
+CREATE INDEX orders_customer ON orders (customer_id);
+INSERT INTO orders SELECT i, 'c' || round(60 * power((i % 97) / 97.0, 2)), timestamptz '2024-05-31' - i * interval '17 hours', 10 + i % 13
+FROM generate_series(1, 600) AS i;
+SELECT retention.add_source('orders', order_id => 'order_id') AS source \gset
+SELECT retention.track('orders');
+CALL retention.refresh();
+CREATE TABLE helper (customer_id text, n integer);
+CREATE VIEW spenders AS SELECT customer_id FROM retention.profile WHERE historic_clv / (SELECT coalesce(max(n), 1) FROM helper) > 100;
+SELECT retention.add_segment('spenders'), retention.add_consumer('crm');
+SELECT count(*) >= 0 AS read FROM retention.read_segment_changes('crm');
+INSERT INTO retention.contact (customer_id, email, email_consent) SELECT 'c' || i, format('c%s@example.com', i), true FROM generate_series(1, 12) AS i;
+SELECT retention.add_coupon_pool('pool', ARRAY(SELECT 'C' || i FROM generate_series(1, 400) AS i)), retention.add_coupon_pool('other', '{}');
+SELECT go_live('coupons', '{}', '{"id": "c", "type": "coupon", "pool": "pool", "next": "m"}', mail('m', '{"body": "{{ coupon.code }}"}')),
+       go_live('bought', '{"trigger": {"type": "order"}}', mail('m', '{"body": "{{ event.amount }} {{ person.locale }}"}')),
+       go_live('broken', '{}', '{"id": "s", "type": "split", "branches": [{"when": "EXISTS (SELECT FROM health_test.helper h WHERE 1 / h.n > 0 AND h.customer_id = person.customer_id)", "next": "m"}], "else": "d"}',
+               mail('m', '{"next": "d"}'), '{"id": "d", "type": "delay", "for": "1 day"}');
+SELECT * FROM retention.health();
+CREATE FUNCTION work(name text, keys text[], later interval DEFAULT '0') RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM retention.enroll(name, k) FROM unnest(keys) AS k WHERE name <> '';
+  PERFORM retention.run_flows_once();
+  PERFORM set_config('retention.as_of', (retention.now() + later)::text, true);
+END $$;
+-- Makes a trouble, looks, and takes it back.
+CREATE FUNCTION finds(trouble text) RETURNS SETOF retention.finding LANGUAGE plpgsql AS $$
+DECLARE
+  found retention.finding[];
+BEGIN
+  BEGIN
+    EXECUTE trouble;
+    found := ARRAY(SELECT h::retention.finding FROM retention.health() AS h);
+    RAISE EXCEPTION USING ERRCODE = 'P9999';
+  EXCEPTION WHEN SQLSTATE 'P9999' THEN NULL;
+  END;
+  RETURN QUERY SELECT * FROM unnest(found);
+END $$;
+CREATE TABLE trouble (number integer GENERATED ALWAYS AS IDENTITY, command text);
+INSERT INTO trouble (command) VALUES
+  ($$SELECT retention.add_metric('new')$$),
+  ($$SELECT set_config('retention.as_of', '2024-06-03 12:01+00', true)$$),
+  ($$UPDATE retention.refresh_log SET started_at = started_at - interval '49 hours'$$),
+  ($$UPDATE retention.published_model SET purchase.converged = false$$),
+  ($$UPDATE retention.published_model SET spend.converged = false, spend.n = 0$$),
+  ($$DELETE FROM retention.published_model$$),
+  ($$INSERT INTO orders VALUES (0, 'c1', '2024-05-31', 'NaN'), (-1, 'c2', '2024-05-31', 'NaN'); CALL retention.refresh()$$),
+  ($$UPDATE retention.population SET stale = true$$),
+  ($$INSERT INTO retention.change_log SELECT NULL, '{c1,c2}', now() - i * interval '10 minutes' FROM generate_series(1, 3) AS i$$),
+  ($$INSERT INTO retention.change_log VALUES (NULL, '{c1,c2}', now() - interval '1 hour', retention.now() + interval '1 minute')$$),
+  ($$INSERT INTO retention.changed_customers VALUES ('{c1,c2,c3}', now() - interval '16 minutes'), ('{c4}', now())$$),
+  ($$SELECT work('coupons', '{c1,c2}', '61 minutes')$$),
+  ($$SELECT work('coupons', '{c1,c2}', '59 minutes')$$),
+  ($$SELECT work('coupons', '{c1,c2,c3}'), retention.fail(ARRAY(SELECT message_id FROM retention.claim_messages('email', 2)), '550', true)$$),
+  ($$SELECT work('coupons', '{c1}'), retention.fail(ARRAY(SELECT message_id FROM retention.claim_messages('email')), '450')$$),
+  ($$SELECT work('bought', '{c1,c2}')$$),
+  ($$INSERT INTO helper SELECT 'c' || i, i % 2 FROM generate_series(1, 4) AS i; SELECT work('broken', '{c1,c2,c3,c4,c5}')$$),
+  ($$DROP TABLE helper CASCADE; SELECT work('broken', '{c1,c2}')$$),
+  ($$DROP TABLE helper CASCADE; CALL retention.process_changes()$$),
+  ($$SELECT work('broken', '{c1}', '25 hours')$$),
+  ($$UPDATE retention.coupon SET issued_at = now() WHERE code > 'C1'; UPDATE retention.coupon SET issued_at = NULL WHERE code LIKE 'C2_'$$),
+  ($$UPDATE retention.coupon SET issued_at = now() WHERE code NOT LIKE 'C2_' AND code NOT LIKE 'C3_'$$),
+  ($$DELETE FROM retention.coupon WHERE code NOT LIKE 'C2_'$$),
+  ($$DELETE FROM retention.coupon WHERE code NOT LIKE 'C2_' OR code = 'C20'$$),
+  ($$UPDATE retention.coupon SET issued_at = now()$$),
+  ($$UPDATE retention.coupon SET issued_at = now(); SELECT retention.set_status('coupons', 'paused')$$),
+  ($$UPDATE retention.flow_home SET here = 'elsewhere'; SELECT set_config('retention.as_of', '2024-06-02 12:01+00', true)$$),
+  ($$DROP TABLE orders CASCADE$$),
+  ($$UPDATE retention.source SET events_from = NULL$$),
+  ($$DROP INDEX orders_customer$$),
+  ($$UPDATE retention.source SET is_indexed = false$$),
+  ($$UPDATE retention.segment_consumer SET read_at = now() - interval '8 days'$$),
+  ($$UPDATE retention.segment_consumer SET read_at = NULL, position = 0; UPDATE retention.segment_change SET changed_at = now() - interval '8 days' WHERE change_id <= 2$$);
+SELECT t.number, f.severity, f.what, f.how_often, f.detail FROM trouble t LEFT JOIN LATERAL finds(t.command) AS f ON true ORDER BY t.number, f.what COLLATE "C";
+-- All that there is, the worst first, also for whoever only reads.
+SELECT count(*) AS statements FROM (SELECT number, what_to_do FROM trouble, finds(command)) AS f WHERE what_to_do IS NULL;
+INSERT INTO retention.change_log SELECT NULL, '{c1}', now() - interval '1 hour';
+SELECT retention.add_metric('new'), work('coupons', '{c1}'), retention.fail(ARRAY(SELECT message_id FROM retention.claim_messages('email')), '450');
+CREATE ROLE health_test_analyst;
+SELECT retention.grant_access('health_test_analyst', 'analyst');
+SET ROLE health_test_analyst;
+SELECT severity, what, how_often, detail, what_to_do FROM retention.health();
+RESET ROLE;
+SET client_min_messages = warning;
+DROP OWNED BY health_test_analyst;
+DROP ROLE health_test_analyst;
+DROP EXTENSION retention CASCADE;
