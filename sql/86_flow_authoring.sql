@@ -472,10 +472,11 @@ BEGIN
   ELSIF status = 'archived' THEN
     PERFORM retention._archive(target.flow_id);
   END IF;
+  PERFORM retention._tell_reach(target.flow_id) WHERE status IN ('live', 'manual');
 END
 $$;
 COMMENT ON FUNCTION retention.set_status(text, text, text) IS
-  'Sets the status of a flow: draft, manual, live, paused or archived; or, with a node, of one message: draft, manual or live.';
+  'Sets the status of a flow: draft, manual, live, paused or archived; or, with a node, of one message: draft, manual or live. Of a flow that is live or manual by now it tells how many contacts can be written to.';
 
 CREATE OR REPLACE FUNCTION retention.migrate_flow(flow text, from_version integer, nodes jsonb DEFAULT '{}') RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

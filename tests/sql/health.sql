@@ -270,6 +270,45 @@ SELECT retention.grant_access('health_test_analyst', 'analyst');
 SET ROLE health_test_analyst;
 SELECT severity, what, how_often, detail, what_to_do FROM retention.health();
 RESET ROLE;
+
+-- Who goes live learns how many can be written to: those who are, when all enter.
+SELECT retention.suppress('email', 'S3@example.com', 'bounced');
+INSERT INTO retention.contact (customer_id, email, phone, email_consent, sms_consent)
+  SELECT 's' || i, CASE WHEN i % 4 > 0 THEN 's' || i || '@example.com' END, CASE WHEN i % 5 = 0 THEN '+4860010010' || i % 10 END, i % 3 < 2, i % 2 = 0
+  FROM generate_series(1, 40) AS i;
+SELECT draft('reach', '{}', mail('e', '{"next": "t"}'), mail('t', '{"transactional": true, "next": "s"}'),
+  '{"id": "s", "type": "message", "channel": "sms", "body": "b", "smart_sending": false, "one_per_address": false, "next": "d"}',
+  '{"id": "d", "type": "message", "channel": "push", "body": "b", "status": "draft", "next": "w"}',
+  '{"id": "w", "type": "message", "channel": "webhook", "url": "https://example.com", "body": "b"}'), retention.publish('reach');
+CREATE VIEW reached AS
+  SELECT m.node, count(*) FILTER (WHERE m.reason IS NULL) AS reachable, string_agg(DISTINCT m.reason, ', ') AS others
+  FROM retention.message m JOIN retention.flow f USING (flow_id) WHERE f.flow = 'reach' GROUP BY m.node ORDER BY m.node;
+SET client_min_messages = notice;
+SELECT retention.set_status('reach', 'live');
+SET retention.progress = on;
+SELECT retention.set_status('reach', 'manual');
+SELECT retention.set_status('reach', 'live');
+SELECT count(retention.enroll('reach', c.customer_id)) AS contacts FROM retention.contact AS c;
+CALL retention.run_flows();
+SELECT * FROM reached;
+SELECT retention.set_status('reach', 'paused'), retention.set_status('coupons', 'live', 'm');
+SET client_min_messages = warning;
+SELECT retention.set_status('reach', 'live');
+-- A relation of the shop's own is read as its owner, and what fails there stops nothing.
+CREATE TABLE people AS SELECT customer_id, email, email_consent FROM retention.contact WHERE customer_id > 's2';
+INSERT INTO people SELECT * FROM people WHERE customer_id = 's5';
+CREATE ROLE health_test_owner;
+GRANT USAGE ON SCHEMA health_test TO health_test_owner;
+ALTER TABLE people OWNER TO health_test_owner;
+SELECT retention.use_contacts('people');
+SET client_min_messages = notice;
+SELECT retention.set_status('reach', 'live');
+REVOKE USAGE ON SCHEMA health_test FROM health_test_owner;
+SELECT retention.set_status('reach', 'manual');
+SELECT status FROM retention.flow WHERE flow = 'reach';
+SET client_min_messages = error;
+DROP TABLE people;
+DROP ROLE health_test_owner;
 SET client_min_messages = warning;
 DROP OWNED BY health_test_analyst;
 DROP ROLE health_test_analyst;
