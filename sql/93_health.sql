@@ -27,7 +27,8 @@ AS $$
     WHERE here.node_id = _coupon_before.node_id),
   -- The ways that are left without the one on which a coupon node has handed out a code.
   way AS (
-    SELECT c.node_id AS without, s.node_id FROM node c, node s WHERE c.type = 'coupon' AND s.is_start
+    SELECT c.node_id AS without, s.node_id FROM node c, node s
+    WHERE c.type = 'coupon' AND s.is_start
     UNION
     SELECT w.without, t.target FROM way w JOIN node n ON n.node_id = w.node_id,
          unnest(n.targets) WITH ORDINALITY AS t (target, number)
@@ -137,7 +138,8 @@ BEGIN
     FROM retention.enrollment e WHERE e.enrollment_id = ANY (chosen) GROUP BY 1 ORDER BY 1
   LOOP
     chosen := ARRAY(SELECT unnest(chosen) EXCEPT
-                    SELECT unnest(retention._issue_again(here.node_id, here.enrollment_ids, as_of)));
+                    SELECT unnest(retention._issue_again(here.node_id, here.enrollment_ids,
+                                                         as_of)));
   END LOOP;
   WITH changed AS (
     UPDATE retention.enrollment e
@@ -171,8 +173,8 @@ AS $$
 BEGIN
   RETURN ARRAY(
     SELECT ROW (m.message_id, m.enrollment_id, coalesce(p.node_id, m.node_id), m.node_id,
-                m.customer_id, m.address, m.context, m.state = 'dead' AND NOT lost.is_so, lost.is_so)
-             ::retention.failed_message
+                m.customer_id, m.address, m.context, m.state = 'dead' AND NOT lost.is_so,
+                lost.is_so)::retention.failed_message
     FROM retention.message m JOIN retention.enrollment e USING (enrollment_id)
     LEFT JOIN retention.flow_node p
       ON (p.flow_id, p.version, p.node, p.type) = (m.flow_id, flow.version, m.node, 'message')
@@ -239,12 +241,13 @@ BEGIN
     PERFORM retention._issue_again(here.written_by, here.enrollment_ids, as_of);
   END LOOP;
   SELECT array_agg(ROW (f.enrollment_id, flow_id, f.node_id, f.customer_id, as_of, NULL, f.address,
-                        coalesce(f.context, '{}') || coalesce(code.shown, '{}'))::retention.queued_message
-                   ORDER BY f.message_id)
+                        coalesce(f.context, '{}') || coalesce(code.shown, '{}'))
+                     ::retention.queued_message ORDER BY f.message_id)
     INTO queued
     FROM unnest(failed) AS f
     LEFT JOIN LATERAL (
-      SELECT jsonb_build_object('coupon', jsonb_build_object('code', c.code, 'expires_at', c.expires_at)) AS shown
+      SELECT jsonb_build_object('coupon', jsonb_build_object(
+               'code', c.code, 'expires_at', c.expires_at)) AS shown
       FROM retention.coupon c WHERE f.lacks_code AND c.enrollment_id = f.enrollment_id
       ORDER BY c.issued_at DESC, c.node DESC LIMIT 1) AS code ON true
     WHERE NOT f.lacks_code OR code.shown IS NOT NULL;
@@ -270,7 +273,8 @@ BEGIN
   -- Not within an expression of a flow.
   PERFORM retention._caller(), retention._pin_settings();
   PERFORM retention._reject_unless(target.status <> 'archived',
-    format('flow "%s" is archived', flow), format('SELECT retention.set_status(%L, ''live'');', flow),
+    format('flow "%s" is archived', flow),
+    format('SELECT retention.set_status(%L, ''live'');', flow),
     'object_not_in_prerequisite_state');
   restarted := retention._retry_enrollments(target, since, as_of);
   failed := retention._failed_messages(target, since);
@@ -279,7 +283,8 @@ BEGIN
   PERFORM retention._render_again(
     ARRAY(SELECT f FROM unnest(failed) AS f WHERE NOT f.is_rendered), target.flow_id, as_of);
   -- Of those that could not be written after all.
-  PERFORM retention._return_coupons(restarted || ARRAY(SELECT f.enrollment_id FROM unnest(failed) AS f));
+  PERFORM retention._return_coupons(
+    restarted || ARRAY(SELECT f.enrollment_id FROM unnest(failed) AS f));
   enrollments := cardinality(restarted);
   messages := (
     SELECT count(*) FROM unnest(failed) AS f JOIN retention.flow_node n ON n.node_id = f.written_by
@@ -317,12 +322,15 @@ AS $$
     ('segment', 'error', 'segment "%1$s" cannot be evaluated',
      'Mend its view; it is tried again by itself.'),
     ('metric', 'error', 'changes of metric "%1$s" cannot be processed',
-     'Mend its sources; changes are tried again by themselves, and CALL retention.refresh(%1$L) reads all.'),
+     'Mend its sources; it is tried again by itself, and CALL retention.refresh(%1$L) reads all.'),
     ('entry', 'warning', 'the entry filter of flow "%1$s" fails for the moment',
      'It is tried again by itself.'),
     ('enrollment', 'warning', 'enrollments have failed at node "%2$s" of flow "%1$s"',
      'Mend the values or the expression, then SELECT * FROM retention.retry(%1$L);'))
     AS k (kind, severity, what, what_to_do) USING (kind)
+  -- What belongs to an archived flow is over.
+  WHERE NOT (p.kind IN ('node', 'flow', 'entry', 'enrollment')
+             AND (SELECT f.status FROM retention.flow f WHERE f.flow = p.name) = 'archived')
   GROUP BY k.severity, k.what, k.what_to_do, p.name, p.node
 $$;
 COMMENT ON FUNCTION retention._problem_findings() IS
@@ -342,14 +350,16 @@ AS $$
     ('ready', 'note', 'message "%2$s" of flow "%1$s" could not be sent yet',
      'It is tried again by itself, twelve times over about a day.'))
     AS k (state, severity, what, what_to_do) ON k.state = m.state
-  WHERE m.state IN ('error', 'dead') OR m.state = 'ready' AND m.last_error IS NOT NULL
+  WHERE (m.state IN ('error', 'dead') OR m.state = 'ready' AND m.last_error IS NOT NULL)
+    -- Others can be neither mended nor sent.
+    AND f.status <> 'archived' AND m.customer_id IS NOT NULL
   GROUP BY k.severity, k.what, k.what_to_do, f.flow, m.node
   UNION ALL
   SELECT 'error', format('messages of channel %s are ready, and no sender claims them', m.channel),
          min(m.ready_at), count(*), NULL, 'Start its sender: docs/senders.md.'
   FROM retention.message m
   WHERE m.state IN ('ready', 'leased') AND m.ready_at < retention.now() - interval '1 hour'
-  GROUP BY m.channel
+  GROUP BY m.channel HAVING NOT retention._is_copy()
 $$;
 COMMENT ON FUNCTION retention._message_findings() IS
   'Messages that failed, and those that nobody has claimed for an hour.';
@@ -361,14 +371,15 @@ AS $$
     SELECT f.*, v.document, coalesce(v.document ->> 'metric', 'orders') AS metric
     FROM retention.flow f JOIN retention.flow_version v USING (flow_id, version)
     WHERE f.status IN ('live', 'manual'))
-  SELECT 'error', format('customers of flow "%s" are overdue', l.flow), min(e.due_at), count(*), NULL::text,
-         'Have retention.run_flows() run every minute: docs/operations.md; one worker may be too few.'
+  SELECT 'error', format('customers of flow "%s" are overdue', l.flow), min(e.due_at), count(*),
+         NULL::text, 'Have retention.run_flows() run every minute, by more workers if need be.'
   FROM live l JOIN retention.enrollment e USING (flow_id)
-  WHERE e.due_at < retention.now() - interval '15 minutes' GROUP BY l.flow HAVING NOT retention._is_copy()
+  WHERE e.due_at < retention.now() - interval '15 minutes'
+  GROUP BY l.flow HAVING NOT retention._is_copy()
   UNION ALL
   SELECT 'warning', 'flows are live in a copy of the database where they were made live',
          min(l.running_since), count(*), string_agg(l.flow, ', ' ORDER BY l.flow),
-         'Nothing is sent from here. Where it has taken the other''s place: SELECT retention.resume_here();'
+         'Nothing is sent. Where it has taken the other''s place: SELECT retention.resume_here();'
   FROM live l HAVING count(*) > 0 AND retention._is_copy()
   UNION ALL
   SELECT 'error', format('flow "%s" cannot be started: no source records events', l.flow),
@@ -400,27 +411,32 @@ AS $$
   SELECT 'warning', format(CASE WHEN r.as_of IS NULL THEN 'metric "%s" was never refreshed'
                            ELSE 'metric "%s" was not refreshed for more than 2 days' END, m.metric),
          r.as_of, NULL::bigint, NULL::text,
-         format('CALL retention.refresh(%L); and have retention.refresh_all() run every night: docs/operations.md.', m.metric)
+         format('CALL retention.refresh(%L); and have retention.refresh_all() run every night.',
+                m.metric)
   FROM retention.metric m,
        LATERAL (SELECT max(l.as_of) AS as_of, max(l.started_at) AS started_at
                 FROM retention.refresh_log l WHERE l.metric = m.metric) AS r
   WHERE coalesce(r.as_of < retention.now() - interval '2 days'
                  OR r.started_at < now() - interval '2 days', true)
   UNION ALL
-  SELECT 'warning', format('changes of metric "%s" are left to its next refresh', m.metric), p.as_of,
-         NULL, NULL, format('CALL retention.refresh(%L);', m.metric)
+  SELECT 'warning', format('changes of metric "%s" are left to its next refresh', m.metric),
+         p.as_of, NULL, NULL, format('CALL retention.refresh(%L);', m.metric)
   FROM retention.metric m, retention._last_refresh(m.metric) AS p WHERE p.stale
   UNION ALL
-  SELECT 'warning', format('the model of %s could not be fitted for metric "%s"', f.purpose, m.metric),
-         p.as_of, NULL, f.detail, 'Predictions lean on customary values: see retention.readiness() and validate_model.'
+  SELECT 'warning',
+         format('the model of %s could not be fitted for metric "%s"', f.purpose, m.metric),
+         p.as_of, NULL, f.detail,
+         'Predictions lean on customary values: see retention.readiness() and validate_model.'
   FROM retention.metric m CROSS JOIN LATERAL retention._last_refresh(m.metric) AS r
   LEFT JOIN retention.published_model p ON p.metric = m.metric,
   LATERAL (VALUES ('purchases', coalesce((p.purchase).converged, false), (p.purchase).kind),
-                  ('spend', coalesce((p.spend).converged OR (p.spend).n = 0, false), (p.spend).kind))
+                  ('spend', coalesce((p.spend).converged OR (p.spend).n = 0, false),
+                   (p.spend).kind))
     AS f (purpose, is_fitted, detail)
   WHERE r.customers > 0 AND NOT f.is_fitted
   UNION ALL
-  SELECT 'warning', format('rows of %s cannot be read, and do not count in metric "%s"', u.relation, u.metric),
+  SELECT 'warning',
+         format('rows of %s cannot be read, and do not count in metric "%s"', u.relation, u.metric),
          NULL, sum(u.row_count)::bigint, string_agg(DISTINCT u.reason, ', '),
          'SELECT * FROM retention.unreadable_row; mend these rows.'
   FROM retention.unreadable_row u GROUP BY u.relation, u.metric
@@ -431,22 +447,24 @@ COMMENT ON FUNCTION retention._metric_findings() IS
 CREATE OR REPLACE FUNCTION retention._source_findings() RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'error', format('a source of metric "%s" is gone', s.metric), NULL::timestamptz, NULL::bigint,
-         format('source %s, kind %s', s.source_id, s.kind),
-         format('SELECT retention.drop_source(%s); and add the one that has taken its place.', s.source_id)
+  SELECT 'error', format('a source of metric "%s" is gone', s.metric), NULL::timestamptz,
+         NULL::bigint, format('source %s, kind %s', s.source_id, s.kind),
+         format('SELECT retention.drop_source(%s); and add what has taken its place.', s.source_id)
   FROM retention.source s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation)
   UNION ALL
   SELECT CASE WHEN s.is_indexed IS FALSE THEN 'warning' ELSE 'note' END,
          format('source %s has no index on "%s"', s.relation, s.customer_id), NULL,
          NULL, format('All of it is read for each change of metric "%s".', s.metric),
-         format('CREATE INDEX ON %s (%I); for a view, on the tables below it.', s.relation, s.customer_id)
+         format('CREATE INDEX ON %s (%I); for a view, on the tables below it.',
+                s.relation, s.customer_id)
   FROM retention.source s JOIN pg_class c ON c.oid = s.relation
   -- What process_changes has found; else, of a table, what can be told at once.
   WHERE NOT coalesce(s.is_indexed, c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (
     SELECT FROM pg_index i JOIN pg_attribute a ON (a.attrelid, a.attnum) = (i.indrelid, i.indkey[0])
     WHERE i.indrelid = s.relation AND i.indisvalid AND a.attname = s.customer_id))
   UNION ALL
-  SELECT 'warning', format('%s partitions of %s are not tracked', t.untracked_partitions, t.relation),
+  SELECT 'warning',
+         format('%s partitions of %s are not tracked', t.untracked_partitions, t.relation),
          NULL, t.untracked_partitions, NULL, format('SELECT retention.track(%L);', t.relation)
   FROM retention.tracked t WHERE t.untracked_partitions > 0
 $$;
@@ -477,16 +495,21 @@ AS $$
                 FROM retention.segment_change s WHERE s.change_id > c.position) AS u
   WHERE coalesce(c.read_at, u.oldest) < now() - interval '7 days'
 $$;
-COMMENT ON FUNCTION retention._queue_findings() IS 'Changes that nobody processes, and consumers that do not read.';
+COMMENT ON FUNCTION retention._queue_findings() IS
+  'Changes that nobody processes, and consumers that do not read.';
 
 CREATE OR REPLACE FUNCTION retention.health()
-  RETURNS TABLE (severity text, what text, since timestamptz, how_often bigint, detail text, what_to_do text)
+  RETURNS TABLE (
+    severity text, what text, since timestamptz, how_often bigint, detail text, what_to_do text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT f.*
-  FROM (SELECT * FROM retention._problem_findings() UNION ALL SELECT * FROM retention._message_findings()
-        UNION ALL SELECT * FROM retention._flow_findings() UNION ALL SELECT * FROM retention._metric_findings()
-        UNION ALL SELECT * FROM retention._source_findings() UNION ALL SELECT * FROM retention._queue_findings()) AS f
+  FROM (SELECT * FROM retention._problem_findings()
+        UNION ALL SELECT * FROM retention._message_findings()
+        UNION ALL SELECT * FROM retention._flow_findings()
+        UNION ALL SELECT * FROM retention._metric_findings()
+        UNION ALL SELECT * FROM retention._source_findings()
+        UNION ALL SELECT * FROM retention._queue_findings()) AS f
   ORDER BY array_position('{error,warning,note}', f.severity), f.what COLLATE "C"
 $$;
 COMMENT ON FUNCTION retention.health() IS
@@ -542,8 +565,8 @@ BEGIN
       FROM unnest($1) WITH ORDINALITY AS k (name, number) LEFT JOIN same s ON true GROUP BY 1, 2, 3)
     SELECT r.name, coalesce(sum(r.contacts), 0)::bigint,
            coalesce(sum(r.contacts) FILTER (WHERE r.reason IS NULL), 0)::bigint,
-           string_agg(format('%%s: %%s', r.reason, r.contacts), ', ' ORDER BY r.contacts DESC, r.reason)
-             FILTER (WHERE r.reason IS NOT NULL)
+           string_agg(format('%%s: %%s', r.reason, r.contacts), ', '
+                      ORDER BY r.contacts DESC, r.reason) FILTER (WHERE r.reason IS NOT NULL)
     FROM reason r GROUP BY r.number, r.name ORDER BY r.number$query$, expressions,
     CASE WHEN EXISTS (SELECT FROM retention.contact_source)
          THEN 'SELECT c.contact, c.rows FROM retention._their_contacts(NULL) AS c'
