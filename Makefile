@@ -16,7 +16,7 @@ SQL_PARTS = sql/00_schema.sql sql/10_types.sql sql/15_limits.sql sql/20_toolkit.
 	sql/55_models.sql sql/60_history.sql sql/65_validation.sql sql/70_views.sql \
 	sql/72_capture.sql sql/74_segments.sql sql/75_events.sql sql/76_changes.sql sql/78_jobs.sql sql/80_access.sql \
 	sql/82_flow_tables.sql sql/83_contacts.sql sql/84_coupons.sql sql/84_flow_times.sql sql/85_flow_document.sql sql/85_flow_circles.sql sql/86_flow_authoring.sql \
-	sql/87_flow_entry.sql sql/88_tick.sql sql/89_outbox.sql sql/90_flow_reports.sql sql/91_persons.sql sql/92_simulation.sql sql/95_key_types.sql sql/99_privileges.sql
+	sql/87_flow_entry.sql sql/88_tick.sql sql/89_outbox.sql sql/90_flow_reports.sql sql/91_persons.sql sql/92_simulation.sql sql/93_health.sql sql/95_key_types.sql sql/99_privileges.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 EXTRA_CLEAN = build results output_iso tmp_check

@@ -9,18 +9,27 @@ CREATE OR REPLACE FUNCTION retention._reject_unless(
 COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text, text) IS
   'Raises an error unless the condition holds: what is wrong, and what to do, without our functions'' context.';
 
-CREATE OR REPLACE FUNCTION retention._tell(message text) RETURNS void
+CREATE OR REPLACE FUNCTION retention._tells() RETURNS boolean
+  LANGUAGE sql STABLE
+  -- A session that has not loaded the module yet knows no default of the setting.
+  RETURN coalesce(current_setting('retention.progress', true)::boolean, true);
+COMMENT ON FUNCTION retention._tells() IS 'Whether the client is told what was done.';
+
+CREATE OR REPLACE FUNCTION retention._tell(message text, level text DEFAULT 'info') RETURNS void
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  -- A session that has not loaded the module yet knows no default of the setting.
-  IF coalesce(current_setting('retention.progress', true)::boolean, true) THEN
+  IF NOT retention._tells() THEN
+    RETURN;
+  ELSIF level = 'notice' THEN
+    RAISE NOTICE '%', message;
+  ELSE
     RAISE INFO '%', message;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._tell(text) IS
-  'Tells the client what was done, unless retention.progress is off.';
+COMMENT ON FUNCTION retention._tell(text, text) IS
+  'Tells the client what was done, unless retention.progress is off; at level notice, client_min_messages can hold it back.';
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)

@@ -11,11 +11,11 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed', '_order_moment',
       '_access_level', '_jobs') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
-    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow') THEN 1
+    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
       'backfill_history', 'customer_at', 'validate_model', 'churn_history',
-      'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow', 'enroll', 'backfill_flow',
+      'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow', 'enroll', 'backfill_flow', 'retry',
       'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress',
       'forget', 'merge_customers') THEN 2
     WHEN routine IN (

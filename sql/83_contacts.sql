@@ -155,12 +155,13 @@ CREATE OR REPLACE FUNCTION retention._their_query(relation regclass, customer_id
 AS $$
   SELECT format('SELECT %s FROM %s WHERE %s',
     string_agg(format(CASE WHEN a.attname IS NULL THEN 'NULL::%2$s' ELSE '%1$I::%2$s' END, c.name, c.type), ', ' ORDER BY c.number),
-    relation, retention._keys_condition(relation, 'customer_id', customer_ids))
+    relation, CASE WHEN customer_ids IS NULL THEN 'true'
+                   ELSE retention._keys_condition(relation, 'customer_id', customer_ids) END)
   FROM retention._contact_columns() c
   LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 COMMENT ON FUNCTION retention._their_query(regclass, text[]) IS
-  'The query for some customers'' contacts in a relation of the shop''s own; null for the columns that it lacks.';
+  'The query for some customers'' contacts in a relation of the shop''s own, or, with null, for all; null for the columns that it lacks.';
 
 CREATE OR REPLACE FUNCTION retention._their_contacts(customer_ids text[])
   RETURNS TABLE (customer_id text, contact retention.contact, rows bigint)
@@ -186,7 +187,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._their_contacts(text[]) IS
-  'Some customers'' contacts in a relation of the shop''s own, read with its owner''s rights, and how many rows each has, for only one can be meant.';
+  'Some customers'' contacts, or, with null, all, in a relation of the shop''s own, read with its owner''s rights, and how many rows each has, for only one can be meant.';
 
 CREATE OR REPLACE FUNCTION retention._contact_query() RETURNS text
   LANGUAGE sql STABLE

@@ -305,6 +305,33 @@ END
 $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
 
+CREATE OR REPLACE FUNCTION retention._check_events(
+    kind text, metric text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  source retention.source;
+BEGIN
+  IF kind IN ('order', 'refund') THEN
+    -- One that records comes first.
+    SELECT * INTO source FROM retention.source s
+      WHERE s.metric = _check_events.metric AND s.kind = _check_events.kind
+      ORDER BY s.events_from IS NULL, s.source_id LIMIT 1;
+    PERFORM retention._reject_unless(source.events_from IS NOT NULL,
+      format('trigger "%s" would start nothing: no source of metric "%s" records %1$ss as events',
+             kind, metric),
+      concat('SELECT retention.drop_source(' || source.source_id || '); ',
+             'SELECT retention.add_source(', coalesce(quote_literal(source.relation), '''...'''),
+             ', order_id => ''...'', events => true',
+             ', kind => ' || quote_literal(nullif(kind, 'order')),
+             ', metric => ' || quote_literal(nullif(metric, 'orders')), ');'),
+      'object_not_in_prerequisite_state');
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._check_events(text, text) IS
+  'An error where orders or refunds of a metric would start a flow, and none of them is recorded.';
+
 CREATE OR REPLACE FUNCTION retention.publish(flow text) RETURNS integer
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -318,6 +345,7 @@ BEGIN
   END IF;
   PERFORM retention._pin_settings();
   PERFORM retention._require_valid(published.draft, published.owner_id::regrole);
+  PERFORM retention._check_events(published.draft #>> '{trigger,type}', coalesce(published.draft ->> 'metric', 'orders'));
   INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
   PERFORM retention._write_nodes(published.flow_id, number, published.draft);
   UPDATE retention.flow f SET version = number WHERE f.flow_id = published.flow_id;
@@ -442,10 +470,11 @@ BEGIN
   ELSIF status = 'archived' THEN
     PERFORM retention._archive(target.flow_id);
   END IF;
+  PERFORM retention._tell_reach(target.flow_id) WHERE status IN ('live', 'manual');
 END
 $$;
 COMMENT ON FUNCTION retention.set_status(text, text, text) IS
-  'Sets the status of a flow: draft, manual, live, paused or archived; or, with a node, of one message: draft, manual or live.';
+  'Sets the status of a flow: draft, manual, live, paused or archived; or, with a node, of one message: draft, manual or live. Of a flow that is live or manual by now it tells how many contacts can be written to.';
 
 CREATE OR REPLACE FUNCTION retention.migrate_flow(flow text, from_version integer, nodes jsonb DEFAULT '{}') RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

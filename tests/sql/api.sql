@@ -33,14 +33,16 @@ SELECT format('%s(%s)', p.proname, pg_get_function_arguments(p.oid)) AS call
 SELECT p.oid::regprocedure AS unpinned, p.prokind = 'p' AND p.prosrc ~ '\mCOMMIT;' AS commits
   FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid JOIN pg_language l ON l.oid = p.prolang
   WHERE l.lanname NOT IN ('c', 'internal') AND p.prosqlbody IS NULL
-    AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'search_path=pg_catalog, pg_temp');
+    AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c = 'search_path=pg_catalog, pg_temp')
+  ORDER BY p.oid::regprocedure::text COLLATE "C";
 -- And what such a procedure calls is of a schema that it names: all but keywords, and variables' own.
 SELECT p.oid::regprocedure AS procedure, coalesce(called.name[1], called.name[2]) AS unqualified
   FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid,
        regexp_matches(regexp_replace(p.prosrc, '''[^'']*''|--[^\n]*|\m(ERRCODE|HINT|DETAIL) =', '', 'g'), '(?<![.\w])(\w+)\(|(?<!\()(\s(?:=|<>|<|>|<=|>=|\|\||[-+*/])\s)', 'g') AS called (name)
   WHERE p.prokind = 'p' AND p.proconfig IS NULL AND coalesce(upper(called.name[1]), '') NOT IN ('COALESCE', 'OPERATOR');
 -- Lists what runs with the extension's rights: what an analyst or an operator may call, and nothing internal.
-SELECT p.oid::regprocedure AS as_owner FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid WHERE p.prosecdef;
+SELECT p.oid::regprocedure AS as_owner FROM member m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid WHERE p.prosecdef
+  ORDER BY p.oid::regprocedure::text COLLATE "C";
 
 -- Relations with their columns; what pg_dump saves; who else may read or write.
 SELECT c.relname AS relation, CASE c.relkind WHEN 'r' THEN 'table' WHEN 'v' THEN 'view' WHEN 'S' THEN 'sequence' WHEN 'c' THEN 'type' ELSE c.relkind::text END AS kind,

@@ -12,6 +12,8 @@ CREATE TABLE orders (order_id integer, customer_id integer, ordered_at timestamp
 CREATE INDEX ON orders (customer_id);
 INSERT INTO orders SELECT i, i % 10, timestamptz '2024-06-01' - i * interval '5 days', i % 10 * 10 + 5 FROM generate_series(1, 60) i;
 SELECT retention.add_source('orders', order_id => 'order_id', events => true);
+CREATE TABLE refunds (LIKE orders INCLUDING ALL);
+SELECT retention.add_source('refunds', order_id => 'order_id', kind => 'refund') > 0 AS refunds;
 SELECT retention.track('orders');
 CALL retention.refresh();
 CREATE VIEW spenders AS SELECT customer_id FROM retention.profile WHERE historic_clv > 500;
