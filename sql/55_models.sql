@@ -142,8 +142,8 @@ CREATE OR REPLACE FUNCTION retention._judge_models(settings retention.metric, as
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  found record := retention._back_test(settings.metric);
-  now_off boolean := coalesce(found.off_by > 0.33, false);
+  test record := retention._back_test(settings.metric);
+  now_off boolean := coalesce(test.off_by > 0.33, false);
 BEGIN
   UPDATE retention.published_model p SET confidence = fresh.confidence, is_off = now_off
     FROM (SELECT retention._confidence(settings, as_of) AS confidence) AS fresh
@@ -154,7 +154,7 @@ BEGIN
   END IF;
   IF now_off AND was_off IS NOT TRUE THEN
     RAISE WARNING 'metric "%": its models are off: of the orders up to % they had predicted %, and % came',
-        settings.metric, found.until, found.predicted, found.actual
+        settings.metric, test.until, test.predicted, test.actual
       USING HINT = 'churn_risk is null until validate_model finds them right; docs/models.md tells when models mislead.';
   END IF;
 END
