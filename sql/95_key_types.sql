@@ -5,6 +5,9 @@ DECLARE
   function record;
   type regtype;
 BEGIN
+  -- Types are written, and operators found, as in functions of ours, whoever creates the extension.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+          pg_catalog.set_config('quote_all_identifiers', 'off', true);
   FOR function IN
     SELECT p.proname, keys.names, array_position(p.proargnames, keys.names[1]) - 1 AS position,
            pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,
