@@ -127,8 +127,19 @@ $$;
 COMMENT ON FUNCTION retention._process_settled(retention.metric, timestamptz, text[]) IS
   'Processes some customers of a metric that has been refreshed with its present settings; others are left to the refresh.';
 
+CREATE OR REPLACE FUNCTION retention._has_tried_enough(
+    code text, give_up_at timestamptz, failed_before integer)
+  RETURNS boolean
+  LANGUAGE sql VOLATILE
+  -- A busy server must not have a few customers' faults stop the others.
+  RETURN clock_timestamp() > give_up_at
+     AND (failed_before >= 16 OR retention._error_sort(code) <> 'value');
+COMMENT ON FUNCTION retention._has_tried_enough(text, timestamptz, integer) IS
+  'Whether customers whose rows fail are no longer looked for: the time for it is up, and there are many of them, or the fault is not their own.';
+
 CREATE OR REPLACE FUNCTION retention._try_metric(
-    metric text, as_of timestamptz, customer_ids text[], give_up_at timestamptz,
+    metric text, as_of timestamptz, customer_ids text[], give_up_at timestamptz DEFAULT NULL,
+    failed_before integer DEFAULT 0,
     OUT changes retention.customer_change[], OUT failed text[], OUT message text, OUT code text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -143,21 +154,22 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   message := retention._reason(message);
   IF retention._ends_call(code) THEN
     RAISE;
-  ELSIF middle = 0 OR clock_timestamp() > give_up_at THEN
+  ELSIF middle = 0 OR retention._has_tried_enough(code, give_up_at, failed_before) THEN
     failed := customer_ids;
     RETURN;
   END IF;
   -- Some customer's own rows: the others are done without, unless there are too many such customers.
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '1 second');
-  one := retention._try_metric(metric, as_of, customer_ids[:middle], give_up_at);
-  other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], give_up_at);
+  one := retention._try_metric(metric, as_of, customer_ids[:middle], give_up_at, failed_before);
+  other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], give_up_at,
+                                 failed_before + coalesce(cardinality(one.failed), 0));
   changes := one.changes || other.changes;
   failed := one.failed || other.failed;
   message := coalesce(one.message, other.message);
   code := coalesce(one.code, other.code);
 END
 $$;
-COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz) IS
+COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz, integer) IS
   'Processes some customers of one metric. failed are those that could not be, and why.';
 
 CREATE OR REPLACE FUNCTION retention._keep_failed(
@@ -182,30 +194,40 @@ COMMENT ON FUNCTION retention._keep_failed(text, timestamptz, text[], text, text
   'Puts customers back into the log whose changes could not be processed, to be tried again later, and says so. Null: there were none.';
 
 CREATE OR REPLACE FUNCTION retention._count_lost(
-    settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[], give_up_at timestamptz DEFAULT NULL)
-  RETURNS bigint
+    settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[],
+    give_up_at timestamptz DEFAULT NULL, failed_before integer DEFAULT 0,
+    OUT lost bigint, OUT failed integer)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   middle integer := cardinality(customer_ids) / 2;
+  one record;
+  other record;
 BEGIN
   PERFORM retention._read_metric(settings, as_of, 'retention.customer', last, customer_ids);
-  RETURN (retention._collected_loss()).lost;
+  lost := (retention._collected_loss()).lost;
+  failed := 0;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   IF retention._ends_call(SQLSTATE) THEN
     RAISE;
   END IF;
-  -- Whose rows cannot be read is not lost.
-  IF middle = 0 OR clock_timestamp() > give_up_at THEN
-    RETURN 0;
+  IF middle = 0 OR retention._has_tried_enough(SQLSTATE, give_up_at, failed_before) THEN
+    lost := 0;
+    failed := cardinality(customer_ids);
+    RETURN;
   END IF;
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '1 second');
-  RETURN retention._count_lost(settings, last, as_of, customer_ids[:middle], give_up_at)
-       + retention._count_lost(settings, last, as_of, customer_ids[middle + 1:], give_up_at);
+  one := retention._count_lost(settings, last, as_of, customer_ids[:middle], give_up_at,
+                               failed_before);
+  other := retention._count_lost(settings, last, as_of, customer_ids[middle + 1:], give_up_at,
+                                 failed_before + one.failed);
+  lost := one.lost + other.lost;
+  failed := one.failed + other.failed;
 END
 $$;
-COMMENT ON FUNCTION retention._count_lost(retention.metric, retention.population, timestamptz, text[], timestamptz) IS
-  'How many of some customers have no order any more.';
+COMMENT ON FUNCTION retention._count_lost(
+  retention.metric, retention.population, timestamptz, text[], timestamptz, integer) IS
+  'How many of some customers have no order any more; and of how many the rows cannot be read, who are not lost.';
 
 CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -221,7 +243,8 @@ BEGIN
     RETURN;
   END IF;
   PERFORM retention._check_refresh(settings, NULL, as_of);
-  lost := retention._count_lost(settings, last, greatest(as_of, last.as_of), customer_ids);
+  lost := (retention._count_lost(settings, last, greatest(as_of, last.as_of),
+                                 customer_ids)).lost;
   IF lost > 0 THEN
     PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
   END IF;
@@ -263,7 +286,7 @@ DECLARE
   result record;
 BEGIN
   FOREACH metric IN ARRAY metrics LOOP
-    result := retention._try_metric(metric, as_of, customer_ids, NULL);
+    result := retention._try_metric(metric, as_of, customer_ids);
     PERFORM retention._keep_failed(metric, as_of, result.failed, result.message, result.code, oldest);
     changes := changes || result.changes;
   END LOOP;

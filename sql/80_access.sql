@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days',
       '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment', '_quiet_until', '_add_days',
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed', '_order_moment',
-      '_access_level', '_jobs') THEN 0
+      '_access_level', '_jobs', '_readable', '_shown_error') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health') THEN 1
     WHEN routine IN (
@@ -28,6 +28,39 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
 COMMENT ON FUNCTION retention._access_level(name) IS
   'Who may call a routine: 0 whoever may use the schema, 1 analysts, 2 operators, 3 admins; null nobody, for it is internal.';
 
+CREATE OR REPLACE FUNCTION retention._readable()
+  RETURNS TABLE (relation regclass, kept_back name[], shown text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.oid::regclass, array_agg(a.attname) FILTER (WHERE k.is_kept_back),
+         string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE NOT k.is_kept_back)
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid,
+  LATERAL (VALUES (
+    c.relname IN ('contact', 'suppression', 'message') AND a.attname IN (
+      'address', 'email', 'phone', 'push_token', 'properties',
+      'subject', 'body', 'text', 'context', 'last_error')
+    -- What has failed may quote the values it was about: retention.problem shows it without.
+    OR c.relkind = 'r' AND (a.attname = 'error' OR (c.relname, a.attname) = ('enrollment', 'reason'))
+  )) AS k (is_kept_back)
+  WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+    AND c.relname <> 'secret' AND a.attnum > 0 AND NOT a.attisdropped
+  GROUP BY c.oid
+$$;
+COMMENT ON FUNCTION retention._readable() IS
+  'The relations that can be read; the columns that show where somebody is written to, or what a message says; and the others.';
+
+CREATE OR REPLACE FUNCTION retention._shown_error(error text, reader name) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN has_column_privilege(reader, 'retention.message', 'last_error', 'SELECT')
+              THEN error
+              -- Mail addresses, places of webhooks, tokens of devices and telephone numbers.
+              ELSE regexp_replace(error,
+                '\S*@\S*|\w+://\S+|[\w:-]{32,}|\+?\d(?:[ ().-]*\d){6,}', '(...)', 'g') END
+$$;
+COMMENT ON FUNCTION retention._shown_error(text, name) IS
+  'The text of an error as a role may see it: without addresses unless it was given these.';
+
 CREATE OR REPLACE FUNCTION retention.grant_access(
     role regrole, level text, addresses boolean DEFAULT false)
   RETURNS void
@@ -44,18 +77,10 @@ BEGIN
     SELECT format(given.grants, role)
     FROM (VALUES
       (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
-      (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(oid::regclass::text, ', ')) FROM pg_class
-           WHERE relnamespace = 'retention'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')
-             AND relname NOT IN ('secret', 'contact', 'suppression', 'message'))),
-      -- Of who is written to, all but where, and what the messages say.
-      (1, (SELECT string_agg(format('GRANT SELECT (%s) ON %s TO %%1$s', columns.list, columns.relation), '; ')
-           FROM (SELECT attrelid::regclass AS relation, string_agg(quote_ident(attname), ', ') AS list
-                 FROM pg_attribute
-                 WHERE attrelid IN ('retention.contact'::regclass, 'retention.suppression'::regclass, 'retention.message'::regclass)
-                   AND attnum > 0 AND NOT attisdropped
-                   AND attname NOT IN ('address', 'email', 'phone', 'push_token', 'properties', 'subject', 'body', 'text', 'context', 'last_error')
-                 GROUP BY attrelid) AS columns)),
-      (CASE WHEN addresses THEN 1 ELSE 2 END, 'GRANT SELECT ON retention.contact, retention.suppression, retention.message TO %s'),
+      (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(r.relation::text, ', '))
+           FROM retention._readable() r WHERE r.kept_back IS NULL OR addresses OR rank > 1)),
+      (1, (SELECT string_agg(format('GRANT SELECT (%s) ON %s TO %%1$s', r.shown, r.relation), '; ')
+           FROM retention._readable() r WHERE r.kept_back IS NOT NULL)),
       -- Everything else is written by functions, which check what they get.
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression TO %s'),
       (2, 'GRANT INSERT, DELETE ON retention.segment_member TO %s'),

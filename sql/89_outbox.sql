@@ -166,10 +166,10 @@ BEGIN
                      WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id FROM apart a) THEN 'smart sending' END AS skipped
     FROM written w OFFSET 0),
   inserted AS (
-    INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel, state, reason, customer_id, address,
-                                   subject, body, text, context)
+    INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel, state, reason, last_error,
+                                   customer_id, address, subject, body, text, context)
     SELECT d.enrollment_id, d.flow_id, d.node_id, as_of, as_of, d.due_at + d.lateness, d.node, d.channel, state.name,
-           CASE WHEN state.name = 'held' THEN 'approval' ELSE coalesce(d.error, d.skipped) END, d.customer_id, coalesce(d.url, d.address),
+           CASE state.name WHEN 'held' THEN 'approval' WHEN 'error' THEN 'cannot be rendered' ELSE d.skipped END, d.error, d.customer_id, coalesce(d.url, d.address),
            CASE WHEN state.is_kept THEN d.subject END, CASE WHEN state.is_kept THEN d.body END, CASE WHEN state.is_kept THEN d.text END, d.context
     FROM decided d,
     LATERAL (SELECT CASE WHEN d.skipped = 'holdout' THEN 'ghost' WHEN d.skipped IS NOT NULL THEN 'suppressed' WHEN d.error IS NOT NULL THEN 'error'

@@ -19,7 +19,7 @@ AS $$
     ('message', false,
      $q$UPDATE retention.message SET customer_id = NULL, address = NULL, subject = NULL, body = NULL, text = NULL, context = NULL, last_error = NULL,
           state = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'suppressed' ELSE state END,
-          reason = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'forgotten' WHEN state = 'error' THEN NULL ELSE reason END WHERE customer_id = $1$q$,
+          reason = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'forgotten' ELSE reason END WHERE customer_id = $1$q$,
      'UPDATE retention.message SET customer_id = $2 WHERE customer_id = $1'),
     ('last_message', false, 'DELETE FROM retention.last_message WHERE customer_id = $1',
      $q$WITH gone AS (DELETE FROM retention.last_message WHERE customer_id = $1 RETURNING *)

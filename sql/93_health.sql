@@ -308,11 +308,13 @@ CREATE TYPE retention.finding AS (
 );
 COMMENT ON TYPE retention.finding IS 'A row of health.';
 
-CREATE OR REPLACE FUNCTION retention._problem_findings() RETURNS SETOF retention.finding
+CREATE OR REPLACE FUNCTION retention._problem_findings(reader name)
+  RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.severity, format(k.what, p.name, p.node), min(p.happened_at), sum(p.occurrences)::bigint,
-         (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1],
+         retention._shown_error(
+           (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
          format(k.what_to_do, p.name)
   FROM retention.problem p JOIN (VALUES
     ('node', 'error', 'customers wait at node "%2$s" of flow "%1$s"',
@@ -333,14 +335,15 @@ AS $$
              AND (SELECT f.status FROM retention.flow f WHERE f.flow = p.name) = 'archived')
   GROUP BY k.severity, k.what, k.what_to_do, p.name, p.node
 $$;
-COMMENT ON FUNCTION retention._problem_findings() IS
+COMMENT ON FUNCTION retention._problem_findings(name) IS
   'What retention.problem has of others than messages, for each flow and node, segment and metric.';
 
-CREATE OR REPLACE FUNCTION retention._message_findings() RETURNS SETOF retention.finding
+CREATE OR REPLACE FUNCTION retention._message_findings(reader name)
+  RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.severity, format(k.what, f.flow, m.node), min(m.queued_at), count(*),
-         (array_agg(coalesce(m.last_error, m.reason) ORDER BY m.queued_at DESC))[1],
+         retention._shown_error((array_agg(m.last_error ORDER BY m.queued_at DESC))[1], reader),
          format(k.what_to_do, f.flow)
   FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN (VALUES
     ('error', 'warning', 'message "%2$s" of flow "%1$s" could not be rendered',
@@ -361,7 +364,7 @@ AS $$
   WHERE m.state IN ('ready', 'leased') AND m.ready_at < retention.now() - interval '1 hour'
   GROUP BY m.channel HAVING NOT retention._is_copy()
 $$;
-COMMENT ON FUNCTION retention._message_findings() IS
+COMMENT ON FUNCTION retention._message_findings(name) IS
   'Messages that failed, and those that nobody has claimed for an hour.';
 
 CREATE OR REPLACE FUNCTION retention._flow_findings() RETURNS SETOF retention.finding
@@ -503,9 +506,10 @@ CREATE OR REPLACE FUNCTION retention.health()
     severity text, what text, since timestamptz, how_often bigint, detail text, what_to_do text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+  WITH reader AS (SELECT r.rolname FROM pg_roles r WHERE r.oid = retention._caller())
   SELECT f.*
-  FROM (SELECT * FROM retention._problem_findings()
-        UNION ALL SELECT * FROM retention._message_findings()
+  FROM (SELECT p.* FROM reader r, retention._problem_findings(r.rolname) AS p
+        UNION ALL SELECT m.* FROM reader r, retention._message_findings(r.rolname) AS m
         UNION ALL SELECT * FROM retention._flow_findings()
         UNION ALL SELECT * FROM retention._metric_findings()
         UNION ALL SELECT * FROM retention._source_findings()

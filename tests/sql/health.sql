@@ -273,6 +273,22 @@ SELECT retention.grant_access('health_test_analyst', 'analyst');
 SET ROLE health_test_analyst;
 SELECT severity, what, how_often, detail, what_to_do FROM retention.health();
 RESET ROLE;
+-- Who sees no addresses sees none in what failed either.
+SELECT work('bought', '{c2}'), work('coupons', '{c3,c4,c5}');
+SELECT count(retention.fail(ARRAY[c.message_id], said)) AS failed FROM retention.claim_messages('email') AS c,
+  LATERAL (SELECT format('550 <%s>: no such user, ask +48 600-100 200 or https://mx.example.com/why?u=%s (device %s)', c.address, c.customer_id, repeat('aB3', 12)) AS said) AS s;
+UPDATE retention.segment SET error = 'invalid input syntax for type integer: "c1@example.com"', error_code = '22P02', error_at = retention.now();
+CREATE VIEW said AS
+  SELECT 'problem' AS place, message AS text FROM retention.problem UNION SELECT 'health', detail FROM retention.health() WHERE severity <> 'error' OR what LIKE 'segment%';
+GRANT USAGE ON SCHEMA health_test TO health_test_analyst;
+GRANT SELECT ON said TO health_test_analyst;
+SELECT place, text FROM said WHERE text ~ '@' ORDER BY 1, 2;
+SET ROLE health_test_analyst;
+SELECT DISTINCT place, text FROM said WHERE text ~ '\(\.\.\.\)|@' ORDER BY 1, 2;
+SELECT count(*) FROM retention.enrollment WHERE reason IS NOT NULL;
+SELECT count(*) FROM retention.segment WHERE error IS NOT NULL;
+RESET ROLE;
+DROP VIEW said;
 
 -- Who goes live learns how many can be written to: those who are, when all enter.
 SELECT retention.suppress('email', 'S3@example.com', 'bounced');
