@@ -197,17 +197,17 @@ CREATE OR REPLACE FUNCTION retention.add_metric(
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  levels record;
+  customary retention.metric;
 BEGIN
   PERFORM retention._reject_unless(
     NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = add_metric.metric),
     format('metric "%s" already exists', metric), 'alter_metric changes it.', 'duplicate_object');
-  SELECT * INTO levels FROM retention._require_scheme(scheme);
+  customary := retention._default_settings(scheme);
   INSERT INTO retention.metric VALUES (
     metric, time_zone, history, scheme,
-    coalesce(recency_limits, retention._default_limits(levels.r), '{}'),
-    coalesce(frequency_percentiles, retention._default_percentiles(levels.f)), frequency_values,
-    coalesce(monetary_percentiles, retention._default_percentiles(levels.m)), monetary_values,
+    coalesce(recency_limits, customary.recency_limits),
+    coalesce(frequency_percentiles, customary.frequency_percentiles), frequency_values,
+    coalesce(monetary_percentiles, customary.monetary_percentiles), monetary_values,
     thresholds, purchase_model, prediction_window, discount_rate, churn_levels, refit_interval, loss_limit,
     country);
   RETURN metric;

@@ -83,10 +83,12 @@ COMMENT ON FUNCTION retention._fit_spend(retention.fit_state, double precision) 
   'Fits the spend model; without data, makes one of the mean value of a purchase day.';
 
 CREATE OR REPLACE FUNCTION retention._back_test(
-    metric text, OUT until text, OUT predicted numeric, OUT actual numeric, OUT off_by numeric)
+    metric text, OUT until text, OUT predicted numeric, OUT actual numeric, OUT off_by numeric,
+    OUT tolerance numeric, OUT is_off boolean)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  tolerance := 0.33;
   SELECT to_char(v.holdout_end AT TIME ZONE m.time_zone, 'YYYY-MM-DD'), round(r.predicted::numeric), r.actual::numeric
     INTO until, predicted, actual
     FROM retention.validation v
@@ -96,10 +98,11 @@ BEGIN
                              WHERE l.metric = _back_test.metric)
       AND (r.section, r.item) = ('total', 'orders');
   off_by := round(abs(predicted - actual) / greatest(actual, 1), 2);
+  is_off := off_by > tolerance;
 END
 $$;
 COMMENT ON FUNCTION retention._back_test(text) IS
-  'The orders of a metric''s last validate_model, where it was of a model that its settings allow; nulls: there is none.';
+  'The orders of a metric''s last validate_model, where it was of a model that its settings allow; nulls: there is none. Whether they were off by more than is tolerated.';
 
 CREATE OR REPLACE FUNCTION retention._readiness(settings retention.metric, as_of timestamptz)
   RETURNS TABLE (requirement text, needed numeric, found numeric, met boolean)
@@ -122,7 +125,7 @@ AS $$
          AS gate (requirement, needed, found, at_most)
   UNION ALL
   SELECT format('back-test up to %s, %s orders predicted and %s came: off by a third at most', b.until, b.predicted, b.actual),
-         0.33, b.off_by, b.off_by <= 0.33
+         b.tolerance, b.off_by, NOT b.is_off
   FROM retention._back_test((_readiness.settings).metric) AS b WHERE b.until IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._readiness(retention.metric, timestamptz) IS 'The rows of readiness as of a moment, from what the last refresh found.';
@@ -143,7 +146,7 @@ CREATE OR REPLACE FUNCTION retention._judge_models(settings retention.metric, as
 AS $$
 DECLARE
   test record := retention._back_test(settings.metric);
-  now_off boolean := coalesce(test.off_by > 0.33, false);
+  now_off boolean := coalesce(test.is_off, false);
 BEGIN
   UPDATE retention.published_model p SET confidence = fresh.confidence, is_off = now_off
     FROM (SELECT retention._confidence(settings, as_of) AS confidence) AS fresh

@@ -425,7 +425,9 @@ CREATE OR REPLACE FUNCTION retention._find_by_name() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._check_trigger(TG_RELID, 'retention.segment', 'retention.contact_source');
+  -- In the schema there are none but our own.
+  PERFORM retention._reject_unless(TG_TABLE_SCHEMA = 'retention',
+    'this trigger function works on tables of retention only', '', 'trigger_protocol_violated');
   NEW.relation := coalesce(to_regclass(NEW.relation_name), 0);
   NEW.owner := coalesce(pg_get_userbyid(retention._owner(NEW.relation)), NEW.owner);
   RETURN NEW;

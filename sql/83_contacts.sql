@@ -189,11 +189,14 @@ $$;
 COMMENT ON FUNCTION retention._their_contacts(text[]) IS
   'Some customers'' contacts, or, with null, all, in a relation of the shop''s own, read with its owner''s rights, and how many rows each has, for only one can be meant.';
 
-CREATE OR REPLACE FUNCTION retention._contact_query() RETURNS text
+CREATE OR REPLACE FUNCTION retention._contact_query(customer_ids text DEFAULT '$2') RETURNS text
   LANGUAGE sql STABLE
-  RETURN CASE WHEN EXISTS (SELECT FROM retention.contact_source) THEN 'SELECT * FROM retention._their_contacts($2)'
-    ELSE 'SELECT c.customer_id, c AS contact, 1 AS rows FROM retention.contact c WHERE c.customer_id = ANY ($2)' END;
-COMMENT ON FUNCTION retention._contact_query() IS 'The query for the contacts of the customers in $2: key, contact, and how many rows there are.';
+  RETURN CASE WHEN EXISTS (SELECT FROM retention.contact_source)
+    THEN format('SELECT * FROM retention._their_contacts(%s)', coalesce(customer_ids, 'NULL'))
+    ELSE 'SELECT c.customer_id, c AS contact, 1 AS rows FROM retention.contact c'
+         || coalesce(' WHERE c.customer_id = ANY (' || customer_ids || ')', '') END;
+COMMENT ON FUNCTION retention._contact_query(text) IS
+  'The query for the contacts of customers, whose keys are an expression, or, with null, of all: key, contact, and how many rows there are.';
 
 CREATE OR REPLACE FUNCTION retention._person_columns() RETURNS TABLE (name name, origin text)
   LANGUAGE sql STABLE

@@ -47,6 +47,23 @@ CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
   RETURN hashtextextended(customer_id, 0);
 COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a customer.';
 
+CREATE OR REPLACE FUNCTION retention._asked_grant(
+    flow_id integer, node text, address text, customer_id text, message_id bigint,
+    queued_at timestamptz, apart interval)
+  RETURNS retention.address_grant
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN ROW (retention._address_slot(flow_id, node, address), retention._holder(customer_id),
+              message_id, queued_at, apart)::retention.address_grant;
+COMMENT ON FUNCTION retention._asked_grant(
+  integer, text, text, text, bigint, timestamptz, interval) IS
+  'What a message asks of _one_per_address: its address, for so long.';
+
+CREATE OR REPLACE FUNCTION retention._lateness(message jsonb) RETURNS interval
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN retention._span(coalesce(message ->> 'lateness', '1 day')::interval);
+COMMENT ON FUNCTION retention._lateness(jsonb) IS
+  'How late a message of a flow''s document may be sent.';
+
 CREATE OR REPLACE FUNCTION retention._address_apart(message jsonb, document jsonb) RETURNS interval
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -124,7 +141,7 @@ BEGIN
            n.config ->> 'text' AS text, n.config ->> 'url' AS url,
            coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
            retention._apart(n.config ->> 'channel', n.config -> 'smart_sending') AS apart,
-           retention._span(coalesce(n.config ->> 'lateness', '1 day')::interval) AS lateness,
+           retention._lateness(n.config) AS lateness,
            retention._address_apart(n.config, v.document) AS address_apart,
            f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual' AS needs_approval
     FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
@@ -179,8 +196,9 @@ BEGIN
     ON CONFLICT (enrollment_id, node) DO NOTHING
     RETURNING message_id, flow_id, node_id, node, channel, state, customer_id, address)
   SELECT array_agg(DISTINCT i.channel) FILTER (WHERE i.state = 'ready'),
-         array_agg(ROW (retention._address_slot(i.flow_id, i.node, i.address), retention._holder(i.customer_id), i.message_id, as_of,
-                        n.address_apart)::retention.address_grant) FILTER (WHERE n.address_apart IS NOT NULL)
+         array_agg(retention._asked_grant(i.flow_id, i.node, i.address, i.customer_id, i.message_id,
+                                          as_of, n.address_apart))
+           FILTER (WHERE n.address_apart IS NOT NULL)
     INTO channels, asked FROM inserted i JOIN node n USING (node_id) WHERE retention._may_reach(i.state);
   PERFORM retention._one_per_address(asked);
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
@@ -256,8 +274,9 @@ BEGIN
       FROM decided d WHERE m.message_id = d.message_id
       RETURNING m.message_id, m.state, m.flow_id, m.node, m.address, m.customer_id, d.address_apart)
     SELECT coalesce(array_agg(w.message_id), '{}'),
-           array_agg(ROW (retention._address_slot(w.flow_id, w.node, w.address), retention._holder(w.customer_id), w.message_id, $3,
-                          w.address_apart)::retention.address_grant) FILTER (WHERE w.address_apart IS NOT NULL)
+           array_agg(retention._asked_grant(w.flow_id, w.node, w.address, w.customer_id, w.message_id,
+                                            $3, w.address_apart))
+             FILTER (WHERE w.address_apart IS NOT NULL)
     FROM written w WHERE w.state = 'leased'$query$,
     format('retention._normal_address(m.channel, %s, %s)', address, country),
     retention._unsendable('m.channel', address, coalesce('(t.contact).' || quote_ident(kind.consent), 'true'), 'r.is_transactional',

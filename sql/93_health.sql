@@ -207,15 +207,14 @@ BEGIN
       SET state = 'ready', reason = NULL, attempts = 0, ready_at = as_of, last_error = NULL,
           -- As late as when it was written, however often it was revived.
           expires_at = as_of + least(m.expires_at - m.queued_at,
-            retention._span(coalesce(n.config ->> 'lateness', '1 day')::interval))
+            retention._lateness(n.config))
       FROM retention.flow_node n JOIN retention.flow_version v
         ON (v.flow_id, v.version) = (n.flow_id, n.version)
       WHERE m.message_id = ANY (message_ids) AND n.node_id = m.node_id
       RETURNING m.*, retention._address_apart(n.config, v.document) AS address_apart)
   SELECT array_agg(DISTINCT r.channel),
-         array_agg(ROW (retention._address_slot(r.flow_id, r.node, r.address),
-                        retention._holder(r.customer_id), r.message_id, r.queued_at,
-                        r.address_apart)::retention.address_grant)
+         array_agg(retention._asked_grant(r.flow_id, r.node, r.address, r.customer_id, r.message_id,
+                                          r.queued_at, r.address_apart))
            FILTER (WHERE r.address_apart IS NOT NULL)
     INTO channels, asked FROM revived r;
   PERFORM retention._one_per_address(asked);
@@ -572,9 +571,7 @@ BEGIN
            string_agg(format('%%s: %%s', r.reason, r.contacts), ', '
                       ORDER BY r.contacts DESC, r.reason) FILTER (WHERE r.reason IS NOT NULL)
     FROM reason r GROUP BY r.number, r.name ORDER BY r.number$query$, expressions,
-    CASE WHEN EXISTS (SELECT FROM retention.contact_source)
-         THEN 'SELECT c.contact, c.rows FROM retention._their_contacts(NULL) AS c'
-         ELSE 'SELECT c AS contact, 1 AS rows FROM retention.contact c' END)
+    retention._contact_query(NULL))
     USING names;
 END
 $$;
