@@ -7,7 +7,7 @@ TEMPLATE = $(patsubst src/template/%.c,%,$(wildcard src/template/*.c))
 BINDINGS = pg_compat settings clock amount zone_table order_summary score_bounds percentile_bounds \
 	simulate_orders model_value fit_aggregate predictions profile key_text row_store row_groups order_reader unreadable customer_builder score_rules collect collected \
 	relation_fingerprint capture_changes compare_keys render bucket expression \
-	job_settings kept_plans run_as turns here reject address
+	job_settings kept_plans run_as turns here reject address with_fields
 OBJS = $(MATH:%=src/math/%.o) $(TEMPLATE:%=src/template/%.o) $(BINDINGS:%=src/%.o)
 
 # The order matters: an explicit list, concatenated into the install script.

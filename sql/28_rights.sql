@@ -57,6 +57,14 @@ COMMENT ON FUNCTION retention._caller() IS
   'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET ROLE. '
   'An error in whatever runs with another''s rights.';
 
+CREATE OR REPLACE FUNCTION retention._with_fields(
+    "row" anyelement, VARIADIC names_and_values "any")
+  RETURNS anyelement
+  LANGUAGE c STABLE PARALLEL SAFE
+  AS 'MODULE_PATHNAME', 'retention_with_fields';
+COMMENT ON FUNCTION retention._with_fields(anyelement, VARIADIC "any") IS
+  'A row with some of its fields changed: their names, and after each its new value.';
+
 CREATE OR REPLACE FUNCTION retention._take_lock(
     relation regclass, number integer DEFAULT 0, waits boolean DEFAULT true)
   RETURNS boolean

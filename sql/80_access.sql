@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days',
       '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment', '_quiet_until', '_add_days',
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed', '_order_moment',
-      '_access_level', '_jobs', '_readable', '_shown_error') THEN 0
+      '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health') THEN 1
     WHEN routine IN (

@@ -103,11 +103,14 @@ BEGIN
   ELSE
     PERFORM retention._hand_out_coupons(source, node.node, asking, as_of);
   END IF;
-  EXECUTE format('SELECT array_agg(%s) FROM unnest($1) AS t', retention._changed_traveller($json${"reason": "CASE WHEN (t).enrollment_id = ANY ($2) THEN 'exhausted' END"}$json$))
-    INTO travellers
-    USING travellers, ARRAY(SELECT a.enrollment_id FROM unnest(asking) AS a
-                            WHERE NOT EXISTS (SELECT FROM retention.coupon c WHERE (c.enrollment_id, c.node) = (a.enrollment_id, node.node) OFFSET 0));
-  RETURN travellers;
+  RETURN (
+    SELECT array_agg(retention._with_fields(t, 'reason', CASE WHEN n.lacks_code THEN 'exhausted' END))
+    FROM unnest(travellers) AS t,
+         LATERAL (SELECT t.enrollment_id IN (
+                    SELECT a.enrollment_id FROM unnest(asking) AS a
+                    WHERE NOT EXISTS (SELECT FROM retention.coupon c
+                                      WHERE (c.enrollment_id, c.node) = (a.enrollment_id, node.node)
+                                      OFFSET 0)) AS lacks_code) AS n);
 END
 $$;
 COMMENT ON FUNCTION retention._issue_coupons(retention.flow_node, text, retention.traveller[], timestamptz) IS

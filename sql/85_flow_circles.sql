@@ -114,11 +114,15 @@ BEGIN
       AND NOT t.is_waiting AND t.outcome IS DISTINCT FROM 'error'
       AND t.enrollment_id <> ALL (going_round) ORDER BY t.enrollment_id;
   IF going_round <> '{}' THEN
-    EXECUTE format('SELECT array_agg(CASE WHEN t.enrollment_id = ANY ($2) THEN %s ELSE t END) FROM unnest($1) AS t',
-        retention._changed_traveller('{"node_id": "$3", "outcome": "''error''", "reason": "$4", "error_code": "''54000''"}'))
-      INTO moved USING moved, going_round, node.node_id,
-        format('came from other flows more than %s times within an hour: '
-               'flows enter each other in a circle', most);
+    moved := (
+      SELECT array_agg(
+               CASE WHEN t.enrollment_id = ANY (going_round)
+                    THEN retention._with_fields(t, 'node_id', node.node_id, 'outcome', 'error',
+                           'error_code', '54000', 'reason',
+                           format('came from other flows more than %s times within an hour: '
+                                  'flows enter each other in a circle', most))
+                    ELSE t END)
+      FROM unnest(moved) AS t);
   END IF;
   RETURN moved;
 END

@@ -59,17 +59,6 @@ END
 $$;
 COMMENT ON FUNCTION retention._start_trigger(integer) IS 'Has a flow start with what happens from now on.';
 
-CREATE OR REPLACE FUNCTION retention._changed_traveller(changes jsonb) RETURNS text
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN (
-    SELECT format('ROW (%s)::retention.traveller', string_agg(coalesce(changes ->> attname, format('(t).%I', attname)), ', ' ORDER BY attnum))
-    FROM pg_attribute WHERE attrelid = 'retention.traveller'::regclass AND attnum > 0);
-END
-$$;
-COMMENT ON FUNCTION retention._changed_traveller(jsonb) IS 'The expression for a traveller t with some fields changed.';
-
 CREATE OR REPLACE FUNCTION retention._are_few(rows integer) RETURNS boolean
   LANGUAGE sql IMMUTABLE
   RETURN coalesce(rows, 0) <= 100;
@@ -153,11 +142,13 @@ COMMENT ON FUNCTION retention._run_in_parts(regrole, text, retention.traveller[]
   'Runs a statement over travellers, where it fails over halves of them, down to each one who makes it fail. '
   'What fails for all, by its names, is not divided; nor, for longer than a moment, what passes, such as waiting for a server.';
 
-CREATE OR REPLACE FUNCTION retention._failed(travellers retention.traveller[], code text, message text) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._failed(
+    travellers retention.traveller[], code text, message text)
+  RETURNS retention.traveller[]
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since, t.due_at, t.customer_id, t.event, t.properties,
-                        'error', retention._reason(message), code, t.is_new, true, t.is_waiting, t.contact)::retention.traveller)
+  SELECT array_agg(retention._with_fields(t, 'outcome', 'error', 'reason', retention._reason(message),
+                                          'error_code', code, 'is_changed', true))
   FROM unnest(travellers) AS t
 $$;
 COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS 'Travellers who end with an error.';
@@ -186,24 +177,27 @@ COMMENT ON FUNCTION retention._try_run(regrole, text, retention.traveller[], tim
   'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
 
 CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention.traveller
-  LANGUAGE sql IMMUTABLE
-  RETURN ROW (NULL, NULL, NULL, NULL, NULL, NULL, NULL, customer_id, NULL, NULL,
-              NULL, NULL, NULL, NULL, NULL, NULL, NULL)::retention.traveller;
+  LANGUAGE sql STABLE
+  RETURN retention._with_fields(NULL::retention.traveller, 'customer_id', customer_id);
 COMMENT ON FUNCTION retention._bystander(text) IS 'A customer who is in no flow, whose contact is to be looked up.';
 
 CREATE OR REPLACE FUNCTION retention._with_contacts(
-    travellers retention.traveller[], as_of timestamptz, OUT moved retention.traveller[], OUT held retention.traveller[])
+    travellers retention.traveller[], as_of timestamptz,
+    OUT moved retention.traveller[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   SELECT r.moved, r.held INTO moved, held
-    FROM retention._try_run(quote_ident(current_user)::regrole,
-      format('SELECT array_agg(CASE WHEN c.rows > 1 THEN %s ELSE %s END), NULL::retention.queued_message[]
-              FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id',
-        retention._changed_traveller(E'{"outcome": "''error''", "error_code": "''21000''", "is_changed": "true",
-          "reason": "format(''there are %s contacts of customer \\"%s\\"'', c.rows, c.customer_id)"}'),
-        retention._changed_traveller('{"contact": "c.contact"}'), retention._contact_query()),
-      travellers, as_of, NULL) AS r;
+    FROM retention._try_run(quote_ident(current_user)::regrole, format($query$
+      SELECT array_agg(
+               CASE WHEN c.rows > 1
+                    THEN retention._with_fields(t,
+                      'outcome', 'error', 'error_code', '21000', 'is_changed', true, 'reason',
+                      format('there are %%s contacts of customer "%%s"', c.rows, c.customer_id))
+                    ELSE retention._with_fields(t, 'contact', c.contact) END),
+             NULL::retention.queued_message[]
+      FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id$query$,
+      retention._contact_query()), travellers, as_of, NULL) AS r;
 END
 $$;
 COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz) IS
@@ -267,7 +261,11 @@ CREATE OR REPLACE FUNCTION retention._candidates(
 AS $$
 BEGIN
   RETURN (
-    SELECT array_agg(ROW (nextval('retention.enrollment_enrollment_id_seq'), flow_id, start, false, as_of, NULL, as_of, c.customer_id, c.event, NULL, NULL, NULL, NULL, true, true, false, NULL)::retention.traveller ORDER BY c.number)
+    SELECT array_agg(retention._with_fields(NULL::retention.traveller,
+             'enrollment_id', nextval('retention.enrollment_enrollment_id_seq'),
+             'flow_id', flow_id, 'node_id', start, 'is_holdout', false, 'entered_at', as_of,
+             'due_at', as_of, 'customer_id', c.customer_id, 'event', c.event,
+             'is_new', true, 'is_changed', true, 'is_waiting', false) ORDER BY c.number)
     FROM unnest(customer_ids, events) WITH ORDINALITY AS c (customer_id, event, number)
     -- Others cannot be written; only rows put in by hand have them.
     WHERE retention._length_problem('key', c.customer_id) IS NULL AND c.customer_id IS NOT NULL);
@@ -378,21 +376,22 @@ BEGIN
     SELECT coalesce(document ->> 'reentry', 'never') AS reentry, coalesce((document -> 'concurrent')::boolean, false) AS is_concurrent,
            100 * coalesce((document ->> 'holdout')::numeric, 0) AS held_out),
   candidate AS (
-    SELECT c.*, row_number() OVER (PARTITION BY c.customer_id ORDER BY c.enrollment_id) AS turn FROM unnest(candidates) AS c),
+    SELECT c AS traveller, row_number() OVER (PARTITION BY c.customer_id ORDER BY c.enrollment_id) AS turn
+    FROM unnest(candidates) AS c),
   admitted AS (
-    SELECT c.*, r.held_out FROM candidate c, rule r
+    SELECT c.traveller, r.held_out FROM candidate c, rule r
     WHERE (c.turn = 1 OR r.is_concurrent AND r.reentry = 'always')
       AND NOT EXISTS (
         SELECT FROM retention.enrollment e
-        WHERE e.customer_id = c.customer_id AND e.flow_id = (flow).flow_id
+        WHERE e.customer_id = (c.traveller).customer_id AND e.flow_id = (flow).flow_id
           AND (NOT r.is_concurrent AND e.due_at IS NOT NULL
                OR r.reentry = 'never'
                OR r.reentry <> 'always' AND e.entered_at > as_of - CASE WHEN r.reentry NOT IN ('never', 'always') THEN retention._span(r.reentry::interval) END)
         -- so that each one's are looked up by key, however many others there are
         OFFSET 0)
-    ORDER BY c.enrollment_id)
-  SELECT array_agg(ROW (a.enrollment_id, a.flow_id, a.node_id, retention.bucket(a.customer_id, (flow).flow) < a.held_out,
-    a.entered_at, a.since, a.due_at, a.customer_id, a.event, a.properties, a.outcome, a.reason, a.error_code, true, true, false, a.contact)::retention.traveller)
+    ORDER BY (c.traveller).enrollment_id)
+  SELECT array_agg(retention._with_fields(a.traveller, 'is_holdout',
+           retention.bucket((a.traveller).customer_id, (flow).flow) < a.held_out))
   FROM admitted a);
 END
 $$;

@@ -1,5 +1,17 @@
 -- The tick: takes those who are due, or have changed, through the nodes, and writes each of them once.
 
+CREATE OR REPLACE FUNCTION retention._traveller(enrollment retention.enrollment, is_waiting boolean)
+  RETURNS retention.traveller
+  LANGUAGE sql STABLE
+  RETURN retention._with_fields(NULL::retention.traveller,
+    'enrollment_id', enrollment.enrollment_id, 'flow_id', enrollment.flow_id,
+    'node_id', enrollment.node_id, 'is_holdout', enrollment.is_holdout,
+    'entered_at', enrollment.entered_at, 'since', enrollment.since, 'due_at', enrollment.due_at,
+    'customer_id', enrollment.customer_id, 'event', enrollment.event,
+    'is_new', false, 'is_changed', false, 'is_waiting', is_waiting);
+COMMENT ON FUNCTION retention._traveller(retention.enrollment, boolean) IS
+  'An enrollment as a traveller.';
+
 CREATE OR REPLACE FUNCTION retention._due(flows retention.flow[], as_of timestamptz, batch integer) RETURNS retention.traveller[]
   -- In the order of the index: there may be millions more that are due than one batch takes.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off
@@ -12,8 +24,7 @@ BEGIN
     EXIT WHEN cardinality(due) >= batch;
     -- Those whom another worker has are left to it.
     due := due || ARRAY(
-      SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
-                  NULL, NULL, NULL, NULL, false, false, false, NULL)::retention.traveller
+      SELECT retention._traveller(e, false)
       FROM retention.enrollment e
       WHERE e.flow_id = flow.flow_id AND e.due_at <= as_of
       ORDER BY e.due_at LIMIT batch - cardinality(due) FOR UPDATE SKIP LOCKED);
@@ -36,15 +47,15 @@ BEGIN
   woken := ARRAY(
     -- Locked in one go, and only then looked at; by customer, not by the index of those who are due.
     WITH locked AS MATERIALIZED (
-      SELECT * FROM retention.enrollment e
-      WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
+      SELECT e AS enrollment FROM retention.enrollment e
+      WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL
+        AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
       ORDER BY e.enrollment_id FOR UPDATE)
-    SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, e.since, e.due_at, e.customer_id, e.event,
-                NULL, NULL, NULL, NULL, false, false, n.type <> 'wait_for', NULL)::retention.traveller
-    FROM locked e
-    JOIN retention.flow_node n USING (node_id)
+    SELECT retention._traveller(l.enrollment, n.type <> 'wait_for')
+    FROM locked l
+    JOIN retention.flow_node n ON n.node_id = (l.enrollment).node_id
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    WHERE e.due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
+    WHERE (l.enrollment).due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
 END
 $$;
 COMMENT ON FUNCTION retention._woken(retention.flow[], timestamptz, integer) IS
@@ -103,9 +114,11 @@ BEGIN
       WHERE n.node_id = problem.node_id;
   END LOOP;
   RETURN (
-    SELECT array_agg(ROW (t.enrollment_id, t.flow_id, t.node_id, t.is_holdout, t.entered_at, t.since,
-                          CASE WHEN t.is_waiting THEN t.due_at ELSE as_of + retention._retry_after(n.failures) END,
-                          t.customer_id, t.event, t.properties, NULL, NULL, NULL, t.is_new, true, true, NULL)::retention.traveller)
+    SELECT array_agg(retention._with_fields(t,
+             'due_at', CASE WHEN t.is_waiting THEN t.due_at
+                            ELSE as_of + retention._retry_after(n.failures) END,
+             'outcome', NULL, 'reason', NULL, 'error_code', NULL,
+             'is_changed', true, 'is_waiting', true, 'contact', NULL))
     FROM unnest(held) AS t JOIN retention.flow_node n USING (node_id));
 END
 $$;
@@ -124,9 +137,12 @@ BEGIN
   checks := concat_ws(' ', CASE WHEN document ? 'exit' THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
                            CASE WHEN document ? 'filter' THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE THEN ''filtered''', document ->> 'filter') END);
   result := retention._try_run(author,
-    format('SELECT array_agg(%s), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened',
-      retention._changed_traveller('{"outcome": "coalesce((t).outcome, ends)", "is_changed": "(t).is_changed OR ends IS NOT NULL"}'), checks,
-      retention._person_query(coalesce(document ->> 'metric', 'orders'))),
+    format($query$
+      SELECT array_agg(retention._with_fields(t, 'outcome', coalesce((t).outcome, ends),
+                                              'is_changed', (t).is_changed OR ends IS NOT NULL)),
+             NULL::retention.queued_message[]
+      FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened$query$,
+      checks, retention._person_query(coalesce(document ->> 'metric', 'orders'))),
     travellers, as_of, NULL);
   RETURN result.moved || retention._hold(result.held, as_of);
 END
@@ -157,30 +173,42 @@ END
 $$;
 COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS 'Ends those who have to leave: one statement for each version.';
 
-CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text) RETURNS text
+CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text)
+  RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN format($sql$
-    SELECT array_agg(%s), %s
+    SELECT array_agg(retention._with_fields(t,
+             'node_id', CASE WHEN waits OR ends IS NOT NULL THEN (t).node_id ELSE target END,
+             'since', CASE WHEN waits THEN coalesce((t).since, $3) END,
+             'due_at', CASE WHEN waits THEN due ELSE coalesce(due, least((t).due_at, $3)) END,
+             'properties', CASE WHEN payload ? 'set'
+                                THEN coalesce((t).properties, '{}') || (payload -> 'set')
+                                ELSE (t).properties END,
+             'outcome', CASE WHEN NOT waits THEN ends END,
+             'reason', CASE WHEN NOT waits THEN payload ->> 'error' END,
+             'error_code', CASE WHEN NOT waits AND payload ? 'error' THEN '22000' END,
+             'is_changed', (t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at,
+             'is_waiting', waits)),
+           %s
     FROM (SELECT d.*, d.due IS NOT NULL AND d.due > $3 AS waits, $4[d.branch] AS target,
-                 CASE WHEN d.payload ? 'error' THEN 'error' WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome' WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends
-          FROM (SELECT person.traveller AS t, made.payload, (%s)::integer AS branch, (%s)::timestamptz AS due
+                 CASE WHEN d.payload ? 'error' THEN 'error'
+                      WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome'
+                      WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends
+          FROM (SELECT person.traveller AS t, made.payload,
+                       (%s)::integer AS branch, (%s)::timestamptz AS due
                 FROM %s, LATERAL (SELECT (%s)::jsonb AS payload OFFSET 0) AS made
                 -- so that each expression is evaluated once
                 OFFSET 0) AS d) AS decided$sql$,
-    retention._changed_traveller('{
-      "node_id": "CASE WHEN waits OR ends IS NOT NULL THEN (t).node_id ELSE target END",
-      "since": "CASE WHEN waits THEN coalesce((t).since, $3) END",
-      "due_at": "CASE WHEN waits THEN due ELSE coalesce(due, least((t).due_at, $3)) END",
-      "properties": "CASE WHEN payload ? ''set'' THEN coalesce((t).properties, ''{}'') || (payload -> ''set'') ELSE (t).properties END",
-      "outcome": "CASE WHEN NOT waits THEN ends END", "reason": "CASE WHEN NOT waits THEN payload ->> ''error'' END",
-      "error_code": "CASE WHEN NOT waits AND payload ? ''error'' THEN ''22000'' END",
-      "is_changed": "(t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at", "is_waiting": "waits"}'),
-    CASE node.type WHEN 'message' THEN $sql$array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
-        payload ->> 'reason', payload ->> 'address', nullif(payload -> 'context', 'null'))::retention.queued_message) FILTER (WHERE NOT waits)$sql$
+    CASE node.type WHEN 'message' THEN $sql$
+           array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
+                          payload ->> 'reason', payload ->> 'address',
+                          nullif(payload -> 'context', 'null'))::retention.queued_message)
+             FILTER (WHERE NOT waits)$sql$
       ELSE 'NULL::retention.queued_message[]' END,
-    node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric), coalesce(node.payload, 'NULL'));
+    node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric),
+    coalesce(node.payload, 'NULL'));
 END
 $$;
 COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
@@ -210,10 +238,10 @@ BEGIN
   IF listed IS NULL THEN
     RETURN travellers;
   END IF;
-  EXECUTE format('SELECT array_agg(CASE WHEN (t).enrollment_id = ANY ($2) THEN %s ELSE t END) FROM (SELECT unnest($1)) AS u (t)',
-      retention._changed_traveller('{"reason": "''suppression list''"}'))
-    INTO travellers USING travellers, ARRAY(SELECT l.enrollment_id FROM unnest(listed) AS l);
-  RETURN travellers;
+  RETURN (
+    SELECT array_agg(CASE WHEN (t).enrollment_id IN (SELECT l.enrollment_id FROM unnest(listed) AS l)
+                          THEN retention._with_fields(t, 'reason', 'suppression list') ELSE t END)
+    FROM (SELECT unnest(travellers)) AS u (t));
 END
 $$;
 COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[]) IS
@@ -252,9 +280,12 @@ CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[
 AS $$
 BEGIN
   RETURN (
-    SELECT array_agg(CASE WHEN n.type = 'delay' AND (t).since IS NOT NULL AND NOT (t).is_waiting AND (t).outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
-      THEN ROW ((t).enrollment_id, (t).flow_id, n.targets[1], (t).is_holdout, (t).entered_at, NULL, (t).due_at, (t).customer_id, (t).event, (t).properties, NULL, NULL, NULL, (t).is_new, true, false, (t).contact)::retention.traveller
-      ELSE t END)
+    SELECT array_agg(
+             CASE WHEN n.type = 'delay' AND (t).since IS NOT NULL AND NOT (t).is_waiting
+                       AND (t).outcome IS NULL AND n.targets[1] IS NOT NULL AND n.error IS NULL
+                  THEN retention._with_fields(t, 'node_id', n.targets[1], 'since', NULL,
+                                              'is_changed', true)
+                  ELSE t END)
     FROM (SELECT unnest(travellers)) AS u (t) JOIN retention.flow_node n ON n.node_id = (t).node_id);
 END
 $$;

@@ -6,9 +6,8 @@ CREATE OR REPLACE FUNCTION retention._travellers_of(enrollment_ids bigint[], as_
 AS $$
 BEGIN
   RETURN ARRAY(
-    SELECT ROW (e.enrollment_id, e.flow_id, e.node_id, e.is_holdout, e.entered_at, NULL, as_of,
-                e.customer_id, e.event, NULL, NULL, NULL, NULL, false, true, false,
-                NULL)::retention.traveller
+    SELECT retention._with_fields(retention._traveller(e, false),
+                                  'since', NULL, 'due_at', as_of, 'is_changed', true)
     FROM retention.enrollment e WHERE e.enrollment_id = ANY (enrollment_ids)
     ORDER BY e.enrollment_id);
 END
