@@ -306,12 +306,16 @@ BEGIN
     refit_interval = coalesce(alter_metric.refit_interval, kept.refit_interval),
     loss_limit = coalesce(alter_metric.loss_limit, kept.loss_limit),
     country = coalesce(alter_metric.country, kept.country)
-  WHERE e.metric = alter_metric.metric;
+  WHERE e.metric = alter_metric.metric RETURNING * INTO kept;
+  PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
+                                 'retention.refresh(%L); changes of its orders wait until then',
+                                 kept.metric, kept.metric), 'notice')
+    FROM retention._last_refresh(kept.metric) AS l WHERE l.settings <> retention._settings(kept);
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
     text, integer, double precision, double precision[], interval, double precision, text, text[]) IS
-  'Changes the settings that are given, and takes those that are named in reset back to their defaults; a new scheme brings its customary thresholds. Takes effect at the next refresh; prediction_window, discount_rate, churn_levels and loss_limit do at once. Starts no flow; preview_settings shows before who would move.';
+  'Changes the settings that are given, and takes those that are named in reset back to their defaults; a new scheme brings its customary thresholds. Takes effect at the next refresh, and until then changes of orders wait; prediction_window, discount_rate, churn_levels, loss_limit and, for what counts days, time_zone do at once. Starts no flow, and wakes nobody who waits in one; preview_settings shows before who would move.';
 
 CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -4,16 +4,13 @@ CREATE TRIGGER check_metric BEFORE INSERT OR UPDATE ON retention.metric
   FOR EACH ROW EXECUTE FUNCTION retention._check_metric();
 COMMENT ON TRIGGER check_metric ON retention.metric IS 'Rejects settings that cannot be scored by.';
 
-CREATE TRIGGER note_new_settings AFTER UPDATE OF prediction_window, discount_rate, churn_levels ON retention.metric FOR EACH ROW
-  WHEN ((OLD.prediction_window, OLD.discount_rate, OLD.churn_levels)
-        IS DISTINCT FROM (NEW.prediction_window, NEW.discount_rate, NEW.churn_levels))
-  EXECUTE FUNCTION retention._note_settings();
+-- Of the row views read any setting: the zone of days, the number of scores.
+CREATE TRIGGER note_new_settings AFTER UPDATE ON retention.metric FOR EACH ROW
+  WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION retention._note_settings();
 COMMENT ON TRIGGER note_new_settings ON retention.metric IS 'Has segments know why customers move.';
 
-CREATE TRIGGER note_old_settings BEFORE UPDATE OF prediction_window, discount_rate, churn_levels ON retention.metric FOR EACH ROW
-  WHEN ((OLD.prediction_window, OLD.discount_rate, OLD.churn_levels)
-        IS DISTINCT FROM (NEW.prediction_window, NEW.discount_rate, NEW.churn_levels))
-  EXECUTE FUNCTION retention._note_settings();
+CREATE TRIGGER note_old_settings BEFORE UPDATE ON retention.metric FOR EACH ROW
+  WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION retention._note_settings();
 COMMENT ON TRIGGER note_old_settings ON retention.metric IS 'Has segments be as the settings of before make them.';
 
 CREATE TRIGGER drop_sources AFTER DELETE ON retention.metric

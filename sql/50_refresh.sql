@@ -234,7 +234,11 @@ BEGIN
       ORDER BY n.customer_id COLLATE "C"),
     noted AS (
       INSERT INTO retention.changed_customers (customer_ids)
-      SELECT array_agg(n.customer_id) FROM (SELECT customer_id, row_number() OVER () / 1000 AS batch FROM change) AS n WHERE $7 GROUP BY n.batch)
+      -- Whom settings move has done nothing: flows are not told.
+      SELECT array_agg(n.customer_id)
+      FROM (SELECT customer_id, row_number() OVER () / 1000 AS batch
+            FROM change WHERE cause <> 'settings') AS n
+      WHERE $7 GROUP BY n.batch)
     SELECT count(*) FILTER (WHERE previous_r IS NULL),
            count(*) FILTER (WHERE previous_r IS NOT NULL AND orders > 0),
            count(*) FILTER (WHERE orders = 0),

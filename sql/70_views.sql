@@ -244,8 +244,12 @@ CREATE OR REPLACE VIEW retention.churn_risk_high AS SELECT * FROM retention.prof
 COMMENT ON VIEW retention.churn_risk_high IS 'Customers of metric "orders" who have probably left.';
 
 CREATE OR REPLACE VIEW retention.vip AS
-  SELECT p.* FROM retention.profile p JOIN retention.metric s USING (metric)
-  WHERE p.metric = 'orders' AND p.f = cardinality(s.frequency_percentiles) + 1 AND p.m = cardinality(s.monetary_percentiles) + 1;
+  SELECT p.* FROM retention.profile p
+  -- By the bounds that the scores were given by: the settings may have changed since.
+  WHERE p.metric = 'orders'
+    AND (p.f, p.m) = (SELECT cardinality(l.frequency_bounds) + 1, cardinality(l.monetary_bounds) + 1
+                      FROM retention.population l WHERE l.metric = 'orders' AND NOT l.backfilled
+                      ORDER BY l.refresh_id DESC LIMIT 1);
 COMMENT ON VIEW retention.vip IS 'Customers of metric "orders" with the highest score for frequency and for revenue.';
 
 CREATE OR REPLACE VIEW retention.due_soon AS

@@ -206,7 +206,8 @@ BEGIN
     PERFORM retention._mark_readers(segments, cause);
   END IF;
   PERFORM pg_notify('retention_segment', s) FROM unnest(segments) AS s;
-  IF retention._flows_run() THEN
+  -- Whom settings or definitions move has done nothing.
+  IF coalesce(cause, 'manual') NOT IN ('settings', 'definition') AND retention._flows_run() THEN
     PERFORM retention._note_changed(ARRAY(SELECT DISTINCT c.customer_id FROM changed c));
   END IF;
   RETURN NULL;
