@@ -64,6 +64,8 @@ CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time
 AS $$
 BEGIN
   PERFORM retention._column_type(source.relation, 'amount', source.amount);
+  PERFORM retention._column_type(source.relation, 'order_id', source.order_id)
+    WHERE source.order_id IS NOT NULL;
   RETURN format('SELECT %s, %s, %I::numeric%s FROM %s',
     retention._key_expression(source.relation, source.customer_id),
     retention._time_expression(source.ordered_at,
