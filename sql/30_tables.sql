@@ -285,8 +285,8 @@ COMMENT ON COLUMN retention.refresh_log.unreadable_since IS
   'What process_changes has met since, likewise; a row is counted each time that its customer is '
   'read.';
 COMMENT ON COLUMN retention.refresh_log.unmatched_refunds IS
-  'Refunds, and negative rows, with an order id that no order of their customer has that counted: '
-  'they reduce revenue only. An order before the history or after the clock does not count.';
+  'Refunds, and negative rows, whose order id no order of their customer has: they reduce revenue '
+  'only. Orders before the history or after the clock are none.';
 COMMENT ON COLUMN retention.refresh_log.unmatched_refund IS
   'Such an order id, as an example; null: there is none.';
 
