@@ -67,7 +67,9 @@ CREATE TYPE retention.collection_report AS (
   group_sizes              jsonb,
   last_order_at            timestamptz,
   most_orders              bigint,
-  unreadable               jsonb
+  unreadable               jsonb,
+  unmatched_refunds        bigint,
+  unmatched_refund         text
 );
 COMMENT ON TYPE retention.collection_report IS 'What a refresh read, skipped and found; see the columns of population and refresh_log.';
 

@@ -252,7 +252,9 @@ CREATE TABLE retention.refresh_log (
   transitions              bigint NOT NULL,
   unreadable               bigint NOT NULL,
   unreadable_rows          jsonb NOT NULL,
-  unreadable_since         jsonb NOT NULL DEFAULT '[]'
+  unreadable_since         jsonb NOT NULL DEFAULT '[]',
+  unmatched_refunds        bigint NOT NULL,
+  unmatched_refund         text
 );
 COMMENT ON TABLE retention.refresh_log IS 'One row per refresh: what was read, what was skipped and why, what was written, how long it took.';
 COMMENT ON COLUMN retention.refresh_log.refresh_id IS 'Number of the refresh, as in population.';
@@ -282,6 +284,11 @@ COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS
 COMMENT ON COLUMN retention.refresh_log.unreadable_since IS
   'What process_changes has met since, likewise; a row is counted each time that its customer is '
   'read.';
+COMMENT ON COLUMN retention.refresh_log.unmatched_refunds IS
+  'Refunds, and negative rows, whose order id no order of their customer has: they reduce revenue '
+  'only. Orders before the history or after the clock are none.';
+COMMENT ON COLUMN retention.refresh_log.unmatched_refund IS
+  'Such an order id, as an example; null: there is none.';
 
 CREATE TABLE retention.fitted_model (
   fit_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

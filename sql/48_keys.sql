@@ -81,7 +81,9 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._is_deterministic(regclass, name) IS 'Whether only equal bytes are equal in a column of text.';
 
-CREATE OR REPLACE FUNCTION retention._keys_condition(relation regclass, column_name name, customer_ids text[]) RETURNS text
+CREATE OR REPLACE FUNCTION retention._keys_condition(
+    relation regclass, column_name name, customer_ids text[], is_exact boolean DEFAULT true)
+  RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -91,7 +93,8 @@ DECLARE
   exact text := format('%I::text COLLATE "C" = ANY (%L::text[])', column_name, customer_ids);
 BEGIN
   IF base_type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN
-    RETURN format('%I = ANY (%L::%s[])', column_name, retention._typed_keys(customer_ids, type, true, author), type);
+    RETURN format('%I = ANY (%L::%s[])', column_name,
+                  retention._typed_keys(customer_ids, type, is_exact, author), type);
   END IF;
   IF base_type = ANY ('{text,varchar}'::regtype[]) AND retention._is_deterministic(relation, column_name) THEN
     RETURN format('%I = ANY (%L::text[])', column_name, customer_ids);
@@ -101,14 +104,16 @@ BEGIN
   -- The first comparison can use an index, the second one decides: values that the type, or its collation, has for equal may be two customers.
   PERFORM FROM retention._query_as(author, format('SELECT NULL::%1$s %2$s NULL::%1$s', type, retention._equality(base_type)))
     AS q (is_equal boolean);
-  RETURN format('%I %s ANY (%L::%s[]) AND %s', column_name, retention._equality(base_type),
-                retention._typed_keys(customer_ids, type, false, author), type, exact);
+  RETURN format('%I %s ANY (%L::%s[])', column_name, retention._equality(base_type),
+                retention._typed_keys(customer_ids, type, false, author), type)
+      || CASE WHEN is_exact THEN ' AND ' || exact ELSE '' END;
 EXCEPTION WHEN undefined_function THEN
   RETURN exact;
 END
 $$;
-COMMENT ON FUNCTION retention._keys_condition(regclass, name, text[]) IS
-  'The condition that finds the rows of some customers in a relation, by index where the column has one.';
+COMMENT ON FUNCTION retention._keys_condition(regclass, name, text[], boolean) IS
+  'The condition that finds the rows of some keys in a relation, by index where the column has '
+  'one. Not exact: also those that the column''s type, or its collation, has for equal.';
 
 CREATE OR REPLACE FUNCTION retention._is_by_index(node jsonb) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -64,6 +64,8 @@ CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time
 AS $$
 BEGIN
   PERFORM retention._column_type(source.relation, 'amount', source.amount);
+  PERFORM retention._column_type(source.relation, 'order_id', source.order_id)
+    WHERE source.order_id IS NOT NULL;
   RETURN format('SELECT %s, %s, %I::numeric%s FROM %s',
     retention._key_expression(source.relation, source.customer_id),
     retention._time_expression(source.ordered_at,
@@ -386,7 +388,7 @@ CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population
 AS $$
   SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at, (last).next_order_at,
          (last).frequency_bounds, (last).monetary_bounds, (last).group_sizes,
-         (last).last_order_at, (last).most_orders, '[]'::jsonb
+         (last).last_order_at, (last).most_orders, '[]'::jsonb, 0, NULL
 $$;
 COMMENT ON FUNCTION retention._unchanged_report(retention.population) IS 'The report of a refresh that needs to read nothing.';
 
@@ -503,13 +505,14 @@ AS $$
       refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
       rows_read, without_customer, without_time, without_amount, after_as_of, before_history, refund_rows,
       customers_without_orders, inserted, updated, deleted, transitions,
-      unreadable, unreadable_rows)
+      unreadable, unreadable_rows, unmatched_refunds, unmatched_refund)
     VALUES (
       id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
       (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
       (report).after_as_of, (report).before_history, (report).refund_rows, (report).customers_without_orders,
       (written).inserted, (written).updated, (written).deleted, (written).transitions,
-      retention._unreadable_count((report).unreadable), (report).unreadable)
+      retention._unreadable_count((report).unreadable), (report).unreadable,
+      (report).unmatched_refunds, (report).unmatched_refund)
 $$;
 COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
   'Writes a row of refresh_log.';

@@ -350,23 +350,145 @@ $$;
 COMMENT ON FUNCTION retention._is_below_source(regclass) IS
   'Whether a metric reads a table, by itself or through views and as a partition; one that is gone may have been such a partition.';
 
+CREATE OR REPLACE FUNCTION retention._customers_of_orders(
+    source retention.source, order_ids text[], give_up_at timestamptz,
+    OUT customer_ids text[], OUT failed text[], OUT message text)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  middle integer := cardinality(order_ids) / 2;
+  one record;
+  other record;
+BEGIN
+  SELECT array_agg(q.customer_id) INTO customer_ids
+    FROM retention._query_of(source.relation, retention._orders_query(source, order_ids))
+      AS q (customer_id text);
+EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+  message := retention._reason(SQLERRM);
+  IF retention._ends_call(SQLSTATE) THEN
+    RAISE;
+  ELSIF middle = 0 OR clock_timestamp() > give_up_at THEN
+    failed := order_ids;
+    RETURN;
+  END IF;
+  -- Some order's own row: the others are done without.
+  give_up_at := coalesce(give_up_at, clock_timestamp() + interval '1 second');
+  one := retention._customers_of_orders(source, order_ids[:middle], give_up_at);
+  other := retention._customers_of_orders(source, order_ids[middle + 1:], give_up_at);
+  customer_ids := one.customer_ids || other.customer_ids;
+  failed := one.failed || other.failed;
+  message := coalesce(one.message, other.message);
+END
+$$;
+COMMENT ON FUNCTION retention._customers_of_orders(retention.source, text[], timestamptz) IS
+  'Whose some orders of a source are. failed are those that could not be looked up, and why.';
+
+CREATE OR REPLACE FUNCTION retention._look_up_orders(
+    via_id integer, source retention.source, order_ids text[], as_of timestamptz,
+    oldest timestamptz)
+  RETURNS text[]
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  batch CONSTANT integer := 10000;
+  customer_ids text[] := '{}';
+  found record;
+BEGIN
+  FOR start IN 1 .. cardinality(order_ids) BY batch LOOP
+    found := retention._customers_of_orders(source, order_ids[start : start + batch - 1], NULL);
+    customer_ids := customer_ids || found.customer_ids;
+    IF found.failed IS NOT NULL THEN
+      RAISE WARNING 'whose orders of %, such as "%", have changed could not be looked up: %',
+          source.relation, left(found.failed[1], 100), found.message
+        USING HINT = 'They stay in retention.change_log and are tried again.';
+      INSERT INTO retention.change_log (order_ids, via_id, changed_at, due_at)
+        VALUES (found.failed, via_id, oldest, as_of + retention._retry_after(1));
+    END IF;
+  END LOOP;
+  RETURN customer_ids;
+END
+$$;
+COMMENT ON FUNCTION retention._look_up_orders(
+  integer, retention.source, text[], timestamptz, timestamptz) IS
+  'Whose these orders are, by a source. Those that cannot be looked up go back into the log, with '
+  'a warning.';
+
+CREATE OR REPLACE FUNCTION retention._take_orders(
+    orders jsonb, as_of timestamptz, oldest timestamptz,
+    OUT customer_ids text[], OUT everything boolean)
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  noted record;
+  source retention.source;
+BEGIN
+  customer_ids := '{}';
+  FOR noted IN
+    SELECT o.key::integer AS via_id, v.relation,
+           ARRAY(SELECT jsonb_array_elements_text(o.value)) AS order_ids
+    FROM jsonb_each(orders) AS o LEFT JOIN retention.tracked_via v ON v.via_id = o.key::integer
+  LOOP
+    FOR source IN SELECT * FROM retention._sources_via(noted.relation) LOOP
+      customer_ids := customer_ids || retention._look_up_orders(
+        noted.via_id, source, noted.order_ids, as_of, oldest);
+    END LOOP;
+    IF NOT FOUND THEN
+      everything := true;
+      RAISE WARNING 'whose orders change is not known, and all is read anew each time: % is no source of orders with an order id any more',
+          coalesce(noted.relation::text, 'null')
+        USING HINT = 'Add it again, or untrack what retention.tracked lists with it, and track that '
+                     'via another source.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._take_orders(jsonb, timestamptz, timestamptz) IS
+  'The customers of orders, by number of tracked_via; or that anybody''s may be concerned, where '
+  'that is no source any more.';
+
+CREATE OR REPLACE FUNCTION retention._are_more_changes(most bigint) RETURNS boolean
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT sum(cardinality(coalesce(l.customer_ids, l.order_ids)))
+          FROM retention.change_log l) > most
+     AND (SELECT count(DISTINCT k COLLATE "C")
+          FROM retention.change_log l, unnest(coalesce(l.customer_ids, l.order_ids)) AS k) > most;
+END
+$$;
+COMMENT ON FUNCTION retention._are_more_changes(bigint) IS
+  'Whether the log has more customers and orders than this.';
+
 CREATE OR REPLACE FUNCTION retention._take_changes(
     most bigint, as_of timestamptz, OUT everything boolean, OUT relations regclass[], OUT customer_ids text[], OUT oldest timestamptz)
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  orders jsonb;
+  found record;
 BEGIN
-  IF (SELECT sum(cardinality(l.customer_ids)) FROM retention.change_log l) > most
-     AND (SELECT count(DISTINCT k COLLATE "C") FROM retention.change_log l, unnest(l.customer_ids) AS k) > most THEN
+  IF retention._are_more_changes(most) THEN
     DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true);
     everything := true;
     RETURN;
   END IF;
   -- Whatever has been committed by now, and nothing else, is taken: what is committed later stays for the next time.
   WITH gone AS (DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true) RETURNING *)
-  SELECT array_agg(DISTINCT g.relation) FILTER (WHERE g.customer_ids IS NULL), array_agg(DISTINCT k COLLATE "C") FILTER (WHERE k IS NOT NULL), min(g.changed_at)
-    INTO relations, customer_ids, oldest
+  SELECT array_agg(DISTINCT g.relation)
+           FILTER (WHERE g.customer_ids IS NULL AND g.order_ids IS NULL),
+         array_agg(DISTINCT k COLLATE "C") FILTER (WHERE k IS NOT NULL), min(g.changed_at),
+         (SELECT jsonb_object_agg(o.via_id, to_jsonb(o.ids))
+          FROM (SELECT n.via_id, array_agg(DISTINCT i COLLATE "C") AS ids
+                FROM gone n, unnest(n.order_ids) AS i GROUP BY n.via_id) AS o)
+    INTO relations, customer_ids, oldest, orders
     FROM gone g LEFT JOIN LATERAL unnest(g.customer_ids) AS k ON true;
   everything := (SELECT bool_or(retention._is_below_source(r)) FROM unnest(relations) AS r);
+  IF orders IS NOT NULL THEN
+    found := retention._take_orders(orders, as_of, oldest);
+    everything := everything OR found.everything;
+    SELECT array_agg(DISTINCT k COLLATE "C") INTO customer_ids
+      FROM unnest(customer_ids || found.customer_ids) AS k;
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION retention._take_changes(bigint, timestamptz) IS
@@ -379,17 +501,27 @@ DECLARE
   gone record;
 BEGIN
   FOR gone IN
-    SELECT t.relation, c AS customer_id FROM retention.tracked t, unnest(t.customer_id_columns) AS c
-    WHERE t.relation = ANY (relations)
-      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.relation AND a.attname = c AND NOT a.attisdropped)
-    ORDER BY t.relation::text, c
+    SELECT t.relation, c.name, CASE WHEN c.via IS NULL
+             THEN format('Name the column that the customer''s key is in now: '
+                         'SELECT retention.track(%L, ''...'');', t.relation)
+             ELSE format('Name the column that the order''s id is in now: '
+                         'SELECT retention.track(%L, via => %L, order_id => ''...'');',
+                         t.relation, c.via) END AS hint
+    FROM retention.tracked t, LATERAL (
+      SELECT k, NULL::regclass FROM unnest(t.customer_id_columns) AS k
+      UNION ALL SELECT * FROM unnest(t.order_id_columns, t.via)) AS c (name, via)
+    WHERE t.relation = ANY (relations) AND NOT retention._has_column(t.relation, c.name)
+    ORDER BY t.relation::text, c.name
   LOOP
-    RAISE WARNING 'whose rows of % change is not known: it has no column "%" any more, and all is read anew each time', gone.relation, gone.customer_id
-      USING HINT = format('Name the column that the customer''s key is in now: SELECT retention.track(%L, ''...'');', gone.relation);
+    RAISE WARNING 'whose rows of % change is not known: it has no column "%" any more, and all is read anew each time',
+        gone.relation, gone.name
+      USING HINT = gone.hint;
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention._warn_of_gone_columns(regclass[]) IS 'Warns of tables whose column of the customer''s key was dropped or renamed since they are tracked.';
+COMMENT ON FUNCTION retention._warn_of_gone_columns(regclass[]) IS
+  'Warns of tables whose column of the customer''s key, or of the order''s id, was dropped or '
+  'renamed since they are tracked.';
 
 CREATE OR REPLACE PROCEDURE retention.process_changes(as_of timestamptz DEFAULT retention.now())
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -36,11 +36,16 @@ AS $$
          string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE NOT k.is_kept_back)
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid,
   LATERAL (VALUES (
-    c.relname IN ('contact', 'suppression', 'message') AND a.attname IN (
-      'address', 'email', 'phone', 'push_token', 'properties',
-      'subject', 'body', 'text', 'context', 'last_error')
-    -- What has failed may quote the values it was about: retention.problem shows it without.
-    OR c.relkind = 'r' AND (a.attname = 'error' OR (c.relname, a.attname) = ('enrollment', 'reason'))
+    (c.relname, a.attname) IN (
+      ('contact', 'email'), ('contact', 'phone'), ('contact', 'push_token'),
+      ('contact', 'properties'), ('suppression', 'address'),
+      ('message', 'address'), ('message', 'subject'), ('message', 'body'), ('message', 'text'),
+      ('message', 'context'), ('message', 'last_error'),
+      -- Whatever those have written who enroll.
+      ('enrollment', 'event'), ('flow_enrollment', 'event'), ('flow_entry', 'event'),
+      -- What has failed may quote the values it was about: retention.problem shows it without.
+      ('enrollment', 'reason'), ('flow_enrollment', 'reason'))
+    OR c.relkind = 'r' AND a.attname = 'error'
   )) AS k (is_kept_back)
   WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
     AND c.relname <> 'secret' AND a.attnum > 0 AND NOT a.attisdropped
@@ -73,6 +78,13 @@ BEGIN
   PERFORM retention._reject_unless(rank IS NOT NULL,
     format('access level %s does not exist', coalesce('"' || level || '"', 'null')),
     'The levels are analyst, operator and admin.');
+  PERFORM retention._reject_unless(
+    pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'retention'), 'USAGE'),
+    format('role "%s" cannot give access', current_user),
+    'Whoever created the extension, or is a member of that role, can.', 'insufficient_privilege');
+  -- What a higher level gave before is taken away.
+  EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA retention FROM %s', role);
+  EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA retention FROM %s', role);
   FOR statement IN
     SELECT format(given.grants, role)
     FROM (VALUES
@@ -97,5 +109,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.grant_access(regrole, text, boolean) IS
-  'Gives a role what it needs: analyst reads, but no addresses of customers and no messages, unless addresses is true; operator also runs the jobs, reads the queue, and writes and runs flows; '
+  'Gives a role what it needs, and takes what it was given before: analyst reads, but no addresses of customers and no messages, unless addresses is true; operator also runs the jobs, reads the queue, and writes and runs flows; '
   'admin also configures. None of them needs a right on the tables of the shop: these are read with their owners'' rights.';

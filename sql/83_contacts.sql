@@ -112,6 +112,46 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._contact_columns() IS 'The columns of a contact.';
 
+CREATE OR REPLACE FUNCTION retention._contact_hint(column_name name, type text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN CASE
+    WHEN type = 'boolean' THEN 'A consent is boolean: only true is one.'
+    WHEN type = 'jsonb' THEN 'Properties are an object of type jsonb or json.'
+    WHEN column_name = 'time_zone' THEN 'A time zone is text: its name, such as Europe/Warsaw.'
+    WHEN column_name = 'country' THEN 'A country is text: two letters of ISO 3166, such as PL.'
+    WHEN column_name = 'locale' THEN 'A locale is text, such as pl or pl_PL.'
+    WHEN column_name = 'phone'
+      THEN 'A telephone number is text: as a number it would lose its plus, or its zeros.'
+    ELSE 'An address is text.' END
+    || ' Convert it in a view, or leave the column out.';
+COMMENT ON FUNCTION retention._contact_hint(name, text) IS
+  'What a column of contacts has to be, by its name and type in retention.contact.';
+
+CREATE OR REPLACE FUNCTION retention._check_contact_types(relation regclass) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(false,
+      format('column "%s" of %s has type %s, which cannot be used here',
+             c.name, relation, format_type(a.atttypid, a.atttypmod)),
+      retention._contact_hint(c.name, c.type), 'datatype_mismatch')
+    FROM retention._contact_columns() AS c
+    JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name
+      AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_type t ON t.oid = retention._base_type(a.atttypid)
+    WHERE c.name <> 'customer_id'
+      AND NOT CASE c.type WHEN 'boolean' THEN t.oid = 'boolean'::regtype
+                          WHEN 'jsonb' THEN t.oid IN ('jsonb'::regtype, 'json'::regtype)
+                          -- Strings of any sort, and enums, are written as text.
+                          ELSE t.typcategory IN ('S', 'E')
+                            OR c.name = 'push_token' AND t.oid = 'uuid'::regtype END
+    ORDER BY c.number;
+END
+$$;
+COMMENT ON FUNCTION retention._check_contact_types(regclass) IS
+  'An error where a relation of contacts has a column whose values could not be read, or not be '
+  'told: a cast would fail for some customer only, when a message is due.';
+
 CREATE OR REPLACE FUNCTION retention.use_contacts(relation regclass) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -121,15 +161,25 @@ BEGIN
   IF relation IS NULL OR relation = 'retention.contact'::regclass THEN
     RETURN;
   END IF;
-  PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
+  PERFORM retention._reject_unless(retention._has_column(relation, 'customer_id'),
+    format('column "customer_id" of %s does not exist', relation),
+    'Name it so in a view: contacts are found by the customer''s key.', 'undefined_column');
+  PERFORM retention._check_contact_types(relation);
   PERFORM retention._check_readable(relation, ARRAY(
     SELECT c.name FROM retention._contact_columns() c JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name));
   INSERT INTO retention.contact_source VALUES (relation, relation::text, pg_get_userbyid(retention._owner(relation)));
-  PERFORM retention._with_contacts('{}', retention.now());
+  PERFORM FROM retention._their_contacts('{}');
+  PERFORM retention._tell(
+      format('contacts are read from %s: %s', relation,
+             string_agg(c.name, ', ' ORDER BY c.number)
+               FILTER (WHERE retention._has_column(relation, c.name)))
+      || coalesce('; it has no ' || string_agg(c.name, ', ' ORDER BY c.number)
+                    FILTER (WHERE NOT retention._has_column(relation, c.name)), ''), 'notice')
+    FROM retention._contact_columns() c WHERE c.name <> 'properties';
 END
 $$;
 COMMENT ON FUNCTION retention.use_contacts(regclass) IS
-  'Has flows read contacts from a view or table of the shop''s own, with its owner''s rights: customer_id, and those columns of retention.contact that it has. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
+  'Has flows read contacts from a view or table of the shop''s own, with its owner''s rights: customer_id, and those columns of retention.contact that it has; what it lacks is null, and of retention.contact the properties count that flows have set, and nothing else. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
 
 CREATE OR REPLACE FUNCTION retention._contact_relation() RETURNS regclass
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -172,13 +222,13 @@ DECLARE
   columns text;
   fields text;
 BEGIN
-  -- What flows have set is added to the properties of theirs.
+  -- What flows have set is added to the properties of theirs; nothing else of ours counts.
   SELECT string_agg(format('%I %s', c.name, c.type), ', ' ORDER BY c.number),
-         string_agg(CASE WHEN c.name = 'properties' THEN 'coalesce(theirs.properties, ''{}'') || coalesce(ours.properties, ''{}'')'
-                         ELSE format(CASE WHEN a.attname IS NULL THEN 'ours.%I' ELSE 'theirs.%I' END, c.name) END, ', ' ORDER BY c.number)
+         string_agg(CASE WHEN c.name = 'properties'
+                         THEN 'coalesce(theirs.properties, ''{}'') || coalesce(ours.properties, ''{}'')'
+                         ELSE format('theirs.%I', c.name) END, ', ' ORDER BY c.number)
     INTO columns, fields
-    FROM retention._contact_columns() c
-    LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped;
+    FROM retention._contact_columns() c;
   RETURN QUERY EXECUTE format($query$
     SELECT theirs.customer_id COLLATE "C", (array_agg(ROW (%s)::retention.contact))[1], count(*)
     FROM retention._query_of($1, $2) AS theirs (%s)

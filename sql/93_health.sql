@@ -476,7 +476,7 @@ CREATE OR REPLACE FUNCTION retention._queue_findings() RETURNS SETOF retention.f
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'error', 'changes of orders and other tracked rows wait', min(l.changed_at),
-         sum(coalesce(cardinality(l.customer_ids), 1))::bigint, NULL::text,
+         sum(coalesce(cardinality(coalesce(l.customer_ids, l.order_ids)), 1))::bigint, NULL::text,
          'Have retention.process_changes() run every minute: docs/operations.md.'
   FROM retention.change_log l
   WHERE l.changed_at < now() - interval '15 minutes'

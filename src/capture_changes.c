@@ -5,6 +5,10 @@
  * each other, and need no right on the log, which is written below the level
  * of privileges. A statement costs one row, or one for each page of keys.
  *
+ * Of tables that only know their order the ids of orders are noted, and whose
+ * these are is looked up by process_changes: by then all is there that was
+ * committed together, and writers read nothing.
+ *
  * Logical replication fires triggers for rows only, and has no statements: what
  * it applies is noted row by row, up to a number of rows for each transaction.
  */
@@ -52,6 +56,8 @@ enum
 	LOG_CUSTOMER_IDS,
 	LOG_CHANGED_AT,
 	LOG_DUE_AT,
+	LOG_ORDER_IDS,
+	LOG_VIA_ID,
 	LOG_COLUMNS
 };
 
@@ -60,6 +66,8 @@ typedef struct Capture
 {
 	Relation	log;
 	Oid			relation_id;
+	int			via_id;			/* of tracked_via: keys are ids of orders there; 0: of customers */
+	bool		is_missing_key; /* an order's id is too long to be noted */
 	int			count;
 	Size		bytes;
 	Datum		keys[MAX_ROW_KEYS]; /* text */
@@ -95,7 +103,7 @@ static Relation
 open_log(void)
 {
 	static const Oid types[LOG_COLUMNS] = {
-		REGCLASSOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID
+		REGCLASSOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4OID
 	};
 	Oid			schema = get_namespace_oid("retention", false);
 	Relation	log = table_open(get_relname_relid("change_log", schema), RowExclusiveLock);
@@ -109,13 +117,17 @@ static void
 append_to_log(Capture *capture, ArrayType *keys)
 {
 	TupleTableSlot *slot = table_slot_create(capture->log, NULL);
+	bool		has_orders = keys != NULL && capture->via_id != 0;
 
 	slot->tts_values[LOG_RELATION] = ObjectIdGetDatum(capture->relation_id);
 	slot->tts_values[LOG_CUSTOMER_IDS] = PointerGetDatum(keys);
 	slot->tts_values[LOG_CHANGED_AT] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	slot->tts_values[LOG_ORDER_IDS] = PointerGetDatum(keys);
+	slot->tts_values[LOG_VIA_ID] = Int32GetDatum(capture->via_id);
 	memset(slot->tts_isnull, false, LOG_COLUMNS * sizeof(bool));
-	slot->tts_isnull[LOG_CUSTOMER_IDS] = keys == NULL;
+	slot->tts_isnull[LOG_CUSTOMER_IDS] = keys == NULL || has_orders;
 	slot->tts_isnull[LOG_DUE_AT] = true;
+	slot->tts_isnull[LOG_ORDER_IDS] = slot->tts_isnull[LOG_VIA_ID] = !has_orders;
 	ExecStoreVirtualTuple(slot);
 	simple_table_tuple_insert(capture->log, slot);
 	ExecDropSingleTupleTableSlot(slot);
@@ -277,6 +289,19 @@ find_column(Relation relation, const char *name, KeyColumn *column)
 	return false;
 }
 
+/*
+ * Adds a key unless it is nobody's. A blank order id is an id. Where one is too
+ * long to be noted, it is said that anything may have changed.
+ */
+static void
+add_usable_key(Capture *capture, KeyText key)
+{
+	if (capture->via_id == 0 ? is_usable_key(key) : !is_long_key(key))
+		add_key(capture, key);
+	else if (capture->via_id != 0)
+		capture->is_missing_key = true;
+}
+
 /* Adds the key that a row has in a column. */
 static void
 capture_key(Capture *capture, TupleTableSlot *slot, KeyColumn *column)
@@ -292,8 +317,8 @@ capture_key(Capture *capture, TupleTableSlot *slot, KeyColumn *column)
 	previous = MemoryContextSwitchTo(capture->row_context);
 	if (column->is_native)
 		key = key_text(&buffer, column->type, value);
-	if ((column->is_native || cast_to_text(column, value, &key)) && is_usable_key(key))
-		add_key(capture, key);
+	if (column->is_native || cast_to_text(column, value, &key))
+		add_usable_key(capture, key);
 	MemoryContextSwitchTo(previous);
 	MemoryContextReset(capture->row_context);
 }
@@ -328,7 +353,10 @@ pin_formats(void)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Adds the keys of one column, named by the trigger's argument. Where that is gone nothing can be said of who changed. */
+/*
+ * Adds the keys of one column, named by an argument of the trigger. Where that
+ * is gone nothing can be said of who changed.
+ */
 static void
 capture_argument(Capture *capture, TriggerData *trigger, const char *name)
 {
@@ -419,24 +447,47 @@ has_rows(const TriggerData *trigger)
 		trigger->tg_oldtable != NULL || trigger->tg_newtable != NULL;
 }
 
+/*
+ * Notes the keys of all columns that the trigger's arguments name: those of
+ * customers, then an empty one, then, in pairs, a number of retention.tracked_via
+ * and a column of ids of orders there.
+ */
+static void
+capture_arguments(Capture *capture, TriggerData *trigger)
+{
+	char	  **arguments = trigger->tg_trigger->tgargs;
+	int			count = trigger->tg_trigger->tgnargs;
+	int			i;
+
+	for (i = 0; i < count && arguments[i][0] != '\0'; i++)
+		capture_argument(capture, trigger, arguments[i]);
+	for (i++; i + 1 < count; i += 2)
+	{
+		flush_keys(capture);
+		capture->via_id = pg_strtoint32(arguments[i]);
+		capture_argument(capture, trigger, arguments[i + 1]);
+	}
+	flush_keys(capture);
+	if (capture->is_missing_key)
+		append_to_log(capture, NULL);
+}
+
 static void
 capture_event(Capture *capture, TriggerData *trigger)
 {
 	if (!has_rows(trigger))
 		append_to_log(capture, NULL);
 	else if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) || count_replicated_row(capture))
-		for (int i = 0; i < trigger->tg_trigger->tgnargs; i++)
-			capture_argument(capture, trigger, trigger->tg_trigger->tgargs[i]);
-	flush_keys(capture);
+		capture_arguments(capture, trigger);
 }
 
 PG_FUNCTION_INFO_V1(retention_capture_changes);
 
 /*
- * Trigger, after a statement or a row, with the names of the customer columns
- * as arguments: appends the distinct customers of the old and new rows to
- * retention.change_log; after TRUNCATE, or where a column is gone, a row
- * without customers. NULL and blank keys are nobody's.
+ * Trigger, after a statement or a row, with the columns of keys as arguments,
+ * as capture_arguments has them: appends the distinct customers, and orders, of
+ * the old and new rows to retention.change_log; after TRUNCATE, or where a
+ * column is gone, a row without any. NULL and blank keys are nobody's.
  */
 Datum
 retention_capture_changes(PG_FUNCTION_ARGS)
@@ -451,6 +502,8 @@ retention_capture_changes(PG_FUNCTION_ARGS)
 							   "statement or a row"),
 						errhint("retention.track() makes these triggers.")));
 	capture = palloc(sizeof(Capture));
+	capture->via_id = 0;
+	capture->is_missing_key = false;
 	capture->count = 0;
 	capture->bytes = 0;
 	capture->log = open_log();

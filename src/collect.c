@@ -43,7 +43,7 @@ enum
 	ARGUMENT_GROUPS
 };
 
-#define REPORT_COLUMNS 18
+#define REPORT_COLUMNS 20
 
 /* The sources, as the arguments give them. */
 typedef struct SourceList
@@ -302,7 +302,10 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 		group_sizes(rules),
 		TimestampTzGetDatum(report->last_order_at),
 		Int64GetDatum(report->most_orders),
-		unreadable_json(collection)
+		unreadable_json(collection),
+		Int64GetDatum(report->unmatched_refunds),
+		PointerGetDatum(report->unmatched_refund == NULL ? NULL
+						: cstring_to_text(report->unmatched_refund))
 	};
 	TupleDesc	type;
 
@@ -311,6 +314,7 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 	nulls[10] = report->first_order_at == PG_INT64_MAX;
 	nulls[11] = report->next_order_at == PG_INT64_MAX;
 	nulls[15] = report->last_order_at == PG_INT64_MIN;
+	nulls[19] = report->unmatched_refund == NULL;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
 }
 

@@ -35,11 +35,21 @@ typedef struct OrderToken
 	uint64		part[2];
 } OrderToken;
 
+/* The text of an order id that its token does not tell, as much of it as an example shows. */
+typedef struct KeptId
+{
+	uint16		length;
+	char		text[FLEXIBLE_ARRAY_MEMBER];
+} KeptId;
+
+#define MAX_KEPT_ID_BYTES 500
+
 /*
  * A row of the partitioned store. `units` is the amount in steps of 1/10000;
  * an amount that does not fit is wide. The key follows, and then, aligned: the
- * Decimal of a wide amount, and the token of a row that has one. The row of a
- * stored customer has its StoredCustomer there.
+ * Decimal of a wide amount, the token of a row that has one, and the KeptId of
+ * a refund whose id is a hash there. The row of a stored customer has its
+ * StoredCustomer there.
  */
 typedef struct OrderRow
 {
@@ -49,6 +59,7 @@ typedef struct OrderRow
 	uint8		kind:4;
 	uint8		wide:1;
 	uint8		has_token:1;
+	uint8		keeps_id:1;
 	uint8		display_scale;
 	int64		at;
 	int64		units;
@@ -148,6 +159,8 @@ typedef struct CollectionReport
 	int64		first_order_at; /* the first one counted, or PG_INT64_MAX */
 	int64		last_order_at;	/* of all customers, or PG_INT64_MIN */
 	int64		most_orders;	/* of one customer */
+	int64		unmatched_refunds;	/* rows whose order id no order of their customer has */
+	char	   *unmatched_refund;	/* such an order id, or NULL */
 } CollectionReport;
 
 /*
@@ -228,6 +241,20 @@ static inline void *
 order_row_extra(OrderRow *row)
 {
 	return row->key + TYPEALIGN(8, row->key_length);
+}
+
+/* The token of a row that has one. */
+static inline OrderToken *
+order_row_token(OrderRow *row)
+{
+	return (OrderToken *) ((char *) order_row_extra(row) + (row->wide ? sizeof(Decimal) : 0));
+}
+
+/* The id of a row that keeps it. */
+static inline KeptId *
+order_row_id(OrderRow *row)
+{
+	return (KeptId *) (order_row_token(row) + 1);
 }
 
 #endif

@@ -16,6 +16,7 @@ typedef struct NetOrder
 {
 	OrderToken	token;
 	bool		is_order;		/* not only refunds */
+	bool		is_placed;		/* nor only negative rows: there is what a refund could be of */
 	int64		at;
 	Decimal		amount;
 } NetOrder;
@@ -29,6 +30,8 @@ typedef struct Builder
 	NetOrder   *orders;
 	int			order_count;
 	int			order_capacity;
+	int64		unmatched;		/* the customer's refund rows that are of no order */
+	OrderToken	unmatched_token;	/* of the first of them */
 	MemoryContext scratch;
 } Builder;
 
@@ -69,8 +72,9 @@ keep_for_netting(Builder *builder, OrderRow *row, const Decimal *amount)
 			: repalloc_huge(builder->orders, builder->order_capacity * sizeof(NetOrder));
 	}
 	order = &builder->orders[builder->order_count++];
-	memcpy(&order->token, (char *) order_row_extra(row) + (row->wide ? sizeof(Decimal) : 0), sizeof(OrderToken));
+	memcpy(&order->token, order_row_token(row), sizeof(OrderToken));
 	order->is_order = row->kind == ROW_ORDER;
+	order->is_placed = order->is_order && amount->mantissa >= 0;
 	order->at = row->at;
 	order->amount = *amount;
 }
@@ -89,7 +93,17 @@ merge_order(NetOrder *into, const NetOrder *row)
 	if (row->is_order && (!into->is_order || row->at < into->at))
 		into->at = row->at;
 	into->is_order |= row->is_order;
+	into->is_placed |= row->is_placed;
 	return decimal_add(&into->amount, &row->amount);
+}
+
+/* Counts rows of an order id that are all refunds. */
+static void
+count_unmatched(Builder *builder, const OrderToken *token, int rows)
+{
+	if (builder->unmatched == 0)
+		builder->unmatched_token = *token;
+	builder->unmatched += rows;
 }
 
 /* Nets the rows of each order id and summarises the orders. */
@@ -103,10 +117,13 @@ net_orders(Builder *builder)
 	for (int i = 0; i < builder->order_count;)
 	{
 		NetOrder   *order = &orders[i];
+		int			first = i;
 
 		for (i++; i < builder->order_count && compare_tokens(order, &orders[i]) == 0; i++)
 			builder->status |= merge_order(order, &orders[i]);
 		add_net_order(builder, order->is_order, order->at, &order->amount);
+		if (unlikely(!order->is_placed))
+			count_unmatched(builder, &order->token, i - first);
 	}
 	builder->order_count = 0;
 }
@@ -205,6 +222,35 @@ count_stored(Collection *collection, const SummaryFacts *facts, const StoredCust
 	collection->lost_customers += facts->orders == 0 && stored->facts.last_at >= collection->history_start;
 }
 
+/* The order id of a row that has a token, as text. */
+static char *
+order_id_text(const Collection *collection, OrderRow *row)
+{
+	const char *token = (const char *) order_row_token(row);
+
+	if (row->keeps_id)
+		return clipped_text(collection, order_row_id(row)->text, order_row_id(row)->length);
+	return clipped_text(collection, token, strnlen(token, sizeof(OrderToken)));
+}
+
+/* Reports a customer's refunds that are of no order; of the first customer, an order id as an example. */
+static void
+report_unmatched(Builder *builder, RowPartition *partition, uint32 first)
+{
+	CollectionReport *report = &builder->collection->report;
+	OrderRow   *row;
+
+	report->unmatched_refunds += builder->unmatched;
+	for (uint32 position = first; position != NO_ROW && report->unmatched_refund == NULL;
+		 position = row->stored.next)
+	{
+		row = row_at(partition, position);
+		if (row->has_token &&
+			memcmp(order_row_token(row), &builder->unmatched_token, sizeof(OrderToken)) == 0)
+			report->unmatched_refund = order_id_text(builder->collection, row);
+	}
+}
+
 /* Summarises one customer's rows. */
 static void
 build_customer(void *argument, RowPartition *partition, uint32 first)
@@ -219,6 +265,7 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 
 	summary_reset(&builder->summary);
 	builder->status = MATH_OK;
+	builder->unmatched = 0;
 	for (uint32 position = first; position != NO_ROW; position = row->stored.next)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -243,6 +290,8 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 		(void) summary_finish(&builder->summary, &facts);
 		rows = 0;
 	}
+	else if (unlikely(builder->unmatched > 0))
+		report_unmatched(builder, partition, first);
 	report->orders += facts.orders;
 	report->customers += facts.orders > 0;
 	report->customers_without_orders += rows > 0 && facts.orders == 0;

@@ -10,6 +10,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
@@ -87,6 +88,7 @@ append_row(Reader *reader, KeyText key, Size extra)
 	row->kind = reader->kind;
 	row->wide = false;
 	row->has_token = false;
+	row->keeps_id = false;
 	memcpy(row->key, key.data, key.length);
 	return row;
 }
@@ -163,36 +165,65 @@ read_amount(Datum numeric, Decimal *amount, int64 *units, bool *wide)
 	return unlikely(*wide && amount->scale > MAX_AMOUNT_SCALE) ? AMOUNT_TOO_LONG : READABLE;
 }
 
+/* How much text is kept of an order id: of refunds, for one may be shown as an example. */
+static int
+kept_id_length(const Reader *reader, KeyText id, const Decimal *amount)
+{
+	if (id.length <= sizeof(OrderToken) || (reader->kind != ROW_REFUND && amount->mantissa >= 0))
+		return 0;
+	return pg_mbcliplen(id.data, id.length, MAX_KEPT_ID_BYTES);
+}
+
+/* Writes the order id of a row, of which so much text is kept. */
+static void
+write_order_id(OrderRow *row, KeyText id, int kept)
+{
+	OrderToken	token = order_token(id);
+	KeptId	   *text;
+
+	row->has_token = true;
+	memcpy(order_row_token(row), &token, sizeof(OrderToken));
+	if (kept == 0)
+		return;
+	row->keeps_id = true;
+	text = order_row_id(row);
+	text->length = kept;
+	memcpy(text->text, id.data, kept);
+}
+
 /* Keeps an order's row, unless something is wrong with it, which it returns. */
 static UnreadableReason
 keep_order(Reader *reader, TupleTableSlot *slot, KeyText key, int64 at)
 {
-	bool		has_token = has_order_id(reader, slot);
+	bool		has_id = has_order_id(reader, slot);
+	KeyText		id = {NULL, 0};
 	Decimal		amount;
 	int64		units = 0;
-	OrderToken	token = {{0, 0}};
+	Size		extra = 0;
+	int			kept = 0;
 	bool		wide;
 	OrderRow   *row;
-	char	   *extra;
 	UnreadableReason problem = read_amount(slot->tts_values[SOURCE_AMOUNT], &amount, &units, &wide);
 
 	if (unlikely(problem != READABLE))
 		return problem;
 	if (unlikely(is_long_key(key)))
 		return KEY_TOO_LONG;
-	if (has_token)
-		token = order_token(row_order_id(reader, slot));
-	row = append_row(reader, key, (wide ? sizeof(Decimal) : 0) + (has_token ? sizeof(OrderToken) : 0));
+	if (has_id)
+	{
+		id = row_order_id(reader, slot);
+		kept = kept_id_length(reader, id, &amount);
+		extra = sizeof(OrderToken) + (kept == 0 ? 0 : offsetof(KeptId, text) + kept);
+	}
+	row = append_row(reader, key, extra + (wide ? sizeof(Decimal) : 0));
 	row->at = at;
 	row->units = units;
 	row->display_scale = wide ? 0 : amount.display_scale;
 	row->wide = wide;
-	row->has_token = has_token;
-	extra = order_row_extra(row);
 	if (wide)
-		memcpy(extra, &amount, sizeof(Decimal));
-	if (has_token)
-		memcpy(extra + (wide ? sizeof(Decimal) : 0), &token, sizeof(OrderToken));
+		memcpy(order_row_extra(row), &amount, sizeof(Decimal));
+	if (has_id)
+		write_order_id(row, id, kept);
 	return READABLE;
 }
 

@@ -55,7 +55,7 @@ INSERT INTO refunds VALUES
 CALL retention.refresh(as_of => '2024-06-01');
 SELECT customer_id, orders, purchase_days AS days, first_order_at, last_order_at, revenue, round(repeat_value, 2) AS repeat_value,
        round(average_order_value, 2) AS average FROM retention.customer ORDER BY customer_id;
-SELECT rows_read, without_customer, without_time, without_amount, after_as_of, refund_rows, customers_without_orders FROM retention.refresh_log;
+SELECT rows_read, without_customer, without_time, without_amount, after_as_of, refund_rows, customers_without_orders, unmatched_refunds FROM retention.refresh_log;
 CREATE VIEW oracle_rows AS
   SELECT 'order' AS kind, customer_id, ordered_at AS at, amount, order_id FROM orders UNION ALL SELECT 'refund', * FROM refunds;
 \set ECHO none
@@ -81,6 +81,65 @@ SELECT retention.add_source('web_orders', order_id => 'order_id') IS NOT NULL AS
        retention.add_source('till_refunds', order_id => 'order_id', kind => 'refund') IS NOT NULL AS till;
 CALL retention.refresh(as_of => '2024-07-01');
 SELECT orders, purchase_days, first_order_at, last_order_at, revenue FROM retention.customer WHERE customer_id = '7';
+
+-- Refunds whose order id no order of their customer has are counted, with one such id.
+SET retention.progress = off;
+SELECT retention.drop_metric('orders');
+CREATE TABLE sales (customer_id text, order_id text, ordered_at date, amount numeric);
+CREATE TABLE credits (LIKE sales);
+SELECT retention.add_source('sales', order_id => 'order_id') > 0 AS sales,
+       retention.add_source('credits', order_id => 'order_id', kind => 'refund') > 0 AS credits;
+CREATE FUNCTION unmatched() RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  CALL retention.refresh(full => true, as_of => '2024-07-01');
+  RETURN (SELECT concat_ws(' ', refund_rows, unmatched_refunds, coalesce(unmatched_refund, 'none'))
+          FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1);
+END $$;
+INSERT INTO sales VALUES ('a', '1', '2024-01-01', 10), ('a', '2', '2024-01-01', 0), ('a', '3', '2024-01-01', -4), ('a', NULL, '2024-01-01', -4);
+INSERT INTO credits VALUES ('a', '1', '2024-01-02', 4), ('a', '2', '2024-01-02', 1), ('a', NULL, '2024-01-02', 1);
+SELECT unmatched() AS only_the_negative_row;
+DELETE FROM sales WHERE order_id = '3';
+SELECT unmatched() AS all_match;
+INSERT INTO credits VALUES ('a', '1-R', '2024-01-02', 4), ('a', '1-R', '2024-01-03', 4);
+SELECT unmatched() AS short_id;
+-- An id of another customer's; those that are told apart by their hash alone, and are shown as they are.
+UPDATE credits SET customer_id = 'b', order_id = '1' WHERE order_id = '1-R';
+SELECT unmatched() AS of_another;
+UPDATE credits SET order_id = '00000000-0000-0000-0000-00000000000a' WHERE customer_id = 'b';
+SELECT unmatched() AS long_id;
+UPDATE credits SET order_id = '客客客客客16' WHERE customer_id = 'b';
+SELECT unmatched() AS of_17_bytes;
+DELETE FROM credits WHERE customer_id = 'b';
+INSERT INTO sales VALUES ('b', repeat('7', 20), '2024-01-01', -4.00000001);
+SELECT unmatched() AS negative_and_wide;
+INSERT INTO sales VALUES ('b', repeat('7', 20), '2024-01-01', 4);
+SELECT unmatched() AS now_of_an_order;
+-- What is left out altogether is not counted: as of now, by the history, and with a customer whose sums are too long.
+INSERT INTO credits VALUES ('b', 'later', '2024-07-02', 4), ('c', 'x', '2024-01-01', 9e37), ('c', 'y', '2024-01-01', 9e37);
+INSERT INTO sales VALUES ('b', 'old', '2022-01-01', 10);
+INSERT INTO credits VALUES ('b', 'old', '2024-01-01', 10);
+SELECT unmatched() AS none;
+SELECT retention.alter_metric('orders', history => '1 year');
+SELECT unmatched() AS of_an_order_before_the_history;
+-- Exact, also where rows go to files; a refresh that reads nothing counts nothing.
+TRUNCATE sales, credits;
+INSERT INTO sales SELECT i % 5000, CASE WHEN i % 3 = 0 THEN md5(i::text) ELSE i::text END, '2024-01-01', CASE WHEN i % 11 = 0 THEN -1 ELSE i % 7 END
+  FROM generate_series(1, 60000) i;
+INSERT INTO credits SELECT i % 5000, CASE WHEN i % 3 = 0 THEN md5(i::text) ELSE i::text END, '2024-01-02', i % 5 - 2
+  FROM generate_series(1, 120000, 7) i;
+SET work_mem = '64kB';
+SELECT unmatched() IS NOT NULL AS refreshed;
+SELECT unmatched_refunds = (
+    SELECT count(*) FROM (SELECT * FROM sales WHERE amount < 0 UNION ALL SELECT * FROM credits) AS r
+    WHERE NOT EXISTS (SELECT FROM sales s WHERE (s.customer_id, s.order_id) = (r.customer_id, r.order_id) AND s.amount >= 0)) AS exact,
+  unmatched_refunds > 5000 AS many, EXISTS (
+    SELECT FROM credits c WHERE c.order_id = l.unmatched_refund UNION ALL SELECT FROM sales s WHERE s.order_id = l.unmatched_refund) AS is_there
+  FROM retention.refresh_log l ORDER BY refresh_id DESC LIMIT 1;
+RESET work_mem;
+VACUUM sales, credits;
+CALL retention.refresh(as_of => '2024-07-01');
+CALL retention.refresh(as_of => '2024-07-01');
+SELECT path, unmatched_refunds, unmatched_refund FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1;
 
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;

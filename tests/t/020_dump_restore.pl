@@ -43,7 +43,8 @@ SET retention.as_of = '2023-12-01';
 SELECT count(*) FROM retention.validate_model('orders', '2023-09-01');
 CALL retention.refresh('own', as_of => '2023-12-01');
 CREATE VIEW public.spenders AS SELECT customer_id FROM retention.profile WHERE metric = 'orders' AND m >= 2;
-SELECT retention.track('"My shop".orders'), retention.add_consumer('crm'), retention.add_consumer('idle'), retention.add_segment('spenders'), retention.add_segment('at_risk_champions');
+CREATE TABLE "My shop".items ("order" integer);
+SELECT retention.track('"My shop".orders'), retention.track('"My shop".items', via => '"My shop".orders', order_id => 'order'), retention.add_consumer('crm'), retention.add_consumer('idle'), retention.add_segment('spenders'), retention.add_segment('at_risk_champions');
 INSERT INTO "My shop".orders SELECT i, '2023-11-30', 1000, 900000 + i FROM generate_series(1, 50) i;
 CALL retention.process_changes();
 SELECT count(*) FROM retention.read_segment_changes('crm', 20);
@@ -79,13 +80,14 @@ SELECT retention.enroll('letters', i::text) FROM generate_series(11, 15) i;
 DROP VIEW public.made_anew, public.gone;
 CREATE VIEW public.made_anew AS SELECT customer_id FROM public.spenders;
 DELETE FROM "My shop".orders WHERE customer_id = 8;
+INSERT INTO "My shop".items SELECT order_id FROM "My shop".orders WHERE customer_id = 9 LIMIT 2;
 REFRESH MATERIALIZED VIEW "My shop".by_matview; -- as a restore does
 VACUUM;
 SQL
 
 my @tables = qw(metric source customer rfm_change population refresh_log rfm_cell
 	fitted_model published_model validation validation_result
-	change_log order_event segment segment_member segment_change segment_day segment_consumer
+	change_log tracked_via order_event segment segment_member segment_change segment_day segment_consumer
 	contact contact_source suppression flow flow_version flow_node message_status flow_entry enrollment message last_message coupon_pool coupon);
 my %columns = (
 	segment => "segment, number, CASE WHEN segment NOT IN ('made_anew', 'gone') THEN relation::text END, relation_name, enabled, definition, pending, added_at, evaluated_at, members, error",
@@ -136,6 +138,10 @@ is(copy("SELECT segment, error FROM retention.segment WHERE error IS NOT NULL"),
 is(contents('copy', 'order_event'), contents('shop', 'order_event'), 'no event is recorded again');
 copy('INSERT INTO "My shop".orders VALUES (9, \'2023-11-30\', 5, 1)');
 is(copy('SELECT relation, customer_ids FROM retention.change_log'), '"My shop".orders|{9}', 'the triggers are there');
+copy('DELETE FROM retention.change_log; INSERT INTO "My shop".items SELECT order_id FROM "My shop".orders WHERE customer_id = 10');
+is(copy("SELECT customer_ids FROM retention._take_changes(100, '2023-12-01')"), '{10}', 'also of a table that only knows its order');
+copy('SELECT retention.track(\'"My shop".items\')');
+is(copy('SELECT order_id_columns, via FROM retention.tracked WHERE relation = \'"My shop".items\'::regclass'), '{order}|{"\"My shop\".orders"}', 'which goes on being tracked via them');
 copy("SET retention.as_of = '2023-12-01'; DELETE FROM \"My shop\".orders WHERE order_id = 1 AND amount = 5; CALL retention.process_changes()");
 
 # A copy writes to nobody, whoever asks, until an admin says so; a renamed database is no copy.
