@@ -392,17 +392,17 @@ AS $$
 DECLARE
   batch CONSTANT integer := 10000;
   customer_ids text[] := '{}';
-  found record;
+  buyers record;
 BEGIN
   FOR start IN 1 .. cardinality(order_ids) BY batch LOOP
-    found := retention._customers_of_orders(source, order_ids[start : start + batch - 1], NULL);
-    customer_ids := customer_ids || found.customer_ids;
-    IF found.failed IS NOT NULL THEN
+    buyers := retention._customers_of_orders(source, order_ids[start : start + batch - 1], NULL);
+    customer_ids := customer_ids || buyers.customer_ids;
+    IF buyers.failed IS NOT NULL THEN
       RAISE WARNING 'whose orders of %, such as "%", have changed could not be looked up: %',
-          source.relation, left(found.failed[1], 100), found.message
+          source.relation, left(buyers.failed[1], 100), buyers.message
         USING HINT = 'They stay in retention.change_log and are tried again.';
       INSERT INTO retention.change_log (order_ids, via_id, changed_at, due_at)
-        VALUES (found.failed, via_id, oldest, as_of + retention._retry_after(1));
+        VALUES (buyers.failed, via_id, oldest, as_of + retention._retry_after(1));
     END IF;
   END LOOP;
   RETURN customer_ids;
@@ -465,7 +465,7 @@ CREATE OR REPLACE FUNCTION retention._take_changes(
 AS $$
 DECLARE
   orders jsonb;
-  found record;
+  buyers record;
 BEGIN
   IF retention._are_more_changes(most) THEN
     DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true);
@@ -484,10 +484,10 @@ BEGIN
     FROM gone g LEFT JOIN LATERAL unnest(g.customer_ids) AS k ON true;
   everything := (SELECT bool_or(retention._is_below_source(r)) FROM unnest(relations) AS r);
   IF orders IS NOT NULL THEN
-    found := retention._take_orders(orders, as_of, oldest);
-    everything := everything OR found.everything;
+    buyers := retention._take_orders(orders, as_of, oldest);
+    everything := everything OR buyers.everything;
     SELECT array_agg(DISTINCT k COLLATE "C") INTO customer_ids
-      FROM unnest(customer_ids || found.customer_ids) AS k;
+      FROM unnest(customer_ids || buyers.customer_ids) AS k;
   END IF;
 END
 $$;
