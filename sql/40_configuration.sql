@@ -156,6 +156,11 @@ BEGIN
   -- In the order of everybody else. What time has brought about by now is not due to the settings.
   PERFORM retention._lock_all(),
           retention._evaluate_segments(CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings' END, retention.now());
+  PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
+                                 'retention.refresh(%L); changes of its orders wait until then',
+                                 NEW.metric, NEW.metric), 'notice')
+    FROM retention._last_refresh(NEW.metric) AS l
+    WHERE TG_WHEN = 'AFTER' AND l.settings <> retention._settings(NEW);
   RETURN NEW;
 END
 $$;
@@ -306,11 +311,7 @@ BEGIN
     refit_interval = coalesce(alter_metric.refit_interval, kept.refit_interval),
     loss_limit = coalesce(alter_metric.loss_limit, kept.loss_limit),
     country = coalesce(alter_metric.country, kept.country)
-  WHERE e.metric = alter_metric.metric RETURNING * INTO kept;
-  PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
-                                 'retention.refresh(%L); changes of its orders wait until then',
-                                 kept.metric, kept.metric), 'notice')
-    FROM retention._last_refresh(kept.metric) AS l WHERE l.settings <> retention._settings(kept);
+  WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(text, text, interval, text, double precision[], double precision[], double precision[], double precision[], double precision[], text,
