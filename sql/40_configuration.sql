@@ -168,10 +168,14 @@ AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   DELETE FROM retention.source s WHERE s.metric = OLD.metric;
+  -- Kept when a metric is reset, so that no order starts a flow twice.
+  DELETE FROM retention.order_event e WHERE e.metric = OLD.metric;
+  PERFORM retention._forget_metric(OLD.metric);
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention._drop_sources() IS 'Trigger: a metric''s sources go with it.';
+COMMENT ON FUNCTION retention._drop_sources() IS
+  'Trigger: a metric''s sources, and all that came of them, go with it.';
 
 CREATE OR REPLACE FUNCTION retention._default_limits(levels integer) RETURNS double precision[]
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -318,7 +322,8 @@ CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
-  PERFORM retention.reset_metric(metric);
+  -- Before the row is, in the order of everybody else.
+  PERFORM retention._lock_all(), retention._lock_metric(metric);
   DELETE FROM retention.metric e WHERE e.metric = drop_metric.metric;
 END
 $$;
@@ -340,22 +345,34 @@ $$;
 COMMENT ON FUNCTION retention._take_turn(text) IS
   'Called, under the lock of the metric, before anything of it is written: a serialization error where the transaction''s snapshot is older than what was written last.';
 
+CREATE OR REPLACE FUNCTION retention._forget_metric(metric text) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._lock_all(), retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
+  DELETE FROM retention.customer e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.rfm_change e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.refresh_log e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.population e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.fitted_model e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.published_model e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.validation_result r USING retention.validation e
+    WHERE e.metric = _forget_metric.metric AND r.validation_id = e.validation_id;
+  DELETE FROM retention.validation e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.metric_error e WHERE e.metric = _forget_metric.metric;
+  PERFORM retention._mark_settings();
+END
+$$;
+COMMENT ON FUNCTION retention._forget_metric(text) IS
+  'Deletes what refreshes and process_changes have made of a metric.';
+
 CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
-  PERFORM retention._lock_all(), retention._lock_metric(metric);
-  PERFORM retention._take_turn(metric);
-  DELETE FROM retention.customer e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.refresh_log e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.population e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.fitted_model e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.published_model e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.validation_result r USING retention.validation e WHERE e.metric = reset_metric.metric AND r.validation_id = e.validation_id;
-  DELETE FROM retention.validation e WHERE e.metric = reset_metric.metric;
-  PERFORM retention._mark_settings();
+  PERFORM retention._forget_metric(metric);
 END
 $$;
 COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';
@@ -557,6 +574,9 @@ BEGIN
   DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
   PERFORM retention._reject_unless(FOUND, format('source %s does not exist', coalesce(source_id::text, 'null')),
     'retention.source lists those there are.', 'undefined_object');
+  -- Nobody processes changes of a metric that reads nothing, so nobody would clear these.
+  DELETE FROM retention.metric_error e
+    WHERE NOT EXISTS (SELECT FROM retention.source s WHERE s.metric = e.metric);
 END
 $$;
 COMMENT ON FUNCTION retention.drop_source(integer) IS 'Removes a source; its customers go at the next refresh.';

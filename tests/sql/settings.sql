@@ -153,6 +153,51 @@ SELECT retention.drop_metric('five'), retention.drop_metric('limits'), retention
 SELECT count(*) AS left FROM (
   SELECT metric FROM retention.metric UNION ALL SELECT metric FROM retention.source UNION ALL SELECT metric FROM retention.customer UNION ALL
   SELECT metric FROM retention.population UNION ALL SELECT metric FROM retention.refresh_log UNION ALL SELECT metric FROM retention.rfm_change) AS everything;
+-- In every table that has metrics, also where somebody deletes the row; only the number of the turn stays.
+CREATE FUNCTION rows_of(name text) RETURNS TABLE (relation text, rows bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  FOR relation IN SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+                  WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind = 'r' AND a.attname = 'metric'
+                  ORDER BY c.relname COLLATE "C" LOOP
+    EXECUTE format('SELECT count(*) FROM retention.%I WHERE metric = $1', relation) INTO rows USING name;
+    IF rows > 0 THEN RETURN NEXT; END IF;
+  END LOOP;
+END $$;
+CREATE TABLE typed (order_id integer, customer_id text, ordered_at timestamptz, amount text);
+CREATE VIEW parsed AS SELECT order_id, customer_id, ordered_at, amount::numeric AS amount FROM typed;
+CREATE FUNCTION broken(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  TRUNCATE typed;
+  INSERT INTO typed SELECT i, 'c' || i % 40, timestamptz '2020-01-01' + i * interval '11 days', '5' FROM generate_series(1, 132) AS i;
+  PERFORM set_config('retention.as_of', '2022-01-01', true), retention.add_metric(name), retention.add_source('parsed', order_id => 'order_id', metric => name);
+  PERFORM set_config('retention.as_of', '2024-01-01', true);
+  PERFORM retention.track('typed', 'customer_id');
+  CALL retention.refresh(name);
+  PERFORM retention.validate_model(name, '2022-06-01', '2023-06-01');
+  INSERT INTO typed VALUES (1000, 'c1', '2023-12-30', 'oops');
+  CALL retention.process_changes();
+END $$;
+SET client_min_messages = error;
+SET retention.progress = off;
+SELECT broken('whole');
+SELECT relation FROM rows_of('whole');
+SELECT name, how_often FROM retention.problem, LATERAL (SELECT occurrences) AS o (how_often) WHERE kind = 'metric';
+SELECT retention.drop_metric('whole');
+SELECT relation FROM rows_of('whole');
+SELECT broken('whole');
+DELETE FROM retention.metric WHERE metric = 'whole';
+SELECT relation FROM rows_of('whole');
+SELECT broken('whole');
+-- What was reset, or has no source any more, has nothing to be mended.
+BEGIN;
+SELECT retention.reset_metric('whole');
+SELECT relation FROM rows_of('whole');
+SELECT count(*) AS problems FROM retention.problem;
+ROLLBACK;
+SELECT retention.drop_source(source_id) FROM retention.source WHERE metric = 'whole';
+SELECT count(*) AS problems FROM retention.problem;
+SELECT count(*) AS findings FROM retention.health() WHERE what ~ 'cannot be processed';
+SELECT retention.drop_metric('whole');
 
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;
