@@ -33,7 +33,7 @@ COMMENT ON FUNCTION retention._tell(text, text) IS
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
     metric text, setting text, list double precision[], levels integer,
-    descending boolean DEFAULT false, least double precision DEFAULT '-Infinity')
+    descending boolean DEFAULT false, at_least double precision DEFAULT '-Infinity')
   RETURNS void
   LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -42,15 +42,14 @@ BEGIN
     coalesce(array_ndims(list), 1) = 1 AND array_position(list, NULL) IS NULL AND array_position(list, 'NaN') IS NULL,
     format('%s of metric "%s" must be a plain list of numbers', setting, metric));
   PERFORM retention._reject_unless(
-    coalesce(cardinality(list), 0) = levels - 1,
-    format('%s of metric "%s" has %s thresholds, but needs %s', setting, metric,
-           coalesce(cardinality(list), 0), levels - 1),
+    cardinality(list) = levels - 1,
+    format('%s of metric "%s" has %s thresholds, but needs %s', setting, metric, cardinality(list), levels - 1),
     format('%s scores are told apart by %s thresholds.', levels, levels - 1));
   PERFORM retention._reject_unless(
-    (SELECT coalesce(bool_and(t > '-Infinity' AND t < 'Infinity' AND t >= least), true)
+    (SELECT coalesce(bool_and(t > '-Infinity' AND t < 'Infinity' AND t >= at_least), true)
      FROM unnest(list) AS t),
     format('%s of metric "%s" must be finite%s, not %s', setting, metric,
-           CASE WHEN least = 0 THEN ' and not negative' ELSE '' END, list),
+           CASE WHEN at_least = 0 THEN ' and not negative' ELSE '' END, list),
     CASE WHEN descending THEN 'They are days since the last order.' ELSE '' END,
     'numeric_value_out_of_range');
   PERFORM retention._reject_unless(
@@ -121,11 +120,19 @@ CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
 AS $$
 DECLARE
   levels record;
+  missing name;
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
   PERFORM retention._check_length('the name of a metric', 'name', NEW.metric);
+  SELECT a.attname INTO missing FROM pg_attribute a
+    WHERE a.attrelid = 'retention.metric'::regclass AND a.attnotnull AND a.attnum > 0
+      AND to_jsonb(NEW) ->> a.attname IS NULL ORDER BY a.attnum LIMIT 1;
+  PERFORM retention._reject_unless(missing IS NULL,
+    format('%s of metric "%s" must not be null', missing, NEW.metric),
+    format('SELECT retention.alter_metric(%L, reset => ''{%s}''); takes it back to its default.',
+           NEW.metric, missing), 'null_value_not_allowed');
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
   SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
          coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
@@ -141,11 +148,11 @@ BEGIN
   PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
     format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric, NEW.thresholds));
   PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true,
-                                       least => 0);
+                                       at_least => 0);
   PERFORM retention._check_percentiles(NEW.metric, 'frequency_percentiles', NEW.frequency_percentiles, levels.f);
   PERFORM retention._check_percentiles(NEW.metric, 'monetary_percentiles', NEW.monetary_percentiles, levels.m);
   IF NEW.frequency_values IS NOT NULL THEN
-    PERFORM retention._check_thresholds(NEW.metric, 'frequency_values', NEW.frequency_values, levels.f, least => 0);
+    PERFORM retention._check_thresholds(NEW.metric, 'frequency_values', NEW.frequency_values, levels.f, at_least => 0);
   END IF;
   IF NEW.monetary_values IS NOT NULL THEN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
