@@ -32,7 +32,8 @@ COMMENT ON FUNCTION retention._tell(text, text) IS
   'Tells the client what was done, unless retention.progress is off; at level notice, client_min_messages can hold it back.';
 
 CREATE OR REPLACE FUNCTION retention._check_thresholds(
-    metric text, setting text, list double precision[], levels integer, descending boolean DEFAULT false)
+    metric text, setting text, list double precision[], levels integer,
+    descending boolean DEFAULT false, at_least double precision DEFAULT '-Infinity')
   RETURNS void
   LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -45,6 +46,13 @@ BEGIN
     format('%s of metric "%s" has %s thresholds, but needs %s', setting, metric, cardinality(list), levels - 1),
     format('%s scores are told apart by %s thresholds.', levels, levels - 1));
   PERFORM retention._reject_unless(
+    (SELECT coalesce(bool_and(t > '-Infinity' AND t < 'Infinity' AND t >= at_least), true)
+     FROM unnest(list) AS t),
+    format('%s of metric "%s" must be finite%s, not %s', setting, metric,
+           CASE WHEN at_least = 0 THEN ' and not negative' ELSE '' END, list),
+    CASE WHEN descending THEN 'They are days since the last order.' ELSE '' END,
+    'numeric_value_out_of_range');
+  PERFORM retention._reject_unless(
     (SELECT coalesce(bool_and(CASE WHEN descending THEN list[i] > list[i + 1] ELSE list[i] < list[i + 1] END), true)
      FROM generate_series(1, cardinality(list) - 1) AS i),
     format('%s of metric "%s" must be strictly %s, not %s', setting, metric,
@@ -52,8 +60,9 @@ BEGIN
     'The first threshold separates score 1 from 2, the next one 2 from 3, and so on.');
 END
 $$;
-COMMENT ON FUNCTION retention._check_thresholds(text, text, double precision[], integer, boolean) IS
-  'Checks a list of thresholds: their number, their order, no nulls.';
+COMMENT ON FUNCTION retention._check_thresholds(
+  text, text, double precision[], integer, boolean, double precision) IS
+  'Checks a list of thresholds: their number, their order, that all are finite and not too small.';
 
 CREATE OR REPLACE FUNCTION retention._check_percentiles(metric text, setting text, list double precision[], levels integer)
   RETURNS void
@@ -111,11 +120,19 @@ CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
 AS $$
 DECLARE
   levels record;
+  missing name;
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric), 'Its customers and history have the name too.', 'feature_not_supported');
   PERFORM retention._check_length('the name of a metric', 'name', NEW.metric);
+  SELECT a.attname INTO missing FROM pg_attribute a
+    WHERE a.attrelid = 'retention.metric'::regclass AND a.attnotnull AND a.attnum > 0
+      AND to_jsonb(NEW) ->> a.attname IS NULL ORDER BY a.attnum LIMIT 1;
+  PERFORM retention._reject_unless(missing IS NULL,
+    format('%s of metric "%s" must not be null', missing, NEW.metric),
+    format('SELECT retention.alter_metric(%L, reset => ''{%s}''); takes it back to its default.',
+           NEW.metric, missing), 'null_value_not_allowed');
   -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with yet.
   SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
          coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
@@ -130,11 +147,12 @@ BEGIN
   PERFORM retention._check_days(format('history of metric "%s"', NEW.metric), NEW.history, 'alter_metric(..., reset => ''{history}'') counts all orders.');
   PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
     format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric, NEW.thresholds));
-  PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true);
+  PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r, descending => true,
+                                       at_least => 0);
   PERFORM retention._check_percentiles(NEW.metric, 'frequency_percentiles', NEW.frequency_percentiles, levels.f);
   PERFORM retention._check_percentiles(NEW.metric, 'monetary_percentiles', NEW.monetary_percentiles, levels.m);
   IF NEW.frequency_values IS NOT NULL THEN
-    PERFORM retention._check_thresholds(NEW.metric, 'frequency_values', NEW.frequency_values, levels.f);
+    PERFORM retention._check_thresholds(NEW.metric, 'frequency_values', NEW.frequency_values, levels.f, at_least => 0);
   END IF;
   IF NEW.monetary_values IS NOT NULL THEN
     PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values, levels.m);
@@ -173,10 +191,14 @@ AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   DELETE FROM retention.source s WHERE s.metric = OLD.metric;
+  -- Kept when a metric is reset, so that no order starts a flow twice.
+  DELETE FROM retention.order_event e WHERE e.metric = OLD.metric;
+  PERFORM retention._forget_metric(OLD.metric);
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention._drop_sources() IS 'Trigger: a metric''s sources go with it.';
+COMMENT ON FUNCTION retention._drop_sources() IS
+  'Trigger: a metric''s sources, and all that came of them, go with it.';
 
 CREATE OR REPLACE FUNCTION retention._default_limits(levels integer) RETURNS double precision[]
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -265,7 +287,10 @@ BEGIN
   SELECT coalesce('"' || r || '"', 'null') INTO unknown
     FROM unnest(reset) AS r WHERE (r = 'metric' OR NOT defaults ? r) IS NOT FALSE LIMIT 1;
   PERFORM retention._reject_unless(unknown IS NULL, format('metric "%s" has no setting %s that could be reset', settings.metric, unknown),
-    'The settings are the columns of retention.metric.');
+    format('The settings are %s.', (
+      SELECT string_agg(a.attname, ', ' ORDER BY a.attnum) FROM pg_attribute a
+      WHERE a.attrelid = 'retention.metric'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+        AND a.attname <> 'metric')));
   RETURN jsonb_populate_record(settings, (SELECT jsonb_object_agg(d.key, d.value) FROM jsonb_each(defaults) AS d WHERE d.key = ANY (reset)));
 END
 $$;
@@ -323,7 +348,8 @@ CREATE OR REPLACE FUNCTION retention.drop_metric(metric text) RETURNS void
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
-  PERFORM retention.reset_metric(metric);
+  -- Before the row is, in the order of everybody else.
+  PERFORM retention._lock_all(), retention._lock_metric(metric);
   DELETE FROM retention.metric e WHERE e.metric = drop_metric.metric;
 END
 $$;
@@ -345,22 +371,34 @@ $$;
 COMMENT ON FUNCTION retention._take_turn(text) IS
   'Called, under the lock of the metric, before anything of it is written: a serialization error where the transaction''s snapshot is older than what was written last.';
 
+CREATE OR REPLACE FUNCTION retention._forget_metric(metric text) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._lock_all(), retention._lock_metric(metric);
+  PERFORM retention._take_turn(metric);
+  DELETE FROM retention.customer e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.rfm_change e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.refresh_log e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.population e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.fitted_model e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.published_model e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.validation_result r USING retention.validation e
+    WHERE e.metric = _forget_metric.metric AND r.validation_id = e.validation_id;
+  DELETE FROM retention.validation e WHERE e.metric = _forget_metric.metric;
+  DELETE FROM retention.metric_error e WHERE e.metric = _forget_metric.metric;
+  PERFORM retention._mark_settings();
+END
+$$;
+COMMENT ON FUNCTION retention._forget_metric(text) IS
+  'Deletes what refreshes and process_changes have made of a metric.';
+
 CREATE OR REPLACE FUNCTION retention.reset_metric(metric text) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._require_metric(metric);
-  PERFORM retention._lock_all(), retention._lock_metric(metric);
-  PERFORM retention._take_turn(metric);
-  DELETE FROM retention.customer e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.rfm_change e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.refresh_log e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.population e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.fitted_model e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.published_model e WHERE e.metric = reset_metric.metric;
-  DELETE FROM retention.validation_result r USING retention.validation e WHERE e.metric = reset_metric.metric AND r.validation_id = e.validation_id;
-  DELETE FROM retention.validation e WHERE e.metric = reset_metric.metric;
-  PERFORM retention._mark_settings();
+  PERFORM retention._forget_metric(metric);
 END
 $$;
 COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';
@@ -517,6 +555,69 @@ END
 $$;
 COMMENT ON FUNCTION retention._check_source() IS 'Trigger: checks a source''s relation and columns.';
 
+CREATE OR REPLACE FUNCTION retention._add_again(source retention.source, events boolean DEFAULT NULL)
+  RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- The column of the order id is guessed by its name.
+  SELECT format('SELECT retention.drop_source(%s); SELECT retention.add_source(%s);',
+    (source).source_id, concat_ws(', ', quote_literal((source).relation::text),
+      'customer_id => ' || quote_literal(nullif((source).customer_id, 'customer_id')),
+      'ordered_at => ' || quote_literal(nullif((source).ordered_at, 'ordered_at')),
+      'amount => ' || quote_literal(nullif((source).amount, 'amount')),
+      'order_id => ' || quote_literal(coalesce((source).order_id, (
+        SELECT a.attname FROM pg_attribute a
+        WHERE a.attrelid = (source).relation AND a.attname = 'order_id' AND NOT a.attisdropped),
+        '...')),
+      'kind => ' || quote_literal(nullif((source).kind, 'order')),
+      'metric => ' || quote_literal(nullif((source).metric, 'orders')),
+      'events => ' || events::text))
+$$;
+COMMENT ON FUNCTION retention._add_again(retention.source, boolean) IS
+  'The statements that add a source once more with its columns, and with the order id. For hints.';
+
+CREATE OR REPLACE FUNCTION retention._not_netted(metric text DEFAULT NULL)
+  RETURNS TABLE (refunds retention.source, names_orders boolean, problem text, way_out text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT r, r.order_id IS NOT NULL,
+         format(CASE WHEN r.order_id IS NULL
+                     THEN 'refunds of %1$s are not netted against their orders: they have no order_id'
+                     ELSE 'refunds of %1$s are not netted against their orders: %2$s, with the '
+                          'orders of metric "%3$s", has no order_id' END,
+                r.relation, (o.orders).relation, r.metric),
+         format('They reduce the revenue, and no order. %s', retention._add_again(
+           CASE WHEN r.order_id IS NULL THEN r ELSE o.orders END))
+  FROM retention.source r, LATERAL (
+    -- One is enough: of which orders the refunds are is not known.
+    SELECT s AS orders FROM retention.source s WHERE (s.metric, s.kind) = (r.metric, 'order')
+    ORDER BY s.order_id IS NULL, s.source_id LIMIT 1) AS o
+  WHERE r.kind = 'refund' AND r.metric = coalesce(_not_netted.metric, r.metric)
+    AND (r.order_id IS NULL OR (o.orders).order_id IS NULL)
+$$;
+COMMENT ON FUNCTION retention._not_netted(text) IS
+  'Sources of refunds, of a metric or of all, that cannot be netted against orders for want of an '
+  'order id: their own, or that of all orders.';
+
+CREATE OR REPLACE FUNCTION retention._warn_not_netted(relation regclass, metric text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN SELECT n.* FROM retention._not_netted(metric) AS n LOOP
+    IF found.names_orders THEN
+      RAISE WARNING '%', found.problem USING HINT = found.way_out;
+    ELSIF (found.refunds).relation = relation THEN
+      -- Some shops do not know of which order a refund is.
+      RAISE NOTICE '%', found.problem USING HINT = found.way_out;
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._warn_not_netted(regclass, text) IS
+  'Warns, when a source was added, of refunds that are not netted against orders.';
+
 CREATE OR REPLACE FUNCTION retention.add_source(
     relation regclass, customer_id name DEFAULT 'customer_id', ordered_at name DEFAULT 'ordered_at',
     amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders',
@@ -532,7 +633,13 @@ BEGIN
     NOT EXISTS (SELECT FROM retention.source s
                 WHERE s.metric = add_source.metric AND s.relation = add_source.relation AND s.kind = add_source.kind),
     format('%s is already a source of %ss for metric "%s"', relation, kind, metric),
-    'drop_source removes it.', 'duplicate_object');
+    (SELECT CASE WHEN s.order_id IS NULL AND add_source.order_id IS NOT NULL
+                 THEN 'To add the order id: ' || retention._add_again(
+                   retention._with_fields(s, 'order_id', add_source.order_id))
+                 ELSE format('SELECT retention.drop_source(%s); removes it.', s.source_id) END
+     FROM retention.source s
+     WHERE (s.metric, s.relation, s.kind)
+           = (add_source.metric, add_source.relation, add_source.kind)), 'duplicate_object');
   PERFORM retention._reject_unless(
     kind IS DISTINCT FROM 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
     format('metric "%s" has no orders that %s could refund', metric, relation),
@@ -549,6 +656,7 @@ BEGIN
     RETURNING source_id INTO new_id;
   PERFORM retention._check_readable(relation, array_remove(ARRAY[customer_id, ordered_at, amount, order_id], NULL));
   PERFORM retention._track_source(relation, customer_id);
+  PERFORM retention._warn_not_netted(relation, metric);
   RETURN new_id;
 END
 $$;
@@ -562,6 +670,9 @@ BEGIN
   DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
   PERFORM retention._reject_unless(FOUND, format('source %s does not exist', coalesce(source_id::text, 'null')),
     'retention.source lists those there are.', 'undefined_object');
+  -- Nobody processes changes of a metric that reads nothing, so nobody would clear these.
+  DELETE FROM retention.metric_error e
+    WHERE NOT EXISTS (SELECT FROM retention.source s WHERE s.metric = e.metric);
 END
 $$;
 COMMENT ON FUNCTION retention.drop_source(integer) IS 'Removes a source; its customers go at the next refresh.';

@@ -15,7 +15,7 @@ COMMENT ON TRIGGER note_old_settings ON retention.metric IS 'Has segments be as 
 
 CREATE TRIGGER drop_sources AFTER DELETE ON retention.metric
   FOR EACH ROW EXECUTE FUNCTION retention._drop_sources();
-COMMENT ON TRIGGER drop_sources ON retention.metric IS 'Removes a dropped metric''s sources.';
+COMMENT ON TRIGGER drop_sources ON retention.metric IS 'Removes what a dropped metric had.';
 
 CREATE TRIGGER check_source BEFORE INSERT OR UPDATE OF relation, kind, customer_id, ordered_at, amount, order_id ON retention.source
   FOR EACH ROW EXECUTE FUNCTION retention._check_source();

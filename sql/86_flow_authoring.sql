@@ -305,8 +305,8 @@ END
 $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
 
-CREATE OR REPLACE FUNCTION retention._check_events(
-    kind text, metric text) RETURNS void
+CREATE OR REPLACE FUNCTION retention._events_problem(
+    kind text, metric text, OUT problem text, OUT way_out text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -315,18 +315,31 @@ BEGIN
   IF kind IN ('order', 'refund') THEN
     -- One that records comes first.
     SELECT * INTO source FROM retention.source s
-      WHERE s.metric = _check_events.metric AND s.kind = _check_events.kind
+      WHERE s.metric = _events_problem.metric AND s.kind = _events_problem.kind
       ORDER BY s.events_from IS NULL, s.source_id LIMIT 1;
-    PERFORM retention._reject_unless(source.events_from IS NOT NULL,
-      format('trigger "%s" would start nothing: no source of metric "%s" records %1$ss as events',
-             kind, metric),
-      concat('SELECT retention.drop_source(' || source.source_id || '); ',
-             'SELECT retention.add_source(', coalesce(quote_literal(source.relation), '''...'''),
-             ', order_id => ''...'', events => true',
-             ', kind => ' || quote_literal(nullif(kind, 'order')),
-             ', metric => ' || quote_literal(nullif(metric, 'orders')), ');'),
-      'object_not_in_prerequisite_state');
+    IF source.events_from IS NULL THEN
+      problem := format('trigger "%s" would start nothing: no source of metric "%s" records '
+                        '%1$ss as events', kind, metric);
+      way_out := CASE WHEN FOUND THEN retention._add_again(source, true)
+        ELSE format('SELECT retention.add_source(%s);', concat_ws(', ', '''...''',
+          'order_id => ''...''', 'kind => ' || quote_literal(nullif(kind, 'order')),
+          'metric => ' || quote_literal(nullif(metric, 'orders')))) END;
+    END IF;
   END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._events_problem(text, text) IS
+  'What is wrong where orders or refunds of a metric would start a flow, and none of them is '
+  'recorded, and the way out; null: nothing.';
+
+CREATE OR REPLACE FUNCTION retention._check_events(
+    kind text, metric text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(e.problem IS NULL, e.problem, e.way_out,
+                                   'object_not_in_prerequisite_state')
+    FROM retention._events_problem(kind, metric) AS e;
 END
 $$;
 COMMENT ON FUNCTION retention._check_events(text, text) IS

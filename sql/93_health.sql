@@ -384,12 +384,10 @@ AS $$
   FROM live l HAVING count(*) > 0 AND retention._is_copy()
   UNION ALL
   SELECT 'error', format('flow "%s" cannot be started: no source records events', l.flow),
-         l.running_since, NULL, format('trigger "%s" of metric "%s"', k.kind, l.metric),
-         'drop_source, then add_source(..., order_id => ''...'', events => true).'
-  FROM live l, LATERAL (SELECT l.document #>> '{trigger,type}') AS k (kind)
-  WHERE k.kind IN ('order', 'refund')
-    AND NOT EXISTS (SELECT FROM retention.source s
-                    WHERE (s.metric, s.kind) = (l.metric, k.kind) AND s.events_from IS NOT NULL)
+         l.running_since, NULL, format('trigger "%s" of metric "%s"', k.kind, l.metric), e.way_out
+  FROM live l, LATERAL (SELECT l.document #>> '{trigger,type}') AS k (kind),
+       retention._events_problem(k.kind, l.metric) AS e
+  WHERE e.problem IS NOT NULL
   UNION ALL
   SELECT CASE WHEN c.free = 0 THEN 'error' ELSE 'warning' END,
          format('coupon pool "%s" is nearly empty', p.pool), NULL, c.free,
@@ -453,6 +451,10 @@ AS $$
          format('SELECT retention.drop_source(%s); and add what has taken its place.', s.source_id)
   FROM retention.source s WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.relation)
   UNION ALL
+  SELECT CASE WHEN n.names_orders THEN 'warning' ELSE 'note' END, n.problem, NULL, NULL,
+         format('metric "%s"', (n.refunds).metric), n.way_out
+  FROM retention._not_netted() AS n
+  UNION ALL
   SELECT CASE WHEN s.is_indexed IS FALSE THEN 'warning' ELSE 'note' END,
          format('source %s has no index on "%s"', s.relation, s.customer_id), NULL,
          NULL, format('All of it is read for each change of metric "%s".', s.metric),
@@ -470,7 +472,8 @@ AS $$
   FROM retention.tracked t WHERE t.untracked_partitions > 0
 $$;
 COMMENT ON FUNCTION retention._source_findings() IS
-  'Sources that are gone, or slow to read, and partitions whose changes are not captured.';
+  'Sources that are gone, or slow to read, refunds that are not netted, and partitions whose '
+  'changes are not captured.';
 
 CREATE OR REPLACE FUNCTION retention._queue_findings() RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -8,6 +8,27 @@ SET TimeZone = 'UTC';
 SET DateStyle = 'ISO, YMD';
 CREATE TABLE orders (customer_id text, ordered_at timestamptz, amount numeric, order_id text);
 CREATE TABLE refunds (LIKE orders);
+-- Whoever forgets an order id is told, for nothing is netted without it.
+CREATE TABLE bills (nr integer, who text, booked timestamptz, total numeric);
+CREATE FUNCTION unnetted() RETURNS TABLE (severity text, what text, what_to_do text) LANGUAGE sql AS $$
+  SELECT severity, what, what_to_do FROM retention.health() WHERE what ~ 'netted'
+$$;
+SET client_min_messages = notice;
+SELECT retention.add_source('bills', customer_id => 'who', ordered_at => 'booked', amount => 'total') > 0 AS bills,
+       retention.add_source('refunds', order_id => 'order_id', kind => 'refund') > 0 AS refunds;
+SELECT * FROM unnetted();
+SELECT retention.add_source('bills', order_id => 'nr');
+SELECT retention.add_source('bills');
+-- What the hint says works.
+SELECT what_to_do AS way_out FROM unnetted() \gset
+SELECT replace(regexp_replace(:'way_out', '^[^.]*\. ', ''), '...', 'nr') AS way_out \gset
+:way_out
+SELECT * FROM unnetted();
+SELECT retention.drop_source(source_id) FROM retention.source WHERE kind = 'refund';
+SELECT retention.add_source('refunds', kind => 'refund') > 0 AS refunds;
+SELECT * FROM unnetted();
+SELECT retention.drop_metric('orders');
+SET client_min_messages = warning;
 SELECT retention.add_source('orders', order_id => 'order_id') IS NOT NULL AS orders,
        retention.add_source('refunds', order_id => 'order_id', kind => 'refund') IS NOT NULL AS refunds;
 

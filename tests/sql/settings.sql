@@ -37,6 +37,9 @@ INSERT INTO wrong (setting, value) VALUES
   ('history', '''0'''), ('history', '''-1 day'''),
   ('thresholds', '''moved'''), ('thresholds', ''''''),
   ('recency_limits', '''{180,365}'''), ('recency_limits', '''{180,180}'''), ('recency_limits', '''{365}'''), ('recency_limits', '''{365,180,90}'''),
+  ('recency_limits', '''{-1,-2}'''), ('recency_limits', '''{2,-0.5}'''), ('recency_limits', '''{Infinity,180}'''), ('recency_limits', '''{365,-Infinity}'''),
+  ('frequency_values', '''{2,Infinity}'''), ('frequency_values', '''{-1,2}'''), ('monetary_values', '''{-Infinity,2}'''), ('monetary_values', '''{2,Infinity}'''),
+  ('frequency_percentiles', '''{0.5,Infinity}'''), ('churn_levels', '''{-Infinity,0.5}'''),
   ('recency_limits', '''{}'''), ('recency_limits', '''{365,NULL}'''), ('recency_limits', '''{NaN,1}'''), ('recency_limits', '''{{365,180}}'''),
   ('frequency_percentiles', '''{0.6,0.3}'''), ('frequency_percentiles', '''{0.5,0.5}'''), ('frequency_percentiles', '''{-0.1,0.5}'''),
   ('frequency_percentiles', '''{0.5,1.1}'''), ('frequency_percentiles', '''{0.5}'''), ('frequency_percentiles', '''{0.5,NULL}'''), ('frequency_percentiles', '''{0.5,NaN}'''),
@@ -55,6 +58,12 @@ SELECT count(*) AS differing FROM wrong,
   WHERE (a.state, replace(a.message, '"standard2"', '"standard"')) IS DISTINCT FROM (b.state, b.message) OR (b.state, b.message) IS DISTINCT FROM (c.state, c.message);
 SELECT attname, (failure(format('UPDATE retention.metric SET %I = NULL WHERE metric = %L', attname, 'standard'))).state IS NOT NULL AS needed
   FROM pg_attribute WHERE attrelid = 'retention.metric'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT f.* FROM unnest('{time_zone,scheme,recency_limits,monetary_percentiles,churn_levels,loss_limit}'::text[]) AS setting,
+  failure(format('UPDATE retention.metric SET %I = NULL WHERE metric = %L', setting, 'standard')) AS f;
+SELECT f.* FROM failure($$SELECT retention.alter_metric('standard', reset => '{all}')$$) AS f;
+BEGIN;
+SELECT retention.alter_metric('standard', recency_limits => '{1,0}', monetary_values => '{-5,0}');
+ROLLBACK;
 SELECT failure($$UPDATE retention.metric SET scheme = 'quintile' WHERE metric = 'standard'$$);
 SELECT failure($$UPDATE retention.rfm_cell SET rfm_group = '' WHERE scheme = 'standard' AND (r, f, m) = (1, 1, 1)$$);
 \pset format aligned
@@ -88,7 +97,7 @@ CALL retention.refresh(as_of => '2024-01-01');
 SELECT only_engine, only_oracle, same_bounds
   FROM compare_with_oracle('orders', '2024-01-01', limits => '{400.5,0}', f_bounds => '{2,4}', m_bounds => '{50,200.5}');
 UPDATE retention.metric SET frequency_values = NULL, monetary_values = NULL WHERE metric = 'orders';
-SELECT retention.alter_metric('orders', recency_limits => '{Infinity,-1}', frequency_percentiles => '{0,1}', monetary_percentiles => '{0,0.999}');
+SELECT retention.alter_metric('orders', recency_limits => '{1e300,0}', frequency_percentiles => '{0,1}', monetary_percentiles => '{0,0.999}');
 CALL retention.refresh(as_of => '2024-01-01');
 SELECT r, min(f), max(f), (SELECT frequency_bounds[2] IS NULL FROM retention.population ORDER BY refresh_id DESC LIMIT 1) AS none_above_the_last
   FROM retention.customer WHERE metric = 'orders' GROUP BY r;
@@ -153,6 +162,51 @@ SELECT retention.drop_metric('five'), retention.drop_metric('limits'), retention
 SELECT count(*) AS left FROM (
   SELECT metric FROM retention.metric UNION ALL SELECT metric FROM retention.source UNION ALL SELECT metric FROM retention.customer UNION ALL
   SELECT metric FROM retention.population UNION ALL SELECT metric FROM retention.refresh_log UNION ALL SELECT metric FROM retention.rfm_change) AS everything;
+-- In every table that has metrics, also where somebody deletes the row; only the number of the turn stays.
+CREATE FUNCTION rows_of(name text) RETURNS TABLE (relation text, rows bigint) LANGUAGE plpgsql AS $$
+BEGIN
+  FOR relation IN SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+                  WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind = 'r' AND a.attname = 'metric'
+                  ORDER BY c.relname COLLATE "C" LOOP
+    EXECUTE format('SELECT count(*) FROM retention.%I WHERE metric = $1', relation) INTO rows USING name;
+    IF rows > 0 THEN RETURN NEXT; END IF;
+  END LOOP;
+END $$;
+CREATE TABLE typed (order_id integer, customer_id text, ordered_at timestamptz, amount text);
+CREATE VIEW parsed AS SELECT order_id, customer_id, ordered_at, amount::numeric AS amount FROM typed;
+CREATE FUNCTION broken(name text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  TRUNCATE typed;
+  INSERT INTO typed SELECT i, 'c' || i % 40, timestamptz '2020-01-01' + i * interval '11 days', '5' FROM generate_series(1, 132) AS i;
+  PERFORM set_config('retention.as_of', '2022-01-01', true), retention.add_metric(name), retention.add_source('parsed', order_id => 'order_id', metric => name);
+  PERFORM set_config('retention.as_of', '2024-01-01', true);
+  PERFORM retention.track('typed', 'customer_id');
+  CALL retention.refresh(name);
+  PERFORM retention.validate_model(name, '2022-06-01', '2023-06-01');
+  INSERT INTO typed VALUES (1000, 'c1', '2023-12-30', 'oops');
+  CALL retention.process_changes();
+END $$;
+SET client_min_messages = error;
+SET retention.progress = off;
+SELECT broken('whole');
+SELECT relation FROM rows_of('whole');
+SELECT name, how_often FROM retention.problem, LATERAL (SELECT occurrences) AS o (how_often) WHERE kind = 'metric';
+SELECT retention.drop_metric('whole');
+SELECT relation FROM rows_of('whole');
+SELECT broken('whole');
+DELETE FROM retention.metric WHERE metric = 'whole';
+SELECT relation FROM rows_of('whole');
+SELECT broken('whole');
+-- What was reset, or has no source any more, has nothing to be mended.
+BEGIN;
+SELECT retention.reset_metric('whole');
+SELECT relation FROM rows_of('whole');
+SELECT count(*) AS problems FROM retention.problem;
+ROLLBACK;
+SELECT retention.drop_source(source_id) FROM retention.source WHERE metric = 'whole';
+SELECT count(*) AS problems FROM retention.problem;
+SELECT count(*) AS findings FROM retention.health() WHERE what ~ 'cannot be processed';
+SELECT retention.drop_metric('whole');
 
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;
