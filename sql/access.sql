@@ -1,0 +1,101 @@
+-- Roles: who may read, run and configure.
+
+CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN CASE
+    -- Pure functions that views and the expressions of flows are made of.
+    WHEN routine IN (
+      '_reject_unless', '_local_date', '_double', '_parts', '_is_time_zone', '_wilson',
+      '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days',
+      '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment', '_quiet_until', '_add_days',
+      '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed', '_order_moment',
+      '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
+    WHEN left(routine, 1) = '_' THEN NULL
+    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health') THEN 1
+    WHEN routine IN (
+      'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
+      'backfill_history', 'customer_at', 'validate_model', 'churn_history',
+      'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow', 'enroll', 'backfill_flow', 'retry',
+      'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress',
+      'forget', 'merge_customers') THEN 2
+    WHEN routine IN (
+      'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
+      'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',
+      'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
+      'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
+    ELSE 0
+  END;
+COMMENT ON FUNCTION retention._access_level(name) IS
+  'Who may call a routine: 0 whoever may use the schema, 1 analysts, 2 operators, 3 admins; null nobody, for it is internal.';
+
+CREATE OR REPLACE FUNCTION retention._readable()
+  RETURNS TABLE (relation regclass, kept_back name[], shown text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.oid::regclass, array_agg(a.attname) FILTER (WHERE k.is_kept_back),
+         string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE NOT k.is_kept_back)
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid,
+  LATERAL (VALUES (
+    (c.relname, a.attname) IN (
+      ('contact', 'email'), ('contact', 'phone'), ('contact', 'push_token'),
+      ('contact', 'properties'), ('suppression', 'address'),
+      ('message', 'address'), ('message', 'subject'), ('message', 'body'), ('message', 'text'),
+      ('message', 'context'), ('message', 'last_error'),
+      -- Whatever those have written who enroll.
+      ('enrollment', 'event'), ('flow_enrollment', 'event'), ('flow_entry', 'event'),
+      -- What has failed may quote the values it was about: retention.problem shows it without.
+      ('enrollment', 'reason'), ('flow_enrollment', 'reason'))
+    OR c.relkind = 'r' AND a.attname = 'error'
+  )) AS k (is_kept_back)
+  WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
+    AND c.relname <> 'secret' AND a.attnum > 0 AND NOT a.attisdropped
+  GROUP BY c.oid
+$$;
+COMMENT ON FUNCTION retention._readable() IS
+  'The relations that can be read; the columns that show where somebody is written to, or what a message says; and the others.';
+
+CREATE OR REPLACE FUNCTION retention.grant_access(
+    role regrole, level text, addresses boolean DEFAULT false)
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rank integer := array_position('{analyst,operator,admin}', level);
+  statement text;
+BEGIN
+  PERFORM retention._reject_unless(rank IS NOT NULL,
+    format('access level %s does not exist', coalesce('"' || level || '"', 'null')),
+    'The levels are analyst, operator and admin.');
+  PERFORM retention._reject_unless(
+    pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'retention'), 'USAGE'),
+    format('role "%s" cannot give access', current_user),
+    'Whoever created the extension, or is a member of that role, can.', 'insufficient_privilege');
+  -- What a higher level gave before is taken away.
+  EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA retention FROM %s', role);
+  EXECUTE format('REVOKE ALL ON ALL ROUTINES IN SCHEMA retention FROM %s', role);
+  FOR statement IN
+    SELECT format(given.grants, role)
+    FROM (VALUES
+      (1, 'GRANT USAGE ON SCHEMA retention TO %s'),
+      (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(r.relation::text, ', '))
+           FROM retention._readable() r WHERE r.kept_back IS NULL OR addresses OR rank > 1)),
+      (1, (SELECT string_agg(format('GRANT SELECT (%s) ON %s TO %%1$s', r.shown, r.relation), '; ')
+           FROM retention._readable() r WHERE r.kept_back IS NOT NULL)),
+      -- Everything else is written by functions, which check what they get.
+      (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression TO %s'),
+      (2, 'GRANT INSERT, DELETE ON retention.segment_member TO %s'),
+      (3, 'GRANT INSERT, UPDATE, DELETE ON retention.metric, retention.rfm_cell TO %s')
+    ) AS given (needs, grants)
+    WHERE given.needs <= rank
+    UNION ALL
+    SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s', oid::regprocedure, role)
+    FROM pg_proc
+    WHERE pronamespace = 'retention'::regnamespace AND retention._access_level(proname) BETWEEN 1 AND rank
+  LOOP
+    EXECUTE statement;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention.grant_access(regrole, text, boolean) IS
+  'Gives a role what it needs, and takes what it was given before: analyst reads, but no addresses of customers and no messages, unless addresses is true; operator also runs the jobs, reads the queue, and writes and runs flows; '
+  'admin also configures. None of them needs a right on the tables of the shop: these are read with their owners'' rights.';
