@@ -7,33 +7,42 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
     WHEN routine IN (
       '_reject_unless', '_local_date', '_double', '_parts', '_is_time_zone', '_wilson',
       '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days',
-      '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment', '_quiet_until', '_add_days',
-      '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed', '_order_moment',
+      '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment',
+      '_quiet_until', '_add_days',
+      '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed',
+      '_order_moment',
       '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
-    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health') THEN 1
+    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health')
+      THEN 1
     WHEN routine IN (
-      'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes', 'prune',
+      'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
+      'prune',
       'backfill_history', 'customer_at', 'validate_model', 'churn_history',
-      'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow', 'enroll', 'backfill_flow', 'retry',
-      'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel', 'suppress',
+      'create_flow', 'publish', 'set_status', 'migrate_flow', 'drop_flow', 'simulate_flow',
+      'enroll', 'backfill_flow', 'retry',
+      'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel',
+      'suppress',
       'forget', 'merge_customers') THEN 2
     WHEN routine IN (
-      'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source', 'drop_source', 'grant_access',
+      'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source',
+      'drop_source', 'grant_access',
       'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',
       'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
       'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
     ELSE 0
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS
-  'Who may call a routine: 0 whoever may use the schema, 1 analysts, 2 operators, 3 admins; null nobody, for it is internal.';
+  'Who may call a routine: 0 whoever may use the schema, 1 analysts, 2 operators, 3 admins; null '
+  'nobody, for it is internal.';
 
 CREATE OR REPLACE FUNCTION retention._readable()
   RETURNS TABLE (relation regclass, kept_back name[], shown text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT c.oid::regclass, array_agg(a.attname) FILTER (WHERE k.is_kept_back),
-         string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE NOT k.is_kept_back)
+         string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+           FILTER (WHERE NOT k.is_kept_back)
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid,
   LATERAL (VALUES (
     (c.relname, a.attname) IN (
@@ -52,7 +61,8 @@ AS $$
   GROUP BY c.oid
 $$;
 COMMENT ON FUNCTION retention._readable() IS
-  'The relations that can be read; the columns that show where somebody is written to, or what a message says; and the others.';
+  'The relations that can be read; the columns that show where somebody is written to, or what a '
+  'message says; and the others.';
 
 CREATE OR REPLACE FUNCTION retention.grant_access(
     role regrole, level text, addresses boolean DEFAULT false)
@@ -90,12 +100,15 @@ BEGIN
     UNION ALL
     SELECT format('GRANT EXECUTE ON ROUTINE %s TO %s', oid::regprocedure, role)
     FROM pg_proc
-    WHERE pronamespace = 'retention'::regnamespace AND retention._access_level(proname) BETWEEN 1 AND rank
+    WHERE pronamespace = 'retention'::regnamespace
+      AND retention._access_level(proname) BETWEEN 1 AND rank
   LOOP
     EXECUTE statement;
   END LOOP;
 END
 $$;
 COMMENT ON FUNCTION retention.grant_access(regrole, text, boolean) IS
-  'Gives a role what it needs, and takes what it was given before: analyst reads, but no addresses of customers and no messages, unless addresses is true; operator also runs the jobs, reads the queue, and writes and runs flows; '
-  'admin also configures. None of them needs a right on the tables of the shop: these are read with their owners'' rights.';
+  'Gives a role what it needs, and takes what it was given before: analyst reads, but no '
+  'addresses of customers and no messages, unless addresses is true; operator also runs the jobs, '
+  'reads the queue, and writes and runs flows; admin also configures. None of them needs a right '
+  'on the tables of the shop: these are read with their owners'' rights.';

@@ -6,7 +6,8 @@ DECLARE
 BEGIN
   FOR routine IN
     SELECT oid FROM pg_proc
-    WHERE pronamespace = 'retention'::regnamespace AND retention._access_level(proname) IS DISTINCT FROM 0
+    WHERE pronamespace = 'retention'::regnamespace AND retention._access_level(proname)
+      IS DISTINCT FROM 0
   LOOP
     EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', routine);
   END LOOP;

@@ -1,4 +1,5 @@
--- The schema, and the clock: every function takes the moment as of which it works from retention.now().
+-- The schema, and the clock: every function takes the moment as of which it works from
+-- retention.now().
 
 \echo Use "CREATE EXTENSION retention" to load this file. \quit
 -- The schema is created here, not by the control file, so that it is a member
@@ -7,7 +8,9 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL check_function_bodies = true;
 
 CREATE SCHEMA retention;
-COMMENT ON SCHEMA retention IS 'Customer retention: RFM groups, purchase models and predictions, from the shop''s own order tables.';
+COMMENT ON SCHEMA retention IS
+  'Customer retention: RFM groups, purchase models and predictions, from the shop''s own order '
+  'tables.';
 
 CREATE OR REPLACE FUNCTION retention.now() RETURNS timestamptz
   LANGUAGE c STABLE PARALLEL SAFE

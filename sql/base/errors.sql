@@ -6,14 +6,15 @@ AS $$
   SELECT CASE
     -- Connections, rollbacks, resources, states and locks, operators, the system, other servers.
     WHEN left(code, 2) IN ('08', '40', '53', '55', '57', '58', 'HV') THEN 'passing'
-    -- Names that lead nowhere, types that do not fit, rights that are missing: the same for everybody.
+    -- Names that lead nowhere, types that do not fit, rights that are missing: the same for
+    -- everybody.
     WHEN left(code, 2) = '42' OR code IN ('3F000', '3D000', '0A000') THEN 'broken'
     ELSE 'value' END
 $$;
 COMMENT ON FUNCTION retention._error_sort(text) IS
-  'passing: whatever failed is tried again later as it is. broken: something is missing that everybody needs, '
-  'and it waits until that is mended. value: what one customer or row has made it fail. By the SQLSTATE, '
-  'here alone, for flows, segments, metrics, validation and senders.';
+  'passing: whatever failed is tried again later as it is. broken: something is missing that '
+  'everybody needs, and it waits until that is mended. value: what one customer or row has made '
+  'it fail. By the SQLSTATE, here alone, for flows, segments, metrics, validation and senders.';
 
 CREATE OR REPLACE FUNCTION retention._reason(message text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -26,13 +27,17 @@ CREATE OR REPLACE FUNCTION retention._ends_call(code text) RETURNS boolean
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN code = '57014' THEN NOT retention._renew_timeout()
-              ELSE left(code, 2) = '40' AND current_setting('transaction_isolation') <> 'read committed' END
+              ELSE left(code, 2) = '40'
+                AND current_setting('transaction_isolation') <> 'read committed' END
 $$;
 COMMENT ON FUNCTION retention._ends_call(text) IS
-  'Whether an error is no part''s own, but ends the whole call: somebody has cancelled it, or its snapshot is too old. '
-  'Where statement_timeout was up, what took so long fails, and the rest has as much time again.';
+  'Whether an error is no part''s own, but ends the whole call: somebody has cancelled it, or its '
+  'snapshot is too old. Where statement_timeout was up, what took so long fails, and the rest has '
+  'as much time again.';
 
-CREATE OR REPLACE FUNCTION retention._retry_after(failures integer, longest interval DEFAULT '1 hour') RETURNS interval
+CREATE OR REPLACE FUNCTION retention._retry_after(
+    failures integer, longest interval DEFAULT '1 hour')
+  RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN least(interval '1 minute' * 2 ^ least(greatest(failures, 1) - 1, 20), longest);
 COMMENT ON FUNCTION retention._retry_after(integer, interval) IS
@@ -45,7 +50,8 @@ CREATE OR REPLACE FUNCTION retention._reject_unless(
   LANGUAGE c IMMUTABLE PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_reject_unless';
 COMMENT ON FUNCTION retention._reject_unless(boolean, text, text, text, text) IS
-  'Raises an error unless the condition holds: what is wrong, and what to do, without our functions'' context.';
+  'Raises an error unless the condition holds: what is wrong, and what to do, without our '
+  'functions'' context.';
 
 CREATE OR REPLACE FUNCTION retention._tells() RETURNS boolean
   LANGUAGE sql STABLE
@@ -67,4 +73,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._tell(text, text) IS
-  'Tells the client what was done, unless retention.progress is off; at level notice, client_min_messages can hold it back.';
+  'Tells the client what was done, unless retention.progress is off; at level notice, '
+  'client_min_messages can hold it back.';

@@ -15,13 +15,15 @@ CREATE OR REPLACE FUNCTION retention._most(what text) RETURNS integer
     WHEN 'expressions' THEN 50    -- of one node: data of its message, properties that it sets
     WHEN 'variables' THEN 400     -- of one template
     END;
-COMMENT ON FUNCTION retention._most(text) IS 'How long something may be, or how many there may be of it.';
+COMMENT ON FUNCTION retention._most(text) IS
+  'How long something may be, or how many there may be of it.';
 
 CREATE OR REPLACE FUNCTION retention._length(what text, value text) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE WHEN what IN ('name', 'text', 'condition') THEN char_length(value)
               ELSE octet_length(value) END;
-COMMENT ON FUNCTION retention._length(text, text) IS 'How long a text is, in the unit that its limit has.';
+COMMENT ON FUNCTION retention._length(text, text) IS
+  'How long a text is, in the unit that its limit has.';
 
 CREATE OR REPLACE FUNCTION retention._length_problem(what text, value text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -33,7 +35,8 @@ CREATE OR REPLACE FUNCTION retention._length_problem(what text, value text) RETU
       || CASE WHEN what IN ('name', 'text', 'condition') THEN ' characters' ELSE ' bytes' END
       || ', not ' || retention._length(what, value)::text
     END;
-COMMENT ON FUNCTION retention._length_problem(text, text) IS 'What is wrong with a text that must neither be empty nor too long; null: nothing.';
+COMMENT ON FUNCTION retention._length_problem(text, text) IS
+  'What is wrong with a text that must neither be empty nor too long; null: nothing.';
 
 CREATE OR REPLACE FUNCTION retention._check_length(
     whose text, what text, value text, hint text DEFAULT '')
@@ -48,13 +51,15 @@ BEGIN
     CASE WHEN value IS NULL THEN 'null_value_not_allowed' ELSE 'invalid_parameter_value' END);
 END
 $$;
-COMMENT ON FUNCTION retention._check_length(text, text, text, text) IS 'An error unless a text is there, and neither empty nor too long.';
+COMMENT ON FUNCTION retention._check_length(text, text, text, text) IS
+  'An error unless a text is there, and neither empty nor too long.';
 
 CREATE OR REPLACE FUNCTION retention._in_calendar(at timestamptz) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN at >= timestamptz '0001-01-01 00:00+00' AND at < timestamptz '10000-01-01 00:00+00';
 COMMENT ON FUNCTION retention._in_calendar(timestamptz) IS
-  'Whether a time is in the years 1 to 9999: to such a one, and to a local time of it, every interval that is allowed can be added.';
+  'Whether a time is in the years 1 to 9999: to such a one, and to a local time of it, every '
+  'interval that is allowed can be added.';
 
 CREATE OR REPLACE FUNCTION retention._check_clock(as_of timestamptz) RETURNS void
   LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -77,17 +82,20 @@ CREATE OR REPLACE FUNCTION retention._is_mixed(span interval) RETURNS boolean
           sign(extract(epoch FROM span - date_trunc('day', span)))] @> '{-1,1}'::numeric[]
     ELSE false END;
 COMMENT ON FUNCTION retention._is_mixed(interval) IS
-  'Whether months, days and time of an interval have different signs, so that it leads on from some days, and back from others.';
+  'Whether months, days and time of an interval have different signs, so that it leads on from '
+  'some days, and back from others.';
 
 CREATE OR REPLACE FUNCTION retention._span(span interval) RETURNS interval
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE
     WHEN span > interval '100 years' THEN interval '100 years'
     WHEN span < interval '-100 years' THEN interval '-100 years'
-    WHEN retention._is_mixed(span) THEN make_interval(secs => extract(epoch FROM span)::double precision)
+    WHEN retention._is_mixed(span)
+      THEN make_interval(secs => extract(epoch FROM span)::double precision)
     ELSE span END;
 COMMENT ON FUNCTION retention._span(interval) IS
-  'An interval; or, for one that is not allowed, something near it that can be added to every time of the calendar.';
+  'An interval; or, for one that is not allowed, something near it that can be added to every '
+  'time of the calendar.';
 
 CREATE OR REPLACE FUNCTION retention._span_problem(span interval, at_least integer) RETURNS text
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -102,7 +110,8 @@ AS $$
     END
 $$;
 COMMENT ON FUNCTION retention._span_problem(interval, integer) IS
-  'What is wrong with an interval; null: nothing. At least -1: it may be negative; 0: nothing; 1: longer than that.';
+  'What is wrong with an interval; null: nothing. At least -1: it may be negative; 0: nothing; 1: '
+  'longer than that.';
 
 CREATE OR REPLACE FUNCTION retention._check_span(
     whose text, span interval, at_least integer, hint text DEFAULT '')
@@ -115,7 +124,8 @@ BEGIN
   PERFORM retention._reject_unless(problem IS NULL, format('%s %s', whose, problem), hint);
 END
 $$;
-COMMENT ON FUNCTION retention._check_span(text, interval, integer, text) IS 'An error unless an interval is null, or can be added to every time of the calendar.';
+COMMENT ON FUNCTION retention._check_span(text, interval, integer, text) IS
+  'An error unless an interval is null, or can be added to every time of the calendar.';
 
 CREATE OR REPLACE FUNCTION retention._check_days(whose text, span interval, hint text) RETURNS void
   LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -124,7 +134,8 @@ BEGIN
   PERFORM retention._check_span(whose, span, 1, hint);
   PERFORM retention._reject_unless(coalesce(span >= interval '1 day', true),
     format('%s must be a day at least, not %s', whose, span),
-    format('A number alone is one of seconds: write ''%s days''. %s', extract(epoch FROM span)::numeric::double precision, hint));
+    format('A number alone is one of seconds: write ''%s days''. %s',
+           extract(epoch FROM span)::numeric::double precision, hint));
 END
 $$;
 COMMENT ON FUNCTION retention._check_days(text, interval, text) IS
@@ -133,7 +144,8 @@ COMMENT ON FUNCTION retention._check_days(text, interval, text) IS
 CREATE OR REPLACE FUNCTION retention._is_time_zone(name text) RETURNS boolean
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_is_time_zone';
-COMMENT ON FUNCTION retention._is_time_zone(text) IS 'Whether a time zone has this name, and no abbreviation has it.';
+COMMENT ON FUNCTION retention._is_time_zone(text) IS
+  'Whether a time zone has this name, and no abbreviation has it.';
 
 CREATE OR REPLACE FUNCTION retention._is_listed_zone(name text) RETURNS boolean
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -147,4 +159,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._is_listed_zone(text) IS
-  'Whether pg_timezone_names lists a zone of this name. POSIX rules such as +02 are zones too, but not what they look like.';
+  'Whether pg_timezone_names lists a zone of this name. POSIX rules such as +02 are zones too, '
+  'but not what they look like.';

@@ -4,16 +4,18 @@ CREATE OR REPLACE FUNCTION retention._pin_settings() RETURNS void
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_pin_settings';
 COMMENT ON FUNCTION retention._pin_settings() IS
-  'Sets what a job''s results depend on, until the calling function ends, which needs a SET clause: '
-  'dates, numbers and names are read and written alike whoever runs it.';
+  'Sets what a job''s results depend on, until the calling function ends, which needs a SET '
+  'clause: dates, numbers and names are read and written alike whoever runs it.';
 
 CREATE OR REPLACE FUNCTION retention._renew_timeout() RETURNS boolean
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_renew_timeout';
 COMMENT ON FUNCTION retention._renew_timeout() IS
-  'Gives a statement whose time is up, by statement_timeout, as much again, for it would not be ended once more. Whether it was.';
+  'Gives a statement whose time is up, by statement_timeout, as much again, for it would not be '
+  'ended once more. Whether it was.';
 
-CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text, VARIADIC arguments "any")
+CREATE OR REPLACE FUNCTION retention._query_as(
+    role regrole, statement text, VARIADIC arguments "any")
   RETURNS SETOF record
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_query_as';
@@ -25,14 +27,17 @@ CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text)
   RETURNS SETOF record
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_query_as';
-COMMENT ON FUNCTION retention._query_as(regrole, text) IS 'The same for a statement without arguments.';
+COMMENT ON FUNCTION retention._query_as(regrole, text) IS
+  'The same for a statement without arguments.';
 
-CREATE OR REPLACE FUNCTION retention._query_kept(role regrole, statement text, VARIADIC arguments "any")
+CREATE OR REPLACE FUNCTION retention._query_kept(
+    role regrole, statement text, VARIADIC arguments "any")
   RETURNS SETOF record
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_query_kept';
 COMMENT ON FUNCTION retention._query_kept(regrole, text, VARIADIC "any") IS
-  'As _query_as, by a plan that is made once a session: for statements that are run again and again over few rows.';
+  'As _query_as, by a plan that is made once a session: for statements that are run again and '
+  'again over few rows.';
 
 CREATE OR REPLACE FUNCTION retention._query_of(
     relation regclass, statement text, VARIADIC arguments "any")
@@ -54,8 +59,8 @@ CREATE OR REPLACE FUNCTION retention._caller() RETURNS regrole
   LANGUAGE c STABLE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_caller';
 COMMENT ON FUNCTION retention._caller() IS
-  'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET ROLE. '
-  'An error in whatever runs with another''s rights.';
+  'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET '
+  'ROLE. An error in whatever runs with another''s rights.';
 
 CREATE OR REPLACE FUNCTION retention._with_fields(
     "row" anyelement, VARIADIC names_and_values "any")
@@ -82,7 +87,8 @@ $$;
 COMMENT ON FUNCTION retention._owner(regclass) IS
   'Who owns a relation, and whose rights it is read with; null where it is gone.';
 
-CREATE OR REPLACE FUNCTION retention._same_relation(relation regclass, relation_name text, owner name)
+CREATE OR REPLACE FUNCTION retention._same_relation(
+    relation regclass, relation_name text, owner name)
   RETURNS regclass
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -92,15 +98,19 @@ AS $$
         AND NOT EXISTS (SELECT FROM pg_class WHERE oid = relation)
 $$;
 COMMENT ON FUNCTION retention._same_relation(regclass, text, name) IS
-  'A relation that is remembered: itself as long as it is there, whatever it is called; then what its owner '
-  'has made anew under its name. Null where there is neither: a stranger''s of that name is not taken for it.';
+  'A relation that is remembered: itself as long as it is there, whatever it is called; then what '
+  'its owner has made anew under its name. Null where there is neither: a stranger''s of that '
+  'name is not taken for it.';
 
-CREATE OR REPLACE FUNCTION retention._check_trigger(table_of_trigger oid, VARIADIC expected regclass[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_trigger(
+    table_of_trigger oid, VARIADIC expected regclass[])
+  RETURNS void
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._reject_unless(table_of_trigger = ANY (expected),
-    format('this trigger function works on %s only', array_to_string(expected, ', ')), '', 'trigger_protocol_violated');
+    format('this trigger function works on %s only', array_to_string(expected, ', ')), '',
+    'trigger_protocol_violated');
 END
 $$;
 COMMENT ON FUNCTION retention._check_trigger(oid, VARIADIC regclass[]) IS

@@ -11,7 +11,8 @@ BEGIN ATOMIC
          ('webhook', NULL, NULL, NULL);
 END;
 COMMENT ON FUNCTION retention._channels() IS
-  'The channels: columns of the contact with the address and the consent, and how far apart smart sending keeps messages.';
+  'The channels: columns of the contact with the address and the consent, and how far apart smart '
+  'sending keeps messages.';
 
 CREATE OR REPLACE FUNCTION retention._check_contact() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -27,7 +28,8 @@ BEGIN
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION retention._check_contact() IS 'Trigger: rejects time zones that do not exist, and keys that are too long.';
+COMMENT ON FUNCTION retention._check_contact() IS
+  'Trigger: rejects time zones that do not exist, and keys that are too long.';
 
 CREATE OR REPLACE FUNCTION retention._note_consent() RETURNS trigger
   -- Whoever may write contacts needs no other right.
@@ -116,8 +118,10 @@ BEGIN
     'Name it so in a view: contacts are found by the customer''s key.', 'undefined_column');
   PERFORM retention._check_contact_types(relation);
   PERFORM retention._check_readable(relation, ARRAY(
-    SELECT c.name FROM retention._contact_columns() c JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name));
-  INSERT INTO retention.contact_source VALUES (relation, relation::text, pg_get_userbyid(retention._owner(relation)));
+    SELECT c.name FROM retention._contact_columns() c
+    JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name));
+  INSERT INTO retention.contact_source VALUES (relation, relation::text,
+                                               pg_get_userbyid(retention._owner(relation)));
   PERFORM FROM retention._their_contacts('{}');
   PERFORM retention._tell(
       format('contacts are read from %s: %s', relation,
@@ -129,7 +133,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.use_contacts(regclass) IS
-  'Has flows read contacts from a view or table of the shop''s own, with its owner''s rights: customer_id, and those columns of retention.contact that it has; what it lacks is null, and of retention.contact the properties count that flows have set, and nothing else. Null: from retention.contact again. Changes of such a relation are seen when they are read: before every action, and by claim_messages.';
+  'Has flows read contacts from a view or table of the shop''s own, with its owner''s rights: '
+  'customer_id, and those columns of retention.contact that it has; what it lacks is null, and of '
+  'retention.contact the properties count that flows have set, and nothing else. Null: from '
+  'retention.contact again. Changes of such a relation are seen when they are read: before every '
+  'action, and by claim_messages.';
 
 CREATE OR REPLACE FUNCTION retention._contact_relation() RETURNS regclass
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -143,25 +151,32 @@ BEGIN
     RETURN 'retention.contact';
   END IF;
   relation := retention._same_relation(source.relation, source.relation_name, source.owner);
-  PERFORM retention._reject_unless(relation IS NOT NULL, format('relation %s, which has the contacts, does not exist', source.relation_name),
-    format('Its owner "%s" can create it again; or name another one by use_contacts.', source.owner), 'undefined_table');
+  PERFORM retention._reject_unless(relation IS NOT NULL,
+                                   format('relation %s, which has the contacts, does not exist',
+                                          source.relation_name),
+    format('Its owner "%s" can create it again; or name another one by use_contacts.',
+           source.owner), 'undefined_table');
   RETURN relation;
 END
 $$;
 COMMENT ON FUNCTION retention._contact_relation() IS 'Where contacts are read from.';
 
-CREATE OR REPLACE FUNCTION retention._their_query(relation regclass, customer_ids text[]) RETURNS text
+CREATE OR REPLACE FUNCTION retention._their_query(relation regclass, customer_ids text[])
+  RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('SELECT %s FROM %s WHERE %s',
-    string_agg(format(CASE WHEN a.attname IS NULL THEN 'NULL::%2$s' ELSE '%1$I::%2$s' END, c.name, c.type), ', ' ORDER BY c.number),
+    string_agg(format(CASE WHEN a.attname IS NULL THEN 'NULL::%2$s' ELSE '%1$I::%2$s' END, c.name,
+                      c.type), ', ' ORDER BY c.number),
     relation, CASE WHEN customer_ids IS NULL THEN 'true'
                    ELSE retention._keys_condition(relation, 'customer_id', customer_ids) END)
   FROM retention._contact_columns() c
-  LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = c.name AND a.attnum > 0
+    AND NOT a.attisdropped
 $$;
 COMMENT ON FUNCTION retention._their_query(regclass, text[]) IS
-  'The query for some customers'' contacts in a relation of the shop''s own, or, with null, for all; null for the columns that it lacks.';
+  'The query for some customers'' contacts in a relation of the shop''s own, or, with null, for '
+  'all; null for the columns that it lacks.';
 
 CREATE OR REPLACE FUNCTION retention._their_contacts(customer_ids text[])
   RETURNS TABLE (customer_id text, contact retention.contact, rows bigint)
@@ -175,19 +190,22 @@ BEGIN
   -- What flows have set is added to the properties of theirs; nothing else of ours counts.
   SELECT string_agg(format('%I %s', c.name, c.type), ', ' ORDER BY c.number),
          string_agg(CASE WHEN c.name = 'properties'
-                         THEN 'coalesce(theirs.properties, ''{}'') || coalesce(ours.properties, ''{}'')'
+                         THEN 'coalesce(theirs.properties, ''{}'') || coalesce(ours.properties, '
+                              '''{}'')'
                          ELSE format('theirs.%I', c.name) END, ', ' ORDER BY c.number)
     INTO columns, fields
     FROM retention._contact_columns() c;
   RETURN QUERY EXECUTE format($query$
     SELECT theirs.customer_id COLLATE "C", (array_agg(ROW (%s)::retention.contact))[1], count(*)
     FROM retention._query_of($1, $2) AS theirs (%s)
-    LEFT JOIN retention.contact ours ON ours.customer_id = theirs.customer_id COLLATE "C" GROUP BY 1$query$, fields, columns)
+    LEFT JOIN retention.contact ours ON ours.customer_id = theirs.customer_id COLLATE "C"
+    GROUP BY 1$query$, fields, columns)
     USING relation, retention._their_query(relation, customer_ids);
 END
 $$;
 COMMENT ON FUNCTION retention._their_contacts(text[]) IS
-  'Some customers'' contacts, or, with null, all, in a relation of the shop''s own, read with its owner''s rights, and how many rows each has, for only one can be meant.';
+  'Some customers'' contacts, or, with null, all, in a relation of the shop''s own, read with its '
+  'owner''s rights, and how many rows each has, for only one can be meant.';
 
 CREATE OR REPLACE FUNCTION retention._contact_query(customer_ids text DEFAULT '$2') RETURNS text
   LANGUAGE sql STABLE
@@ -196,4 +214,5 @@ CREATE OR REPLACE FUNCTION retention._contact_query(customer_ids text DEFAULT '$
     ELSE 'SELECT c.customer_id, c AS contact, 1 AS rows FROM retention.contact c'
          || coalesce(' WHERE c.customer_id = ANY (' || customer_ids || ')', '') END;
 COMMENT ON FUNCTION retention._contact_query(text) IS
-  'The query for the contacts of customers, whose keys are an expression, or, with null, of all: key, contact, and how many rows there are.';
+  'The query for the contacts of customers, whose keys are an expression, or, with null, of all: '
+  'key, contact, and how many rows there are.';

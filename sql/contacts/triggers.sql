@@ -3,7 +3,8 @@
 CREATE TRIGGER check_contact BEFORE INSERT OR UPDATE OF customer_id, time_zone ON retention.contact
   FOR EACH ROW WHEN (NEW.time_zone IS NOT NULL OR octet_length(NEW.customer_id) > 2000)
   EXECUTE FUNCTION retention._check_contact();
-COMMENT ON TRIGGER check_contact ON retention.contact IS 'Rejects time zones that do not exist, and keys that are too long.';
+COMMENT ON TRIGGER check_contact ON retention.contact IS
+  'Rejects time zones that do not exist, and keys that are too long.';
 
 CREATE TRIGGER note_consent
   AFTER UPDATE OF email_consent, sms_consent, push_consent ON retention.contact FOR EACH ROW
@@ -13,4 +14,6 @@ CREATE TRIGGER note_consent
 COMMENT ON TRIGGER note_consent ON retention.contact IS 'Keeps changes of consent.';
 
 -- Rows may be written by hand, in any spelling.
-CREATE INDEX suppression_normal ON retention.suppression (channel, (retention._normal_address(channel, address, NULL) COLLATE "C"));
+CREATE INDEX suppression_normal ON retention.suppression (channel,
+                                                          (retention._normal_address(channel,
+                                                              address, NULL) COLLATE "C"));

@@ -1,6 +1,8 @@
 -- Processes the changes that were captured.
 
-CREATE OR REPLACE FUNCTION retention._warn_without_index(source retention.source, time_zone text, customer_ids text[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._warn_without_index(
+    source retention.source, time_zone text, customer_ids text[])
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -8,13 +10,17 @@ DECLARE
     retention._keyed_source_query(source, time_zone, customer_ids[1:1]), source.relation);
 BEGIN
   IF scans AND source.is_indexed IS NOT FALSE THEN
-    RAISE WARNING '% is read in full for every change: no index finds a customer''s rows by "%"', source.relation, source.customer_id
-      USING HINT = format('For a table: CREATE INDEX ON %s (%I);', source.relation, source.customer_id);
+    RAISE WARNING '% is read in full for every change: no index finds a customer''s rows by "%"',
+        source.relation, source.customer_id
+      USING HINT = format('For a table: CREATE INDEX ON %s (%I);', source.relation,
+                          source.customer_id);
   END IF;
-  UPDATE retention.source s SET is_indexed = NOT scans WHERE s.source_id = source.source_id AND s.is_indexed IS DISTINCT FROM NOT scans;
+  UPDATE retention.source s SET is_indexed = NOT scans
+  WHERE s.source_id = source.source_id AND s.is_indexed IS DISTINCT FROM NOT scans;
 END
 $$;
-COMMENT ON FUNCTION retention._warn_without_index(retention.source, text, text[]) IS 'Warns, once, of a source whose customers can only be found by reading all of it.';
+COMMENT ON FUNCTION retention._warn_without_index(retention.source, text, text[]) IS
+  'Warns, once, of a source whose customers can only be found by reading all of it.';
 
 CREATE OR REPLACE FUNCTION retention._note_orders_ahead(
     settings retention.metric, as_of timestamptz, next_order_at timestamptz, customer_ids text[])
@@ -33,16 +39,21 @@ BEGIN
           FROM retention.source s, retention._query_of(s.relation, format($query$
             SELECT customer_id::text, min(at) FROM (%s) AS s (customer_id, at)
             WHERE at > $1 AND at <= $2 AND %s GROUP BY 1$query$,
-            retention._keyed_source_query(s, settings.time_zone, customer_ids), retention._key_condition('customer_id::text')),
+            retention._keyed_source_query(s, settings.time_zone, customer_ids),
+            retention._key_condition('customer_id::text')),
             as_of, furthest) AS q (customer_id text, at timestamptz)
           WHERE s.metric = settings.metric
           EXCEPT SELECT l.customer_ids, l.due_at FROM retention.change_log l) AS ahead;
 END
 $$;
-COMMENT ON FUNCTION retention._note_orders_ahead(retention.metric, timestamptz, timestamptz, text[]) IS
-  'Has customers processed again when their orders are due that are dated ahead of the clock, by a day at most: not every clock in a shop is right. next_order_at: the first one that was met; null customers: all.';
+COMMENT ON FUNCTION retention._note_orders_ahead(
+  retention.metric, timestamptz, timestamptz, text[]) IS
+  'Has customers processed again when their orders are due that are dated ahead of the clock, by '
+  'a day at most: not every clock in a shop is right. next_order_at: the first one that was met; '
+  'null customers: all.';
 
-CREATE OR REPLACE FUNCTION retention._process_metric(settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[])
+CREATE OR REPLACE FUNCTION retention._process_metric(
+    settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[])
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -63,20 +74,26 @@ BEGIN
   PERFORM retention._note_unreadable(settings.metric, report.unreadable);
   PERFORM retention._note_orders_ahead(settings, as_of, report.next_order_at, customer_ids);
   IF cardinality(changes) > 0 THEN
-    PERFORM retention._apply(settings, last, as_of, 'retention.customer', 'SELECT * FROM unnest($6)', changes);
+    PERFORM retention._apply(settings, last, as_of, 'retention.customer',
+                             'SELECT * FROM unnest($6)', changes);
     -- Group sizes of the last refresh no longer hold: the next one has to count anew.
-    UPDATE retention.source s SET fingerprint = NULL WHERE s.metric = settings.metric AND s.fingerprint IS NOT NULL;
+    UPDATE retention.source s SET fingerprint = NULL
+    WHERE s.metric = settings.metric AND s.fingerprint IS NOT NULL;
   END IF;
   RETURN changes;
 END
 $$;
-COMMENT ON FUNCTION retention._process_metric(retention.metric, retention.population, timestamptz, text[]) IS
-  'Recomputes some customers from the sources, scores them by the published bounds, and writes what has changed, which it returns.';
+COMMENT ON FUNCTION retention._process_metric(
+  retention.metric, retention.population, timestamptz, text[]) IS
+  'Recomputes some customers from the sources, scores them by the published bounds, and writes '
+  'what has changed, which it returns.';
 
 CREATE OR REPLACE FUNCTION retention._leave_to_refresh(last retention.population) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE retention.population p SET stale = true WHERE p.refresh_id = (last).refresh_id AND NOT p.stale
+  UPDATE retention.population p SET stale = true
+  WHERE p.refresh_id = (last).refresh_id AND NOT p.stale
 $$;
 COMMENT ON FUNCTION retention._leave_to_refresh(retention.population) IS
-  'Has a metric wait for its next refresh, which reads everything, even if what stood in the way is undone before.';
+  'Has a metric wait for its next refresh, which reads everything, even if what stood in the way '
+  'is undone before.';

@@ -342,7 +342,8 @@ BEGIN
     LOOP
       lines := lines || retention._read_rows(source, settings.time_zone, as_of, others);
     END LOOP;
-    items := retention._net_orders(lines, history_start, since, retention._told_orders(customer_ids));
+    items := retention._net_orders(lines, history_start, since,
+                                   retention._told_orders(customer_ids));
     others := retention._other_holders(settings, items);
     EXIT WHEN others IS NULL;
   END LOOP;

@@ -9,9 +9,11 @@ BEGIN
     WHERE p.metric = _last_refresh.metric AND NOT p.backfilled ORDER BY p.refresh_id DESC LIMIT 1);
 END
 $$;
-COMMENT ON FUNCTION retention._last_refresh(text) IS 'What the latest refresh published; null before the first.';
+COMMENT ON FUNCTION retention._last_refresh(text) IS
+  'What the latest refresh published; null before the first.';
 
-CREATE OR REPLACE FUNCTION retention._check_refresh(settings retention.metric, last retention.population, as_of timestamptz)
+CREATE OR REPLACE FUNCTION retention._check_refresh(
+    settings retention.metric, last retention.population, as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -21,48 +23,58 @@ BEGIN
   PERFORM retention._check_clock(as_of);
   PERFORM retention._reject_unless(
     EXISTS (SELECT FROM retention.source s WHERE s.metric = settings.metric AND s.kind = 'order'),
-    format('metric "%s" has no source of orders', settings.metric), 'add_source names the table of orders.',
+    format('metric "%s" has no source of orders', settings.metric),
+    'add_source names the table of orders.',
     'object_not_in_prerequisite_state');
   SELECT relation INTO dropped FROM retention.source s
     WHERE s.metric = settings.metric AND NOT EXISTS (SELECT FROM pg_class WHERE oid = s.relation);
   PERFORM retention._reject_unless(dropped IS NULL,
     format('a source of metric "%s" has been dropped (its oid was %s)', settings.metric, dropped),
     'drop_source removes it; retention.source shows its source_id.', 'undefined_table');
-  PERFORM retention._source_query(s, settings.time_zone) FROM retention.source s WHERE s.metric = settings.metric;
+  PERFORM retention._source_query(s, settings.time_zone) FROM retention.source s
+    WHERE s.metric = settings.metric;
   PERFORM retention._reject_unless(as_of >= coalesce(last.as_of, as_of),
-    format('as_of %s lies before the last refresh of metric "%s", as of %s', as_of, settings.metric, last.as_of),
-    'customer_at shows a past state, backfill_history records past ones, reset_metric starts anew.');
+    format('as_of %s lies before the last refresh of metric "%s", as of %s', as_of, settings.metric,
+           last.as_of),
+    'customer_at shows a past state, backfill_history records past ones, reset_metric starts '
+    'anew.');
 END
 $$;
 COMMENT ON FUNCTION retention._check_refresh(retention.metric, retention.population, timestamptz) IS
   'Rejects a refresh that cannot be done, with the reason.';
 
 CREATE OR REPLACE FUNCTION retention._log_refresh(
-    id bigint, metric text, as_of timestamptz, path text, report retention.collection_report, written retention.write_report,
+    id bigint, metric text, as_of timestamptz, path text, report retention.collection_report,
+    written retention.write_report,
     started_at timestamptz, read_at timestamptz)
   RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   INSERT INTO retention.refresh_log (
       refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
-      rows_read, without_customer, without_time, without_amount, after_as_of, before_history, refund_rows,
+      rows_read, without_customer, without_time, without_amount, after_as_of, before_history,
+      refund_rows,
       customers_without_orders, inserted, updated, deleted, transitions,
       unreadable, unreadable_rows, unmatched_refunds, unmatched_refund)
     VALUES (
       id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
       (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
-      (report).after_as_of, (report).before_history, (report).refund_rows, (report).customers_without_orders,
+      (report).after_as_of, (report).before_history, (report).refund_rows,
+      (report).customers_without_orders,
       (written).inserted, (written).updated, (written).deleted, (written).transitions,
       retention._unreadable_count((report).unreadable), (report).unreadable,
       (report).unmatched_refunds, (report).unmatched_refund)
 $$;
-COMMENT ON FUNCTION retention._log_refresh(bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
+COMMENT ON FUNCTION retention._log_refresh(
+  bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz,
+  timestamptz) IS
   'Writes a row of refresh_log.';
 
 CREATE OR REPLACE FUNCTION retention._rebuild(
     settings retention.metric, last retention.population, as_of timestamptz,
     fingerprint text, allow_loss boolean,
-    OUT report retention.collection_report, OUT written retention.write_report, OUT read_at timestamptz)
+    OUT report retention.collection_report, OUT written retention.write_report,
+    OUT read_at timestamptz)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -74,7 +86,8 @@ BEGIN
     WHERE s.metric = settings.metric;
   report := retention._read_metric(settings, as_of, 'retention.customer', last);
   PERFORM retention._tell(format('metric "%s": %s rows read, %s orders of %s customers',
-                                 settings.metric, report.rows_read, report.orders, report.customers));
+                                 settings.metric, report.rows_read, report.orders,
+                                 report.customers));
   PERFORM retention._warn_of_unreadable(settings.metric, report.unreadable);
   IF allow_loss IS NOT TRUE AND retention._reads_alike(_rebuild.fingerprint, last.settings) THEN
     PERFORM retention._reject_loss(settings, l.customers, l.lost)
@@ -84,5 +97,6 @@ BEGIN
   written := retention._write_collected(settings, last, as_of, 'retention.customer');
 END
 $$;
-COMMENT ON FUNCTION retention._rebuild(retention.metric, retention.population, timestamptz, text, boolean) IS
+COMMENT ON FUNCTION retention._rebuild(
+  retention.metric, retention.population, timestamptz, text, boolean) IS
   'A refresh that reads the sources, and writes who differs. Also when it had read them.';

@@ -23,7 +23,8 @@ CREATE TYPE retention.collection_report AS (
   unmatched_refunds        bigint,
   unmatched_refund         text
 );
-COMMENT ON TYPE retention.collection_report IS 'What a refresh read, skipped and found; see the columns of population and refresh_log.';
+COMMENT ON TYPE retention.collection_report IS
+  'What a refresh read, skipped and found; see the columns of population and refresh_log.';
 
 CREATE TYPE retention.write_report AS (
   inserted     bigint,
@@ -58,7 +59,9 @@ CREATE TYPE retention.customer_change AS (
   previous_rfm_group          text,
   cause                       text
 );
-COMMENT ON TYPE retention.customer_change IS 'A customer who differs from what retention.customer has: the new facts and scores, the previous scores, and why they differ. orders is 0 for one to be removed.';
+COMMENT ON TYPE retention.customer_change IS
+  'A customer who differs from what retention.customer has: the new facts and scores, the '
+  'previous scores, and why they differ. orders is 0 for one to be removed.';
 
 CREATE TABLE retention.customer (
   metric                      text NOT NULL,
@@ -82,24 +85,32 @@ CREATE TABLE retention.customer (
   PRIMARY KEY (customer_id, metric)
 ) WITH (fillfactor = 50);
 CREATE INDEX customer_last_order_at ON retention.customer (last_order_at);
-COMMENT ON TABLE retention.customer IS 'Everybody with an order, per metric: what happened, and the scores and group as of the last refresh, or of the last order that process_changes has found since. Written by these only.';
+COMMENT ON TABLE retention.customer IS
+  'Everybody with an order, per metric: what happened, and the scores and group as of the last '
+  'refresh, or of the last order that process_changes has found since. Written by these only.';
 COMMENT ON COLUMN retention.customer.metric IS 'Metric by which the orders are counted.';
 COMMENT ON COLUMN retention.customer.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.customer.orders IS 'Orders with a net amount above zero.';
-COMMENT ON COLUMN retention.customer.purchase_days IS 'Distinct days with an order, in the metric''s time zone.';
+COMMENT ON COLUMN retention.customer.purchase_days IS
+  'Distinct days with an order, in the metric''s time zone.';
 COMMENT ON COLUMN retention.customer.first_order_at IS 'Time of the first order.';
 COMMENT ON COLUMN retention.customer.last_order_at IS 'Time of the last order.';
 COMMENT ON COLUMN retention.customer.revenue IS 'Exact sum of all amounts less refunds.';
-COMMENT ON COLUMN retention.customer.repeat_value IS 'Mean order value of a purchase day after the first; null when there is none.';
+COMMENT ON COLUMN retention.customer.repeat_value IS
+  'Mean order value of a purchase day after the first; null when there is none.';
 COMMENT ON COLUMN retention.customer.average_order_value IS 'revenue / orders.';
-COMMENT ON COLUMN retention.customer.average_days_between_orders IS 'Mean days between purchase days; null for fewer than 2.';
-COMMENT ON COLUMN retention.customer.days_between_orders_sd IS 'Sample standard deviation of the days between purchase days; null for fewer than 3.';
+COMMENT ON COLUMN retention.customer.average_days_between_orders IS
+  'Mean days between purchase days; null for fewer than 2.';
+COMMENT ON COLUMN retention.customer.days_between_orders_sd IS
+  'Sample standard deviation of the days between purchase days; null for fewer than 3.';
 COMMENT ON COLUMN retention.customer.r IS 'Recency score, 1 for the longest absence.';
 COMMENT ON COLUMN retention.customer.f IS 'Frequency score, 1 for the fewest orders.';
 COMMENT ON COLUMN retention.customer.m IS 'Monetary score, 1 for the least revenue.';
 COMMENT ON COLUMN retention.customer.rfm_group IS 'Group of the scores in the metric''s scheme.';
-COMMENT ON COLUMN retention.customer.previous_rfm_group IS 'Group before the last change; null when there was none.';
-COMMENT ON COLUMN retention.customer.rfm_group_changed_at IS 'Clock of the refresh that put the customer in this group.';
+COMMENT ON COLUMN retention.customer.previous_rfm_group IS
+  'Group before the last change; null when there was none.';
+COMMENT ON COLUMN retention.customer.rfm_group_changed_at IS
+  'Clock of the refresh that put the customer in this group.';
 COMMENT ON COLUMN retention.customer.last_order_known_at IS
   'Clock of the refresh, or process_changes, that found the last order; null: the first refresh.';
 
@@ -108,7 +119,8 @@ CREATE TABLE retention.rfm_change (
   metric             text NOT NULL,
   customer_id        text COLLATE "C" NOT NULL,
   changed_at         timestamptz NOT NULL,
-  cause              text NOT NULL CHECK (cause IN ('order', 'time', 'threshold', 'refund', 'settings')),
+  cause              text NOT NULL CHECK (cause IN ('order', 'time', 'threshold', 'refund',
+                                                    'settings')),
   previous_rfm_group text,
   rfm_group          text,
   previous_r         smallint,
@@ -120,14 +132,20 @@ CREATE TABLE retention.rfm_change (
 );
 CREATE INDEX rfm_change_customer ON retention.rfm_change (customer_id, changed_at);
 CREATE INDEX rfm_change_changed_at ON retention.rfm_change (changed_at);
-COMMENT ON TABLE retention.rfm_change IS 'Every move of a customer between groups, with its cause. The first refresh of a metric is the baseline and writes none.';
-COMMENT ON COLUMN retention.rfm_change.change_id IS 'Number of the move, ascending within a customer.';
+COMMENT ON TABLE retention.rfm_change IS
+  'Every move of a customer between groups, with its cause. The first refresh of a metric is the '
+  'baseline and writes none.';
+COMMENT ON COLUMN retention.rfm_change.change_id IS
+  'Number of the move, ascending within a customer.';
 COMMENT ON COLUMN retention.rfm_change.metric IS 'Metric that the customer is scored by.';
 COMMENT ON COLUMN retention.rfm_change.customer_id IS 'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.rfm_change.changed_at IS 'Clock of the refresh that found the move.';
-COMMENT ON COLUMN retention.rfm_change.cause IS 'order, refund: the customer''s orders changed; time: days passed; threshold: the bounds moved, without which the group would be the same; settings: the metric was changed.';
+COMMENT ON COLUMN retention.rfm_change.cause IS
+  'order, refund: the customer''s orders changed; time: days passed; threshold: the bounds moved, '
+  'without which the group would be the same; settings: the metric was changed.';
 COMMENT ON COLUMN retention.rfm_change.previous_rfm_group IS 'Null for a new customer.';
-COMMENT ON COLUMN retention.rfm_change.rfm_group IS 'Null for a customer who has no order any more.';
+COMMENT ON COLUMN retention.rfm_change.rfm_group IS
+  'Null for a customer who has no order any more.';
 COMMENT ON COLUMN retention.rfm_change.previous_r IS 'Recency score before the move.';
 COMMENT ON COLUMN retention.rfm_change.previous_f IS 'Frequency score before the move.';
 COMMENT ON COLUMN retention.rfm_change.previous_m IS 'Monetary score before the move.';
@@ -154,23 +172,30 @@ CREATE TABLE retention.population (
   stale            boolean NOT NULL DEFAULT false
 );
 CREATE INDEX population_metric ON retention.population (metric, refresh_id);
-COMMENT ON TABLE retention.population IS 'One row per refresh: the thresholds that it published, and how many customers each group had.';
+COMMENT ON TABLE retention.population IS
+  'One row per refresh: the thresholds that it published, and how many customers each group had.';
 COMMENT ON COLUMN retention.population.refresh_id IS 'Number of the refresh, as in refresh_log.';
 COMMENT ON COLUMN retention.population.metric IS 'Metric that was refreshed.';
 COMMENT ON COLUMN retention.population.customers IS 'Customers with an order.';
 COMMENT ON COLUMN retention.population.orders IS 'Orders that counted.';
 COMMENT ON COLUMN retention.population.recency_limits IS 'Days up to which r is 2, 3, ...';
 COMMENT ON COLUMN retention.population.as_of IS 'Clock of the refresh.';
-COMMENT ON COLUMN retention.population.backfilled IS 'Written by backfill_history, not by a refresh of that time.';
-COMMENT ON COLUMN retention.population.frequency_bounds IS 'Orders needed for f of 2, 3, ...; null: nobody is above that percentile.';
-COMMENT ON COLUMN retention.population.monetary_bounds IS 'Revenue needed for m of 2, 3, ...; null: nobody is above that percentile.';
+COMMENT ON COLUMN retention.population.backfilled IS
+  'Written by backfill_history, not by a refresh of that time.';
+COMMENT ON COLUMN retention.population.frequency_bounds IS
+  'Orders needed for f of 2, 3, ...; null: nobody is above that percentile.';
+COMMENT ON COLUMN retention.population.monetary_bounds IS
+  'Revenue needed for m of 2, 3, ...; null: nobody is above that percentile.';
 COMMENT ON COLUMN retention.population.group_sizes IS 'Customers per group.';
 COMMENT ON COLUMN retention.population.first_order_at IS 'First order or refund that counted.';
-COMMENT ON COLUMN retention.population.next_order_at IS 'First order or refund dated after as_of; null when there is none.';
+COMMENT ON COLUMN retention.population.next_order_at IS
+  'First order or refund dated after as_of; null when there is none.';
 COMMENT ON COLUMN retention.population.last_order_at IS 'Last order that counted.';
 COMMENT ON COLUMN retention.population.most_orders IS 'Orders of the most frequent customer.';
-COMMENT ON COLUMN retention.population.settings IS 'Fingerprint of the metric''s settings, sources and groups.';
-COMMENT ON COLUMN retention.population.stale IS 'Changes since then were left to the next refresh, which has to read everything.';
+COMMENT ON COLUMN retention.population.settings IS
+  'Fingerprint of the metric''s settings, sources and groups.';
+COMMENT ON COLUMN retention.population.stale IS
+  'Changes since then were left to the next refresh, which has to read everything.';
 
 CREATE TABLE retention.refresh_log (
   refresh_id               bigint PRIMARY KEY,
@@ -198,27 +223,38 @@ CREATE TABLE retention.refresh_log (
   unmatched_refunds        bigint NOT NULL,
   unmatched_refund         text
 );
-COMMENT ON TABLE retention.refresh_log IS 'One row per refresh: what was read, what was skipped and why, what was written, how long it took.';
+COMMENT ON TABLE retention.refresh_log IS
+  'One row per refresh: what was read, what was skipped and why, what was written, how long it '
+  'took.';
 COMMENT ON COLUMN retention.refresh_log.refresh_id IS 'Number of the refresh, as in population.';
 COMMENT ON COLUMN retention.refresh_log.metric IS 'Metric that was refreshed.';
 COMMENT ON COLUMN retention.refresh_log.as_of IS 'Clock of the refresh.';
 COMMENT ON COLUMN retention.refresh_log.started_at IS 'Real time at which it started.';
-COMMENT ON COLUMN retention.refresh_log.read_duration IS 'Time to read the sources and to find the thresholds.';
-COMMENT ON COLUMN retention.refresh_log.write_duration IS 'Time to write the customers and their moves.';
-COMMENT ON COLUMN retention.refresh_log.path IS 'rebuild: the sources were read; clock: nothing had changed but the time.';
+COMMENT ON COLUMN retention.refresh_log.read_duration IS
+  'Time to read the sources and to find the thresholds.';
+COMMENT ON COLUMN retention.refresh_log.write_duration IS
+  'Time to write the customers and their moves.';
+COMMENT ON COLUMN retention.refresh_log.path IS
+  'rebuild: the sources were read; clock: nothing had changed but the time.';
 COMMENT ON COLUMN retention.refresh_log.rows_read IS 'Rows of all sources.';
 COMMENT ON COLUMN retention.refresh_log.without_customer IS
   'Rows skipped because the customer is null, or the key empty or blank.';
 COMMENT ON COLUMN retention.refresh_log.without_time IS 'Rows skipped because the time is null.';
-COMMENT ON COLUMN retention.refresh_log.without_amount IS 'Rows skipped because the amount is null.';
-COMMENT ON COLUMN retention.refresh_log.after_as_of IS 'Rows skipped because they are dated after the refresh''s clock.';
-COMMENT ON COLUMN retention.refresh_log.before_history IS 'Rows skipped because they are older than the metric''s history.';
+COMMENT ON COLUMN retention.refresh_log.without_amount IS
+  'Rows skipped because the amount is null.';
+COMMENT ON COLUMN retention.refresh_log.after_as_of IS
+  'Rows skipped because they are dated after the refresh''s clock.';
+COMMENT ON COLUMN retention.refresh_log.before_history IS
+  'Rows skipped because they are older than the metric''s history.';
 COMMENT ON COLUMN retention.refresh_log.refund_rows IS 'Rows of refund sources that counted.';
-COMMENT ON COLUMN retention.refresh_log.customers_without_orders IS 'Customers whose rows add up to no order, such as those with refunds only.';
+COMMENT ON COLUMN retention.refresh_log.customers_without_orders IS
+  'Customers whose rows add up to no order, such as those with refunds only.';
 COMMENT ON COLUMN retention.refresh_log.inserted IS 'Customers added.';
-COMMENT ON COLUMN retention.refresh_log.updated IS 'Customers whose facts, scores or group changed.';
+COMMENT ON COLUMN retention.refresh_log.updated IS
+  'Customers whose facts, scores or group changed.';
 COMMENT ON COLUMN retention.refresh_log.deleted IS 'Customers removed, having no order any more.';
-COMMENT ON COLUMN retention.refresh_log.transitions IS 'Moves between groups written to rfm_change.';
+COMMENT ON COLUMN retention.refresh_log.transitions IS
+  'Moves between groups written to rfm_change.';
 COMMENT ON COLUMN retention.refresh_log.unreadable IS 'Rows left out because they cannot be read.';
 COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS
   'The same by source and reason, each with an example: an array of objects with the columns of '

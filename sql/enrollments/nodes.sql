@@ -32,9 +32,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._pass_on(retention.flow_node, retention.traveller[], timestamptz) IS
-  'Has travellers who came to a node of type enter_flow enter that flow with the next tick. Returns where they go on to themselves: to an error, where they go round in a circle.';
+  'Has travellers who came to a node of type enter_flow enter that flow with the next tick. '
+  'Returns where they go on to themselves: to an error, where they go round in a circle.';
 
-CREATE OR REPLACE FUNCTION retention._hold(held retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._hold(held retention.traveller[], as_of timestamptz)
+  RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -44,12 +46,15 @@ BEGIN
     RETURN NULL;
   END IF;
   FOR problem IN
-    SELECT n.node_id, n.node, f.flow, n.error_at + retention._retry_after(n.failures) <= as_of AS is_another,
+    SELECT n.node_id, n.node, f.flow,
+           n.error_at + retention._retry_after(n.failures) <= as_of AS is_another,
            min(t.reason) AS reason, min(t.error_code) AS error_code, count(*) AS customers
-    FROM unnest(held) AS t JOIN retention.flow_node n USING (node_id) JOIN retention.flow f ON f.flow_id = n.flow_id
+    FROM unnest(held) AS t JOIN retention.flow_node n USING (node_id)
+    JOIN retention.flow f ON f.flow_id = n.flow_id
     GROUP BY n.node_id, f.flow ORDER BY n.node_id
   LOOP
-    RAISE WARNING '% customers wait at node "%" of flow "%": %', problem.customers, problem.node, problem.flow, problem.reason
+    RAISE WARNING '% customers wait at node "%" of flow "%": %', problem.customers, problem.node,
+        problem.flow, problem.reason
       USING HINT = 'They are tried again, at first after a minute; retention.problem shows it.';
     UPDATE retention.flow_node n
       SET error = problem.reason, error_code = problem.error_code, error_at = as_of,
@@ -66,7 +71,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._hold(retention.traveller[], timestamptz) IS
-  'Has travellers wait where an expression cannot be run, for now or any more, for longer from time to time, and says so.';
+  'Has travellers wait where an expression cannot be run, for now or any more, for longer from '
+  'time to time, and says so.';
 
 CREATE OR REPLACE FUNCTION retention._screen_version(
     author regrole, document jsonb, travellers retention.traveller[], as_of timestamptz)
@@ -77,8 +83,12 @@ DECLARE
   checks text;
   result record;
 BEGIN
-  checks := concat_ws(' ', CASE WHEN document ? 'exit' THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
-                           CASE WHEN document ? 'filter' THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE THEN ''filtered''', document ->> 'filter') END);
+  checks := concat_ws(' ',
+    CASE WHEN document ? 'exit'
+         THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
+    CASE WHEN document ? 'filter'
+         THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE '
+                     'THEN ''filtered''', document ->> 'filter') END);
   result := retention._try_run(author,
     format($query$
       SELECT array_agg(retention._with_fields(t, 'outcome', coalesce((t).outcome, ends),
@@ -91,9 +101,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._screen_version(regrole, jsonb, retention.traveller[], timestamptz) IS
-  'Ends those of a version who fit its exit condition, or are about to act and no longer fit its filter.';
+  'Ends those of a version who fit its exit condition, or are about to act and no longer fit its '
+  'filter.';
 
-CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz)
+  RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -103,18 +115,22 @@ BEGIN
   FOR version IN
     SELECT f.owner_id, v.document, array_agg(n.node_id) AS nodes
     FROM (SELECT DISTINCT (t).node_id FROM (SELECT unnest(travellers)) AS u (t)) AS here
-    JOIN retention.flow_node n USING (node_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+    JOIN retention.flow_node n USING (node_id)
+    JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     JOIN retention.flow f ON f.flow_id = n.flow_id
     WHERE v.document ?| '{exit,filter}' GROUP BY v.flow_id, v.version, v.document, f.owner_id
   LOOP
     screened := screened || retention._screen_version(version.owner_id::regrole, version.document,
-      ARRAY(SELECT t FROM (SELECT unnest(travellers)) AS u (t) WHERE (t).node_id = ANY (version.nodes) AND (t).outcome IS NULL), as_of);
-    travellers := ARRAY(SELECT t FROM (SELECT unnest(travellers)) AS u (t) WHERE (t).node_id <> ALL (version.nodes) OR (t).outcome IS NOT NULL);
+      ARRAY(SELECT t FROM (SELECT unnest(travellers)) AS u (t)
+            WHERE (t).node_id = ANY (version.nodes) AND (t).outcome IS NULL), as_of);
+    travellers := ARRAY(SELECT t FROM (SELECT unnest(travellers)) AS u (t)
+                        WHERE (t).node_id <> ALL (version.nodes) OR (t).outcome IS NOT NULL);
   END LOOP;
   RETURN travellers || screened;
 END
 $$;
-COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS 'Ends those who have to leave: one statement for each version.';
+COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS
+  'Ends those who have to leave: one statement for each version.';
 
 CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text)
   RETURNS text
@@ -155,7 +171,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
-  'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits stays, others go to the one of the targets $4 that their branch names, or end.';
+  'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits '
+  'stays, others go to the one of the targets $4 that their branch names, or end.';
 
 CREATE OR REPLACE FUNCTION retention._note_listed(
     node retention.flow_node, metric text, travellers retention.traveller[])
@@ -167,7 +184,8 @@ DECLARE
   listed retention.traveller[];
 BEGIN
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = node.config ->> 'channel';
-  IF kind.address IS NULL OR NOT EXISTS (SELECT FROM retention.suppression s WHERE s.channel = kind.channel) THEN
+  IF kind.address IS NULL OR NOT EXISTS (SELECT FROM retention.suppression s
+                                         WHERE s.channel = kind.channel) THEN
     RETURN travellers;
   END IF;
   listed := (
@@ -176,13 +194,15 @@ BEGIN
     FROM retention._query_as(quote_ident(current_user)::regrole,
       format('SELECT array_agg(t) FROM (SELECT unnest($1)) AS u (t) WHERE (%s) IS TRUE',
         retention._suppressed(quote_literal(kind.channel),
-          format('((t).contact).%I', kind.address), retention._country('((t).contact).country', metric))),
+          format('((t).contact).%I', kind.address),
+          retention._country('((t).contact).country', metric))),
       travellers) AS q (listed retention.traveller[]));
   IF listed IS NULL THEN
     RETURN travellers;
   END IF;
   RETURN (
-    SELECT array_agg(CASE WHEN (t).enrollment_id IN (SELECT l.enrollment_id FROM unnest(listed) AS l)
+    SELECT array_agg(CASE WHEN (t).enrollment_id IN (SELECT l.enrollment_id
+                                                     FROM unnest(listed) AS l)
                           THEN retention._with_fields(t, 'reason', 'suppression list') ELSE t END)
     FROM (SELECT unnest(travellers)) AS u (t));
 END
@@ -191,11 +211,13 @@ COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.
   'Travellers at a message: those whose address is on the suppression list have that for a reason.';
 
 CREATE OR REPLACE FUNCTION retention._step(
-    node retention.flow_node, travellers retention.traveller[], as_of timestamptz, OUT moved retention.traveller[], OUT queued retention.queued_message[])
+    node retention.flow_node, travellers retention.traveller[], as_of timestamptz,
+    OUT moved retention.traveller[], OUT queued retention.queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
+  metric text := (SELECT coalesce(v.document ->> 'metric', 'orders') FROM retention.flow_version v
+                  WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
   author regrole := (SELECT f.owner_id FROM retention.flow f WHERE f.flow_id = node.flow_id);
   result record;
 BEGIN
@@ -204,7 +226,8 @@ BEGIN
   ELSIF node.type = 'message' THEN
     travellers := retention._note_listed(node, metric, travellers);
   END IF;
-  result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of, node.targets);
+  result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of,
+                               node.targets);
   moved := result.moved || retention._hold(result.held, as_of);
   queued := result.queued;
   IF node.type = 'enter_flow' THEN
@@ -212,13 +235,16 @@ BEGIN
   END IF;
   -- Those who wait for it are due by then; who passes before them says nothing of them.
   IF result.held IS NULL AND node.error_at + retention._retry_after(node.failures) <= as_of THEN
-    UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0 WHERE n.node_id = node.node_id;
+    UPDATE retention.flow_node n SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
+    WHERE n.node_id = node.node_id;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._step(retention.flow_node, retention.traveller[], timestamptz) IS 'Takes travellers through one node, in one statement.';
+COMMENT ON FUNCTION retention._step(retention.flow_node, retention.traveller[], timestamptz) IS
+  'Takes travellers through one node, in one statement.';
 
-CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[]) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[])
+  RETURNS retention.traveller[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -229,13 +255,17 @@ BEGIN
                   THEN retention._with_fields(t, 'node_id', n.targets[1], 'since', NULL,
                                               'is_changed', true)
                   ELSE t END)
-    FROM (SELECT unnest(travellers)) AS u (t) JOIN retention.flow_node n ON n.node_id = (t).node_id);
+    FROM (SELECT unnest(travellers)) AS u (t)
+    JOIN retention.flow_node n ON n.node_id = (t).node_id);
 END
 $$;
-COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS 'Takes those on whose delay is over: there is nothing to ask at its node, unless it has an error to be cleared.';
+COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS
+  'Takes those on whose delay is over: there is nothing to ask at its node, unless it has an '
+  'error to be cleared.';
 
 CREATE OR REPLACE FUNCTION retention._travel(
-    travellers retention.traveller[], as_of timestamptz, OUT arrived retention.traveller[], OUT queued retention.queued_message[])
+    travellers retention.traveller[], as_of timestamptz, OUT arrived retention.traveller[],
+    OUT queued retention.queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -251,9 +281,11 @@ BEGIN
            on_the_way || array_agg(t) FILTER (WHERE NOT (t).is_waiting AND (t).outcome IS NULL)
       INTO arrived, on_the_way FROM (SELECT unnest(travellers)) AS u (t);
     -- In the order of their numbers, so that each is come to once.
-    SELECT n.* INTO node FROM retention.flow_node n WHERE n.node_id = (SELECT min((t).node_id) FROM (SELECT unnest(on_the_way)) AS u (t));
+    SELECT n.* INTO node FROM retention.flow_node n
+    WHERE n.node_id = (SELECT min((t).node_id) FROM (SELECT unnest(on_the_way)) AS u (t));
     EXIT WHEN NOT FOUND;
-    SELECT array_agg(t) FILTER (WHERE (t).node_id = node.node_id), array_agg(t) FILTER (WHERE (t).node_id <> node.node_id)
+    SELECT array_agg(t) FILTER (WHERE (t).node_id = node.node_id), array_agg(t)
+      FILTER (WHERE (t).node_id <> node.node_id)
       INTO here, on_the_way FROM (SELECT unnest(on_the_way)) AS u (t);
     step := retention._step(node, here, as_of);
     travellers := step.moved;
@@ -261,4 +293,6 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention._travel(retention.traveller[], timestamptz) IS 'Takes travellers on until all of them wait or have ended: one statement for each node at which anybody is.';
+COMMENT ON FUNCTION retention._travel(retention.traveller[], timestamptz) IS
+  'Takes travellers on until all of them wait or have ended: one statement for each node at which '
+  'anybody is.';

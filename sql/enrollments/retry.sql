@@ -63,8 +63,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._issue_again(integer, bigint[], timestamptz) IS
-  'Issues codes anew to enrollments at a node, from which they were taken back, where messages show '
-  'them. Returns those for whom there is none.';
+  'Issues codes anew to enrollments at a node, from which they were taken back, where messages '
+  'show them. Returns those for whom there is none.';
 
 CREATE OR REPLACE FUNCTION retention._failed_enrollments(flow retention.flow, since timestamptz)
   RETURNS bigint[]
@@ -89,7 +89,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._failed_enrollments(retention.flow, timestamptz) IS
-  'Enrollments that have ended with an error since a time, and whose customers have not entered again.';
+  'Enrollments that have ended with an error since a time, and whose customers have not entered '
+  'again.';
 
 CREATE OR REPLACE FUNCTION retention._not_admitted(
     flow retention.flow, enrollment_ids bigint[], as_of timestamptz)
@@ -118,7 +119,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._not_admitted(retention.flow, bigint[], timestamptz) IS
-  'Those of some enrollments, which failed as soon as they had entered, whom the entry filter does not let in.';
+  'Those of some enrollments, which failed as soon as they had entered, whom the entry filter '
+  'does not let in.';
 
 CREATE OR REPLACE FUNCTION retention._retry_enrollments(
     flow retention.flow, since timestamptz, as_of timestamptz)
@@ -178,7 +180,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._failed_messages(retention.flow, timestamptz) IS
-  'Messages of a flow that have failed since a time: those that could not be rendered, and the dead ones.';
+  'Messages of a flow that have failed since a time: those that could not be rendered, and the '
+  'dead ones.';
 
 CREATE OR REPLACE FUNCTION retention._revive(message_ids bigint[], as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -242,7 +245,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._render_again(retention.failed_message[], integer, timestamptz) IS
-  'Renders messages anew from their contexts, with a new code where the one they had was taken back; those that get none stay as they are.';
+  'Renders messages anew from their contexts, with a new code where the one they had was taken '
+  'back; those that get none stay as they are.';
 
 CREATE OR REPLACE FUNCTION retention.retry(flow text, since timestamptz DEFAULT NULL)
   RETURNS TABLE (enrollments bigint, messages bigint)
@@ -278,4 +282,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention.retry(text, timestamptz) IS
-  'Once it is mended: has those whose enrollments in a flow ended with an error, since a time or ever, go on at the node where they failed, unless they have entered again meanwhile; renders messages anew that could not be rendered, with the template of now; and has dead ones be sent once more. Returns how many there were of each.';
+  'Once it is mended: has those whose enrollments in a flow ended with an error, since a time or '
+  'ever, go on at the node where they failed, unless they have entered again meanwhile; renders '
+  'messages anew that could not be rendered, with the template of now; and has dead ones be sent '
+  'once more. Returns how many there were of each.';

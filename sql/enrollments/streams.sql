@@ -17,9 +17,12 @@ BEGIN
     WHERE retention._length_problem('key', c.customer_id) IS NULL AND c.customer_id IS NOT NULL);
 END
 $$;
-COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS 'Customers who would enter a flow, numbered in the order of what started it.';
+COMMENT ON FUNCTION retention._candidates(integer, integer, text[], jsonb[], timestamptz) IS
+  'Customers who would enter a flow, numbered in the order of what started it.';
 
-CREATE OR REPLACE FUNCTION retention._fire_date(flow_id integer, trigger jsonb, metric text, zone text, fired_on date) RETURNS void
+CREATE OR REPLACE FUNCTION retention._fire_date(
+    flow_id integer, trigger jsonb, metric text, zone text, fired_on date)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -31,13 +34,18 @@ BEGIN
     SELECT $1, p.customer_id, jsonb_build_object('column', $2, 'date', d.date)
     FROM retention.profile p, LATERAL (SELECT %s AS date OFFSET 0) AS d
     WHERE p.metric = $3 AND retention._add_days(d.date, $4) = $5 ORDER BY p.customer_id$query$,
-    format(CASE retention._column_type('retention.profile', 'column', column_name) WHEN 'date'::regtype THEN 'p.%I' ELSE '(p.%I AT TIME ZONE %L)::date' END, column_name, zone))
+    format(CASE retention._column_type('retention.profile', 'column', column_name)
+           WHEN 'date'::regtype THEN 'p.%I' ELSE '(p.%I AT TIME ZONE %L)::date' END, column_name,
+           zone))
     USING flow_id, column_name, metric, coalesce(trigger ->> 'offset', '0')::interval, fired_on;
 END
 $$;
-COMMENT ON FUNCTION retention._fire_date(integer, jsonb, text, text, date) IS 'Has those enter whose date it is.';
+COMMENT ON FUNCTION retention._fire_date(integer, jsonb, text, text, date) IS
+  'Has those enter whose date it is.';
 
-CREATE OR REPLACE FUNCTION retention._fire_schedule(flow retention.flow, trigger jsonb, metric text, as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._fire_schedule(
+    flow retention.flow, trigger jsonb, metric text, as_of timestamptz)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -46,20 +54,25 @@ DECLARE
 BEGIN
   FOR customer_ids IN
     SELECT array_agg(c.customer_id)
-    FROM (SELECT customer_id, row_number() OVER (ORDER BY customer_id) / 10000 AS batch FROM retention.customer e WHERE e.metric = _fire_schedule.metric) AS c
+    FROM (SELECT customer_id, row_number() OVER (ORDER BY customer_id) / 10000 AS batch
+          FROM retention.customer e WHERE e.metric = _fire_schedule.metric) AS c
     GROUP BY c.batch ORDER BY c.batch
   LOOP
     asked := retention._fitting(flow.owner_id::regrole, metric, trigger ->> 'condition',
-                                retention._candidates(flow.flow_id, NULL, customer_ids, NULL, as_of), as_of);
+                                retention._candidates(flow.flow_id, NULL, customer_ids, NULL,
+                                                      as_of), as_of);
     INSERT INTO retention.flow_entry (flow_id, customer_id, event)
       SELECT t.flow_id, t.customer_id, jsonb_build_object('scheduled_for', flow.fires_at)
       FROM unnest(asked.fitting) AS t WHERE t.outcome IS NULL ORDER BY t.customer_id;
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention._fire_schedule(retention.flow, jsonb, text, timestamptz) IS 'Has everybody enter who fits a schedule''s condition.';
+COMMENT ON FUNCTION retention._fire_schedule(retention.flow, jsonb, text, timestamptz) IS
+  'Has everybody enter who fits a schedule''s condition.';
 
-CREATE OR REPLACE FUNCTION retention._fire_when_due(flow retention.flow, document jsonb, as_of timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._fire_when_due(
+    flow retention.flow, document jsonb, as_of timestamptz)
+  RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -73,20 +86,25 @@ BEGIN
   -- What was missed by more than a day is left out.
   IF flow.fires_at > as_of - interval '1 day' THEN
     IF trigger ->> 'type' = 'date' THEN
-      PERFORM retention._fire_date(flow.flow_id, trigger, metric, zone, (flow.fires_at AT TIME ZONE zone)::date);
+      PERFORM retention._fire_date(flow.flow_id, trigger, metric, zone,
+                                   (flow.fires_at AT TIME ZONE zone)::date);
     ELSE
       PERFORM retention._fire_schedule(flow, trigger, metric, as_of);
     END IF;
   END IF;
-  UPDATE retention.flow f SET fires_at = retention._next_firing(trigger, greatest(flow.fires_at, as_of - interval '1 day'), zone) WHERE f.flow_id = flow.flow_id;
+  UPDATE retention.flow f SET fires_at = retention._next_firing(trigger,
+      greatest(flow.fires_at, as_of - interval '1 day'), zone) WHERE f.flow_id = flow.flow_id;
   RETURN true;
 END
 $$;
-COMMENT ON FUNCTION retention._fire_when_due(retention.flow, jsonb, timestamptz) IS 'Fires a trigger of dates, or a schedule, when its time has come.';
+COMMENT ON FUNCTION retention._fire_when_due(retention.flow, jsonb, timestamptz) IS
+  'Fires a trigger of dates, or a schedule, when its time has come.';
 
 CREATE OR REPLACE FUNCTION retention._read_stream(
-    flow retention.flow, document jsonb, batch integer, OUT customer_ids text[], OUT events jsonb[], OUT looked_at bigint)
-  -- What comes after the last position is little, which is not known of tables that were never analysed.
+    flow retention.flow, document jsonb, batch integer, OUT customer_ids text[], OUT events jsonb[],
+    OUT looked_at bigint)
+  -- What comes after the last position is little, which is not known of tables that were never
+  -- analysed.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
@@ -100,16 +118,22 @@ BEGIN
   END IF;
   -- Looks at many changes, for most are other flows', and stops where the batch is full.
   EXECUTE format($query$
-    WITH looked_at AS MATERIALIZED (SELECT * FROM (%s) AS s WHERE position > $1 ORDER BY position LIMIT 50000),
+    WITH looked_at AS MATERIALIZED (SELECT * FROM (%s) AS s WHERE position > $1
+                                    ORDER BY position LIMIT 50000),
     fitting AS (SELECT * FROM looked_at WHERE fits AND at >= $4 ORDER BY position LIMIT $5),
-    reach AS (SELECT CASE WHEN count(*) < $5 THEN (SELECT max(position) FROM looked_at) ELSE max(position) END AS position FROM fitting)
-    SELECT (SELECT array_agg(customer_id ORDER BY position) FROM fitting), (SELECT array_agg(event ORDER BY position) FROM fitting),
-           reach.position, (SELECT count(*) FROM looked_at WHERE position <= reach.position) FROM reach$query$, stream.query)
+    reach AS (SELECT CASE WHEN count(*) < $5 THEN (SELECT max(position) FROM looked_at)
+                     ELSE max(position) END AS position FROM fitting)
+    SELECT (SELECT array_agg(customer_id ORDER BY position) FROM fitting),
+           (SELECT array_agg(event ORDER BY position) FROM fitting),
+           reach.position, (SELECT count(*) FROM looked_at WHERE position <= reach.position)
+             FROM reach$query$, stream.query)
     INTO customer_ids, events, last_position, looked_at
-    USING flow.trigger_position, document -> 'trigger', coalesce(document ->> 'metric', 'orders'), flow.running_since, batch;
+    USING flow.trigger_position, document -> 'trigger', coalesce(document ->> 'metric', 'orders'),
+        flow.running_since, batch;
   IF looked_at > 0 THEN
     UPDATE retention.flow f SET trigger_position = last_position WHERE f.flow_id = flow.flow_id;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._read_stream(retention.flow, jsonb, integer) IS 'The next events that start a flow, at most a batch; how many were looked at for them.';
+COMMENT ON FUNCTION retention._read_stream(retention.flow, jsonb, integer) IS
+  'The next events that start a flow, at most a batch; how many were looked at for them.';

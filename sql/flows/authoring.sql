@@ -7,7 +7,8 @@ DECLARE
   found_flow retention.flow;
 BEGIN
   SELECT * INTO found_flow FROM retention.flow f WHERE f.flow = _find_flow.flow;
-  PERFORM retention._reject_unless(FOUND, format('flow %s does not exist', coalesce('"' || flow || '"', 'null')),
+  PERFORM retention._reject_unless(FOUND, format('flow %s does not exist',
+                                                 coalesce('"' || flow || '"', 'null')),
     'create_flow makes it; retention.flow lists those there are.', 'undefined_object');
   RETURN found_flow;
 END
@@ -23,20 +24,23 @@ BEGIN
   RETURN retention._find_flow(flow);
 END
 $$;
-COMMENT ON FUNCTION retention._require_flow(text) IS 'A flow, which nobody else changes until the transaction ends, or an error.';
+COMMENT ON FUNCTION retention._require_flow(text) IS
+  'A flow, which nobody else changes until the transaction ends, or an error.';
 
 CREATE OR REPLACE FUNCTION retention._require_valid(document jsonb, author regrole) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem)) FROM retention._problems(document, author) AS p);
+  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem))
+                           FROM retention._problems(document, author) AS p);
 BEGIN
   PERFORM retention._reject_unless(problems = '{}', format('flow document: %s', problems[1]),
     'docs/flow_document.md describes the document; validate_flow lists the problems as rows.',
     detail => E'Every problem:\n' || array_to_string(problems, E'\n'));
 END
 $$;
-COMMENT ON FUNCTION retention._require_valid(jsonb, regrole) IS 'An error that names every problem of a document, where it has any.';
+COMMENT ON FUNCTION retention._require_valid(jsonb, regrole) IS
+  'An error that names every problem of a document, where it has any.';
 
 CREATE OR REPLACE FUNCTION retention.create_flow(document jsonb) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -45,16 +49,21 @@ DECLARE
   author regrole := retention._caller();
 BEGIN
   PERFORM retention._require_valid(document, author);
-  INSERT INTO retention.flow AS f (flow, owner, draft) VALUES (document ->> 'name', pg_get_userbyid(author), document)
+  INSERT INTO retention.flow AS f (flow, owner, draft)
+    VALUES (document ->> 'name', pg_get_userbyid(author), document)
     ON CONFLICT (flow) DO UPDATE SET draft = excluded.draft WHERE retention._may_act_as(f.owner_id);
-  PERFORM retention._reject_unless(FOUND, format('flow "%s" belongs to another role', document ->> 'name'),
-    'Its expressions run with its owner''s rights: only they can change them. set_flow_owner gives it to another role.',
+  PERFORM retention._reject_unless(FOUND, format('flow "%s" belongs to another role',
+                                                 document ->> 'name'),
+    'Its expressions run with its owner''s rights: only they can change them. set_flow_owner gives '
+    'it to another role.',
     'insufficient_privilege');
   RETURN document ->> 'name';
 END
 $$;
 COMMENT ON FUNCTION retention.create_flow(jsonb) IS
-  'Checks a flow document as a whole and stores it as the draft of the flow that it names, which it makes where there is none. What runs goes on as published: publish makes a version of the draft. Returns the name.';
+  'Checks a flow document as a whole and stores it as the draft of the flow that it names, which '
+  'it makes where there is none. What runs goes on as published: publish makes a version of the '
+  'draft. Returns the name.';
 
 CREATE OR REPLACE FUNCTION retention._may_act_as(role oid) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -87,7 +96,8 @@ BEGIN
     FROM pg_roles r WHERE r.oid = f.owner_id AND r.rolname <> f.owner;
 END
 $$;
-COMMENT ON FUNCTION retention._follow_owners() IS 'Has flows show the names that their owners have now.';
+COMMENT ON FUNCTION retention._follow_owners() IS
+  'Has flows show the names that their owners have now.';
 
 CREATE OR REPLACE FUNCTION retention.set_flow_owner(flow text, role regrole) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -95,23 +105,29 @@ AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);
 BEGIN
-  PERFORM retention._reject_unless(retention._may_act_as(role), format('no right to act as %s', coalesce(role::text, 'null')),
-    'The flow''s expressions will run with that role''s rights: be a member of it.', 'insufficient_privilege');
+  PERFORM retention._reject_unless(retention._may_act_as(role),
+                                   format('no right to act as %s', coalesce(role::text, 'null')),
+    'The flow''s expressions will run with that role''s rights: be a member of it.',
+    'insufficient_privilege');
   UPDATE retention.flow f SET owner = pg_get_userbyid(role) WHERE f.flow_id = target.flow_id;
 END
 $$;
 COMMENT ON FUNCTION retention.set_flow_owner(text, regrole) IS
-  'Has a flow''s expressions run with the rights of another role, which the caller is a member of: read them before.';
+  'Has a flow''s expressions run with the rights of another role, which the caller is a member '
+  'of: read them before.';
 
-CREATE OR REPLACE FUNCTION retention._write_nodes(flow_id integer, version integer, document jsonb) RETURNS void
+CREATE OR REPLACE FUNCTION retention._write_nodes(flow_id integer, version integer, document jsonb)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   zone text := format('retention._zone(person.time_zone, %L)', retention._flow_zone(document));
 BEGIN
   -- Numbers ascend along every way, so that a tick passes each node once.
-  INSERT INTO retention.flow_node (flow_id, version, node, type, config, targets, branch, due, payload)
-    SELECT _write_nodes.flow_id, _write_nodes.version, n.element ->> 'id', n.element ->> 'type', n.element, '{}', c.branch, c.due, c.payload
+  INSERT INTO retention.flow_node (flow_id, version, node, type, config, targets, branch, due,
+                                   payload)
+    SELECT _write_nodes.flow_id, _write_nodes.version, n.element ->> 'id', n.element ->> 'type',
+           n.element, '{}', c.branch, c.due, c.payload
     FROM retention._elements(document -> 'nodes') AS n
     JOIN retention._document_order(document) AS o ON o.node = n.element ->> 'id',
     LATERAL retention._compile_node(_write_nodes.flow_id, document, n.element, zone) AS c
@@ -120,12 +136,15 @@ BEGIN
     FROM (SELECT e.source, array_agg(t.node_id ORDER BY e.number) AS targets
           FROM retention._document_edges(document) AS e
           LEFT JOIN retention.flow_node t
-            ON (t.flow_id, t.version, t.node) = (_write_nodes.flow_id, _write_nodes.version, e.target)
+            ON (t.flow_id, t.version, t.node) = (_write_nodes.flow_id, _write_nodes.version,
+                                                 e.target)
           GROUP BY e.source) AS edge
-    WHERE (n.flow_id, n.version, n.node) = (_write_nodes.flow_id, _write_nodes.version, edge.source);
+    WHERE (n.flow_id, n.version, n.node) = (_write_nodes.flow_id, _write_nodes.version,
+                                            edge.source);
 END
 $$;
-COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS 'Compiles the nodes of a version.';
+COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS
+  'Compiles the nodes of a version.';
 
 CREATE OR REPLACE FUNCTION retention._events_problem(
     kind text, metric text, OUT problem text, OUT way_out text)
@@ -172,7 +191,8 @@ CREATE OR REPLACE FUNCTION retention.publish(flow text) RETURNS integer
 AS $$
 DECLARE
   published retention.flow := retention._require_flow(flow);
-  current jsonb := (SELECT document FROM retention.flow_version v WHERE v.flow_id = published.flow_id AND v.version = published.version);
+  current jsonb := (SELECT document FROM retention.flow_version v
+                    WHERE v.flow_id = published.flow_id AND v.version = published.version);
   number integer := coalesce(published.version, 0) + 1;
 BEGIN
   IF current = published.draft THEN
@@ -180,15 +200,22 @@ BEGIN
   END IF;
   PERFORM retention._pin_settings();
   PERFORM retention._require_valid(published.draft, published.owner_id::regrole);
-  PERFORM retention._check_events(published.draft #>> '{trigger,type}', coalesce(published.draft ->> 'metric', 'orders'));
-  INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft, retention.now());
+  PERFORM retention._check_events(published.draft #>> '{trigger,type}',
+                                  coalesce(published.draft ->> 'metric', 'orders'));
+  INSERT INTO retention.flow_version VALUES (published.flow_id, number, published.draft,
+                                             retention.now());
   PERFORM retention._write_nodes(published.flow_id, number, published.draft);
   UPDATE retention.flow f SET version = number WHERE f.flow_id = published.flow_id;
-  IF published.status IN ('live', 'manual') AND (current -> 'trigger', retention._flow_zone(current)) IS DISTINCT FROM (published.draft -> 'trigger', retention._flow_zone(published.draft)) THEN
+  IF published.status IN ('live', 'manual') AND (current -> 'trigger',
+                                                 retention._flow_zone(current))
+                                                   IS DISTINCT FROM (published.draft -> 'trigger',
+                                                       retention._flow_zone(published.draft)) THEN
     PERFORM retention._start_trigger(published.flow_id);
   END IF;
   RETURN number;
 END
 $$;
 COMMENT ON FUNCTION retention.publish(text) IS
-  'Makes an immutable version of a flow''s draft, for those who enter from now on; whoever is in the flow finishes the version that they started. Publishing an unchanged draft does nothing. Returns the number of the version.';
+  'Makes an immutable version of a flow''s draft, for those who enter from now on; whoever is in '
+  'the flow finishes the version that they started. Publishing an unchanged draft does nothing. '
+  'Returns the number of the version.';

@@ -6,15 +6,18 @@ AS $$
   SELECT v.document FROM retention.flow f JOIN retention.flow_version v USING (flow_id, version)
   WHERE f.flow = _published.flow
 $$;
-COMMENT ON FUNCTION retention._published(text) IS 'The document of a flow as published; null where there is none.';
+COMMENT ON FUNCTION retention._published(text) IS
+  'The document of a flow as published; null where there is none.';
 
 CREATE OR REPLACE FUNCTION retention._lets_in_again(document jsonb) RETURNS boolean
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres
 AS $$
-  SELECT CASE coalesce(document ->> 'reentry', 'never') WHEN 'never' THEN false WHEN 'always' THEN true
+  SELECT CASE coalesce(document ->> 'reentry', 'never') WHEN 'never' THEN false
+    WHEN 'always' THEN true
               ELSE (document ->> 'reentry')::interval < interval '1 hour' END
 $$;
-COMMENT ON FUNCTION retention._lets_in_again(jsonb) IS 'Whether a customer may enter a flow again within an hour.';
+COMMENT ON FUNCTION retention._lets_in_again(jsonb) IS
+  'Whether a customer may enter a flow again within an hour.';
 
 CREATE OR REPLACE FUNCTION retention._leads_to(document jsonb, draft jsonb)
   RETURNS TABLE (path text, flow text)
@@ -38,7 +41,8 @@ AS $$
                                  ELSE retention._published(n.element ->> 'flow') END)
 $$;
 COMMENT ON FUNCTION retention._leads_to(jsonb, jsonb) IS
-  'The flows that a customer may be brought into within an hour of entering one, again and again: no delay of that length is on the way. A draft stands for what is published of it.';
+  'The flows that a customer may be brought into within an hour of entering one, again and again: '
+  'no delay of that length is on the way. A draft stands for what is published of it.';
 
 CREATE OR REPLACE FUNCTION retention._way_back(start text, draft jsonb) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -52,16 +56,19 @@ BEGIN
   WHILE NOT ways ? goal AND cardinality(reached) > 0 LOOP
     WITH next AS (
       SELECT DISTINCT ON (l.flow) l.flow, format('%s -> "%s"', ways ->> r.flow, l.flow) AS way
-      FROM unnest(reached) AS r (flow), retention._leads_to(retention._published(r.flow), draft) AS l
+      FROM unnest(reached) AS r (flow), retention._leads_to(retention._published(r.flow),
+                                                            draft) AS l
       WHERE NOT ways ? l.flow ORDER BY l.flow, r.flow)
-    SELECT coalesce(array_agg(n.flow), '{}'), ways || coalesce(jsonb_object_agg(n.flow, n.way), '{}')
+    SELECT coalesce(array_agg(n.flow), '{}'), ways
+      || coalesce(jsonb_object_agg(n.flow, n.way), '{}')
       INTO reached, ways FROM next n;
   END LOOP;
   RETURN ways ->> goal;
 END
 $$;
 COMMENT ON FUNCTION retention._way_back(text, jsonb) IS
-  'Through which published flows a customer gets from one to that of a draft within an hour; null: not at all.';
+  'Through which published flows a customer gets from one to that of a draft within an hour; '
+  'null: not at all.';
 
 CREATE OR REPLACE FUNCTION retention._circle_problems(document jsonb)
   RETURNS TABLE (path text, problem text)
@@ -73,7 +80,8 @@ AS $$
   WHERE w.way IS NOT NULL AND retention._lets_in_again(document)
 $$;
 COMMENT ON FUNCTION retention._circle_problems(jsonb) IS
-  'Nodes from which a customer gets back to the start of a document, through whichever flows, again and again, with no delay of an hour on the way.';
+  'Nodes from which a customer gets back to the start of a document, through whichever flows, '
+  'again and again, with no delay of an hour on the way.';
 
 CREATE OR REPLACE FUNCTION retention._going_round(
     travellers retention.traveller[], as_of timestamptz, most integer)
@@ -90,8 +98,10 @@ BEGIN
     WHERE t.turn + (SELECT count(*) FROM retention.enrollment e
                     WHERE e.customer_id = t.customer_id AND e.flow_id = t.flow_id
                       AND e.enrollment_id < t.enrollment_id
-                      AND e.entered_at > as_of - interval '1 hour' AND e.event ? 'from_flow') > most);
+                      AND e.entered_at > as_of - interval '1 hour'
+                      AND e.event ? 'from_flow') > most);
 END
 $$;
 COMMENT ON FUNCTION retention._going_round(retention.traveller[], timestamptz, integer) IS
-  'Those enrollments among travellers at a node whose customer has come to their flow from others more than so often within an hour.';
+  'Those enrollments among travellers at a node whose customer has come to their flow from others '
+  'more than so often within an hour.';

@@ -10,16 +10,20 @@ COMMENT ON FUNCTION retention._literal(text, text) IS 'A constant of a type, for
 CREATE OR REPLACE FUNCTION retention._record(columns text[]) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN columns = '{}' THEN '''{}''::jsonb' ELSE format('(SELECT to_jsonb(v) FROM (SELECT %s) AS v)', array_to_string(columns, ', ')) END
+  SELECT CASE WHEN columns = '{}' THEN '''{}''::jsonb'
+    ELSE format('(SELECT to_jsonb(v) FROM (SELECT %s) AS v)', array_to_string(columns, ', ')) END
 $$;
-COMMENT ON FUNCTION retention._record(text[]) IS 'The expression for an object of these "expression AS name".';
+COMMENT ON FUNCTION retention._record(text[]) IS
+  'The expression for an object of these "expression AS name".';
 
 CREATE OR REPLACE FUNCTION retention._named_expressions(expressions jsonb) RETURNS text[]
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(array_agg(format(E'(\n%s\n) AS %I', value, key) ORDER BY key), '{}') FROM jsonb_each_text(coalesce(expressions, '{}'))
+  SELECT coalesce(array_agg(format(E'(\n%s\n) AS %I', value, key) ORDER BY key), '{}')
+  FROM jsonb_each_text(coalesce(expressions, '{}'))
 $$;
-COMMENT ON FUNCTION retention._named_expressions(jsonb) IS 'An object of expressions as a list for SELECT.';
+COMMENT ON FUNCTION retention._named_expressions(jsonb) IS
+  'An object of expressions as a list for SELECT.';
 
 CREATE OR REPLACE FUNCTION retention._person_record(names text[]) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -27,103 +31,144 @@ AS $$
   SELECT retention._record(coalesce(array_agg(format('%s AS %I',
     CASE WHEN n IN ('customer_id', 'properties') THEN format('person.%I', n)
          WHEN c.origin = 'contact' THEN format('person.%I', n)
-         WHEN c.origin = 'profile' THEN format('coalesce(person.properties -> %L, to_jsonb(person.%I))', n, n)
+         WHEN c.origin = 'profile'
+           THEN format('coalesce(person.properties -> %L, to_jsonb(person.%I))', n, n)
          ELSE format('person.properties -> %L', n) END, n) ORDER BY n), '{}'))
   FROM unnest(names) AS n LEFT JOIN retention._person_columns() c ON c.name = n
 $$;
-COMMENT ON FUNCTION retention._person_record(text[]) IS 'The expression for what templates see as person, of the names that they use.';
+COMMENT ON FUNCTION retention._person_record(text[]) IS
+  'The expression for what templates see as person, of the names that they use.';
 
 CREATE OR REPLACE FUNCTION retention._context_expression(document jsonb, node jsonb) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH used AS MATERIALIZED (
     SELECT DISTINCT n.object, n.name
-    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key), retention._template_names(node ->> t.key) AS n)
+    FROM (VALUES ('subject'), ('body'), ('text'), ('url')) AS t (key),
+         retention._template_names(node ->> t.key) AS n)
   SELECT retention._record(ARRAY(
     SELECT format('%s AS %I', part.expression, part.object)
     FROM (VALUES
-      ('person', retention._person_record(ARRAY(SELECT name FROM used WHERE object = 'person' AND name IS NOT NULL))),
+      ('person', retention._person_record(ARRAY(SELECT name FROM used
+                                                WHERE object = 'person' AND name IS NOT NULL))),
       ('event', 'person.event'),
-      ('coupon', '(SELECT jsonb_build_object(''code'', c.code, ''expires_at'', c.expires_at) FROM retention.coupon c
-                   WHERE c.enrollment_id = (person.traveller).enrollment_id ORDER BY c.issued_at DESC, c.node DESC LIMIT 1)'),
+      ('coupon',
+       '(SELECT jsonb_build_object(''code'', c.code, ''expires_at'', c.expires_at) FROM '
+       'retention.coupon c
+                   WHERE c.enrollment_id = (person.traveller).enrollment_id
+                    ORDER BY c.issued_at DESC, c.node DESC LIMIT 1)'),
       ('data', retention._record(retention._named_expressions(node -> 'data'))),
       ('flow', retention._literal(jsonb_build_object('name', document -> 'name')::text, 'jsonb')),
-      ('message', retention._literal(jsonb_build_object('id', node -> 'id')::text, 'jsonb'))) AS part (object, expression)
+      ('message', retention._literal(jsonb_build_object('id', node -> 'id')::text,
+                                     'jsonb'))) AS part (object, expression)
     WHERE part.object IN (SELECT object FROM used) ORDER BY part.object))
 $$;
-COMMENT ON FUNCTION retention._context_expression(jsonb, jsonb) IS 'The expression for what a message''s templates see: no more than they use.';
+COMMENT ON FUNCTION retention._context_expression(jsonb, jsonb) IS
+  'The expression for what a message''s templates see: no more than they use.';
 
-CREATE OR REPLACE FUNCTION retention._compile_message(flow_id integer, document jsonb, node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
+CREATE OR REPLACE FUNCTION retention._compile_message(
+    flow_id integer, document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
+    OUT payload text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '1',
     CASE WHEN document ? 'quiet_hours' AND NOT is_transactional THEN
-      format('CASE WHEN made.payload ->> ''reason'' IS NULL THEN retention._quiet_until($3, %L, %L, %s) END',
+      format('CASE WHEN made.payload ->> ''reason'' IS NULL THEN retention._quiet_until($3, %L, '
+             '%L, %s) END',
              document #>> '{quiet_hours,from}', document #>> '{quiet_hours,until}', zone) END,
     format($sql$
-      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'context', CASE WHEN m.reason IS NULL THEN %2$s END)
+      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'context', CASE
+                                 WHEN m.reason IS NULL THEN %2$s END)
        FROM (SELECT CASE
            WHEN (person.traveller).is_holdout THEN 'holdout'
-           WHEN coalesce((SELECT s.status FROM retention.message_status s WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
+           WHEN coalesce((SELECT s.status FROM retention.message_status s
+                          WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
            ELSE %6$s
          END AS reason OFFSET 0) AS m)$sql$,
       CASE WHEN c.address IS NULL THEN 'NULL::text'
-           ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address, country) END,
+           ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address,
+                       country) END,
       retention._context_expression(document, node), flow_id, node ->> 'id',
       coalesce(node ->> 'status', 'live'),
-      retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''), coalesce('person.' || c.consent, 'true'),
-        is_transactional::text, format('$3 > (person.traveller).due_at + %s', retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval')),
+      retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''),
+                            coalesce('person.' || c.consent, 'true'),
+        is_transactional::text, format('$3 > (person.traveller).due_at + %s',
+                                       retention._literal(coalesce(node ->> 'lateness', '1 day'),
+                                                          'interval')),
         -- Looked up before, with the engine's rights.
         '(person.traveller).reason IS NOT DISTINCT FROM ''suppression list'''))
-  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean, false) AS is_transactional) AS flag,
+  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean,
+                                                 false) AS is_transactional) AS flag,
        retention._country('person.country', coalesce(document ->> 'metric', 'orders')) AS country
   WHERE c.channel = node ->> 'channel'
 $$;
 COMMENT ON FUNCTION retention._compile_message(integer, jsonb, jsonb, text) IS
-  'Compiles a message: why it may not be sent or what it is rendered with, and how long it waits for quiet hours to end.';
+  'Compiles a message: why it may not be sent or what it is rendered with, and how long it waits '
+  'for quiet hours to end.';
 
 CREATE OR REPLACE FUNCTION retention._weekday_numbers(names jsonb) RETURNS integer[]
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(array_position(retention._weekdays(), e.element #>> '{}')) FROM retention._elements(names) AS e
+  SELECT array_agg(array_position(retention._weekdays(), e.element #>> '{}'))
+  FROM retention._elements(names) AS e
 $$;
-COMMENT ON FUNCTION retention._weekday_numbers(jsonb) IS 'Names of weekdays as numbers, 1 for Monday; null for none.';
+COMMENT ON FUNCTION retention._weekday_numbers(jsonb) IS
+  'Names of weekdays as numbers, 1 for Monday; null for none.';
 
-CREATE OR REPLACE FUNCTION retention._compile_delay(node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
+CREATE OR REPLACE FUNCTION retention._compile_delay(
+    node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '1',
-    format('CASE WHEN (person.traveller).since IS NULL AND made.payload IS NULL THEN nullif(%s, $3) END',
-      format(CASE WHEN node ?| '{at,weekdays}' THEN 'retention._next_local(%s, %s, %s, %s)' ELSE '%s' END,
-        format('greatest(%s)', concat_ws(', ', '$3', CASE WHEN node ? 'for' THEN format('retention._add_local($3, %L, %s)', node ->> 'for', zone) END, moment)),
-        retention._literal(node ->> 'at', 'time'), retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'), zone)),
+    format('CASE WHEN (person.traveller).since IS NULL AND made.payload IS NULL THEN nullif(%s, '
+           '$3) END',
+      format(CASE WHEN node ?| '{at,weekdays}' THEN 'retention._next_local(%s, %s, %s, %s)'
+             ELSE '%s' END,
+        format('greatest(%s)', concat_ws(', ', '$3', CASE
+                                         WHEN node ? 'for'
+                                           THEN format('retention._add_local($3, %L, %s)',
+                                                       node ->> 'for', zone) END, moment)),
+        retention._literal(node ->> 'at', 'time'),
+        retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'),
+        zone)),
     CASE WHEN moment IS NOT NULL THEN
       format($sql$CASE WHEN (person.traveller).since IS NULL THEN
-               (SELECT CASE WHEN given.moment IS NULL THEN '{"error": "the time to wait for is null"}'::jsonb
+               (SELECT CASE WHEN given.moment IS NULL
+                       THEN '{"error": "the time to wait for is null"}'::jsonb
                             WHEN given.moment = 'infinity'
-                            THEN '{"error": "the time to wait for is infinite, or after the year 9999"}' END
+                            THEN '{"error": "the time to wait for is infinite, or after the year '
+                                 '9999"}' END
                 FROM (SELECT %s AS moment OFFSET 0) AS given) END$sql$, moment) END
-  FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone) END AS moment) AS given
+  FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)',
+                                                    node ->> 'until', zone) END AS moment) AS given
 $$;
 COMMENT ON FUNCTION retention._compile_delay(jsonb, text) IS 'Compiles a delay.';
 
-CREATE OR REPLACE FUNCTION retention._compile_wait(node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
+CREATE OR REPLACE FUNCTION retention._compile_wait(
+    node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'CASE WHEN made.payload = ''true'' THEN 1 ELSE 2 END',
     -- Who has waited was due now, or at the timeout before; who only passes, when they came.
-    format('CASE WHEN made.payload = ''true'' OR %1$s <= $3 THEN CASE WHEN (person.traveller).since IS NOT NULL THEN least($3, %1$s) END
-                 WHEN (person.traveller).since IS NOT NULL AND (person.traveller).due_at > $3 THEN (person.traveller).due_at
+    format('CASE WHEN made.payload = ''true'' OR %1$s <= $3 THEN CASE WHEN '
+           '(person.traveller).since IS NOT NULL THEN least($3, %1$s) END
+                 WHEN (person.traveller).since IS NOT NULL AND (person.traveller).due_at > $3
+                    THEN (person.traveller).due_at
                  ELSE least(%1$s, $3 + interval ''1 day'') END',
-      format('retention._add_local(person.since, %s, %s)', retention._literal(node ->> 'timeout', 'interval'), zone)),
+      format('retention._add_local(person.since, %s, %s)',
+             retention._literal(node ->> 'timeout', 'interval'), zone)),
     format(E'to_jsonb((\n%s\n) IS TRUE)', node ->> 'condition')
 $$;
-COMMENT ON FUNCTION retention._compile_wait(jsonb, text) IS 'Compiles a wait_for: looked at again after a day, at the timeout, and when the customer changes.';
+COMMENT ON FUNCTION retention._compile_wait(jsonb, text) IS
+  'Compiles a wait_for: looked at again after a day, at the timeout, and when the customer '
+  'changes.';
 
 CREATE OR REPLACE FUNCTION retention._compile_split(node jsonb) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('CASE %s ELSE %s END', string_agg(format(E'WHEN (\n%s\n) THEN %s', b.element ->> 'when', b.number + 1), ' ' ORDER BY b.number), count(*) + 1)
+  SELECT format('CASE %s ELSE %s END', string_agg(format(E'WHEN (\n%s\n) THEN %s',
+                                                         b.element ->> 'when', b.number + 1), ' '
+                                                           ORDER BY b.number), count(*) + 1)
   FROM retention._elements(node -> 'branches') AS b
 $$;
 COMMENT ON FUNCTION retention._compile_split(jsonb) IS 'The expression for the branch of a split.';
@@ -132,44 +177,62 @@ CREATE OR REPLACE FUNCTION retention._compile_arms(flow text, node jsonb) RETURN
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('(SELECT CASE %s END FROM retention.bucket(person.customer_id, %L) AS b)',
-                string_agg(format('WHEN b < %s THEN %s', 100 * a.share, a.number + 1), ' ' ORDER BY a.number),
+                string_agg(format('WHEN b < %s THEN %s', 100 * a.share, a.number + 1), ' '
+                           ORDER BY a.number),
                 flow || '/' || (node ->> 'id'))
-  FROM (SELECT number, sum((element ->> 'share')::numeric) OVER (ORDER BY number) AS share FROM retention._elements(node -> 'arms')) AS a
+  FROM (SELECT number, sum((element ->> 'share')::numeric) OVER (ORDER BY number) AS share
+        FROM retention._elements(node -> 'arms')) AS a
 $$;
-COMMENT ON FUNCTION retention._compile_arms(text, jsonb) IS 'The expression for the arm of a random split: always the same for a customer.';
+COMMENT ON FUNCTION retention._compile_arms(text, jsonb) IS
+  'The expression for the arm of a random split: always the same for a customer.';
 
-CREATE OR REPLACE FUNCTION retention._compile_coupon(node jsonb, OUT branch text, OUT due text, OUT payload text)
+CREATE OR REPLACE FUNCTION retention._compile_coupon(
+    node jsonb, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- _issue_coupons has said who went without.
   SELECT format('CASE WHEN %s THEN 2 ELSE 1 END', went_without), NULL,
-         CASE WHEN NOT node ? 'else' THEN format('CASE WHEN %s THEN ''{"outcome": "exhausted"}''::jsonb END', went_without) END
+         CASE WHEN NOT node ? 'else'
+           THEN format('CASE WHEN %s THEN ''{"outcome": "exhausted"}''::jsonb END',
+                       went_without) END
   FROM (VALUES ('coalesce((person.traveller).reason = ''exhausted'', false)')) AS c (went_without)
 $$;
-COMMENT ON FUNCTION retention._compile_coupon(jsonb) IS 'Compiles a coupon, which has been issued, where there was one, before the expressions are run.';
+COMMENT ON FUNCTION retention._compile_coupon(jsonb) IS
+  'Compiles a coupon, which has been issued, where there was one, before the expressions are run.';
 
-CREATE OR REPLACE FUNCTION retention._compile_node(flow_id integer, document jsonb, node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
+CREATE OR REPLACE FUNCTION retention._compile_node(
+    flow_id integer, document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
+    OUT payload text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   branch := '1';
   CASE node ->> 'type'
-    WHEN 'message' THEN SELECT c.* INTO branch, due, payload FROM retention._compile_message(flow_id, document, node, zone) AS c;
-    WHEN 'delay' THEN SELECT c.* INTO branch, due, payload FROM retention._compile_delay(node, zone) AS c;
-    WHEN 'wait_for' THEN SELECT c.* INTO branch, due, payload FROM retention._compile_wait(node, zone) AS c;
-    WHEN 'coupon' THEN SELECT c.* INTO branch, due, payload FROM retention._compile_coupon(node) AS c;
+    WHEN 'message' THEN SELECT c.* INTO branch, due, payload
+      FROM retention._compile_message(flow_id, document, node, zone) AS c;
+    WHEN 'delay' THEN SELECT c.* INTO branch, due, payload
+      FROM retention._compile_delay(node, zone) AS c;
+    WHEN 'wait_for' THEN SELECT c.* INTO branch, due, payload
+      FROM retention._compile_wait(node, zone) AS c;
+    WHEN 'coupon' THEN SELECT c.* INTO branch, due, payload
+      FROM retention._compile_coupon(node) AS c;
     WHEN 'split' THEN branch := retention._compile_split(node);
     WHEN 'random_split' THEN branch := retention._compile_arms(document ->> 'name', node);
-    WHEN 'set_property' THEN payload := format('jsonb_build_object(''set'', %s)', retention._record(retention._named_expressions(node -> 'set')));
-    WHEN 'exit' THEN payload := retention._literal(jsonb_build_object('outcome', coalesce(node ->> 'outcome', 'completed'))::text, 'jsonb');
+    WHEN 'set_property' THEN payload := format('jsonb_build_object(''set'', %s)',
+      retention._record(retention._named_expressions(node -> 'set')));
+    WHEN 'exit' THEN payload := retention._literal(jsonb_build_object('outcome',
+        coalesce(node ->> 'outcome', 'completed'))::text, 'jsonb');
     WHEN 'enter_flow' THEN NULL;
   END CASE;
 END
 $$;
 COMMENT ON FUNCTION retention._compile_node(integer, jsonb, jsonb, text) IS
-  'The expressions of a node: which branch a customer takes, until when it waits here, and what it hands on.';
+  'The expressions of a node: which branch a customer takes, until when it waits here, and what '
+  'it hands on.';
 
 CREATE OR REPLACE FUNCTION retention._flow_zone(document jsonb) RETURNS text
   LANGUAGE sql STABLE
-  RETURN coalesce(document ->> 'time_zone', (SELECT m.time_zone FROM retention.metric m WHERE m.metric = coalesce(document ->> 'metric', 'orders')), 'UTC');
+  RETURN coalesce(document ->> 'time_zone', (SELECT m.time_zone FROM retention.metric m
+                                             WHERE m.metric = coalesce(document ->> 'metric',
+                                                 'orders')), 'UTC');
 COMMENT ON FUNCTION retention._flow_zone(jsonb) IS 'The time zone of a flow.';

@@ -3,18 +3,23 @@
 CREATE OR REPLACE FUNCTION retention._person_columns() RETURNS TABLE (name name, origin text)
   LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT DISTINCT ON (attname) attname, CASE attrelid WHEN 'retention.profile'::regclass THEN 'profile' ELSE 'contact' END
+  SELECT DISTINCT ON (attname) attname, CASE attrelid
+    WHEN 'retention.profile'::regclass THEN 'profile' ELSE 'contact' END
   FROM pg_attribute
   WHERE attrelid IN ('retention.profile'::regclass, 'retention.contact'::regclass)
     AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('metric', 'customer_id', 'properties')
   ORDER BY attname, attrelid = 'retention.profile'::regclass;
 END;
-COMMENT ON FUNCTION retention._person_columns() IS 'What expressions can use of a customer, besides properties.';
+COMMENT ON FUNCTION retention._person_columns() IS
+  'What expressions can use of a customer, besides properties.';
 
-CREATE OR REPLACE FUNCTION retention._merge_properties(properties jsonb, changes jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION retention._merge_properties(properties jsonb, changes jsonb)
+  RETURNS jsonb
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN (coalesce(properties, '{}') || changes) - ARRAY(SELECT key FROM jsonb_each(changes) WHERE value = 'null');
-COMMENT ON FUNCTION retention._merge_properties(jsonb, jsonb) IS 'Properties after some were set, or, by null, removed.';
+  RETURN (coalesce(properties, '{}') || changes) - ARRAY(SELECT key FROM jsonb_each(changes)
+                                                         WHERE value = 'null');
+COMMENT ON FUNCTION retention._merge_properties(jsonb, jsonb) IS
+  'Properties after some were set, or, by null, removed.';
 
 CREATE OR REPLACE FUNCTION retention._profile_query(metric text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -53,13 +58,17 @@ BEGIN
   -- A unique key: the planner leaves the profile out where no expression uses it.
   RETURN (SELECT format($query$(
     SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since, %s,
-           CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}') ELSE retention._merge_properties((t.contact).properties, t.properties) END AS properties
+           CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}')
+             ELSE retention._merge_properties((t.contact).properties,
+                                              t.properties) END AS properties
     FROM unnest($1::retention.traveller[]) AS t
     LEFT JOIN (%s) AS profile ON profile.customer_id = t.customer_id) AS person$query$,
-    string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END, c.name), ', '),
+    string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END,
+                      c.name), ', '),
     retention._profile_query(metric))
     FROM retention._person_columns() AS c);
 END
 $$;
 COMMENT ON FUNCTION retention._person_query(text) IS
-  'What expressions of flows read: a row "person" for each traveller of $1, whose customers are $2, as of $3.';
+  'What expressions of flows read: a row "person" for each traveller of $1, whose customers are '
+  '$2, as of $3.';

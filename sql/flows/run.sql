@@ -8,15 +8,20 @@ COMMENT ON FUNCTION retention._are_few(integer) IS
 
 CREATE OR REPLACE FUNCTION retention._plan_for(rows integer) RETURNS text
   LANGUAGE sql VOLATILE
-  RETURN set_config('plan_cache_mode', CASE WHEN retention._are_few(rows) THEN 'force_generic_plan' ELSE 'force_custom_plan' END, true);
+  RETURN set_config('plan_cache_mode', CASE WHEN retention._are_few(rows) THEN 'force_generic_plan'
+                    ELSE 'force_custom_plan' END, true);
 COMMENT ON FUNCTION retention._plan_for(integer) IS
-  'Has the statements of a function, whose SET clause ends it, planned for so many rows; where these are few, once a session.';
+  'Has the statements of a function, whose SET clause ends it, planned for so many rows; where '
+  'these are few, once a session.';
 
 CREATE OR REPLACE FUNCTION retention._run(
-    author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
+    author regrole, statement text, travellers retention.traveller[], as_of timestamptz,
+    targets integer[],
     OUT moved retention.traveller[], OUT queued retention.queued_message[])
-  -- Customers are looked up by key, however many more there are, and in the backend that holds the locks.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET max_parallel_workers_per_gather = 0 SET jit = off
+  -- Customers are looked up by key, however many more there are, and in the backend that holds the
+  -- locks.
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+  SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 DECLARE
   customer_ids text[] := ARRAY(SELECT (t).customer_id FROM (SELECT unnest(travellers)) AS u (t));
@@ -34,9 +39,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._run(regrole, text, retention.traveller[], timestamptz, integer[]) IS
-  'Runs a statement over travellers with the rights of its author. It returns them as they are afterwards, and the messages that they are to get.';
+  'Runs a statement over travellers with the rights of its author. It returns them as they are '
+  'afterwards, and the messages that they are to get.';
 
-CREATE OR REPLACE FUNCTION retention._fails_without_rows(author regrole, statement text, as_of timestamptz, targets integer[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._fails_without_rows(
+    author regrole, statement text, as_of timestamptz, targets integer[])
+  RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -51,8 +59,10 @@ COMMENT ON FUNCTION retention._fails_without_rows(regrole, text, timestamptz, in
   'Whether a statement fails whoever it is run for: it names what is not there.';
 
 CREATE OR REPLACE FUNCTION retention._run_in_parts(
-    author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[], give_up_at timestamptz,
-    OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT failed retention.traveller[])
+    author regrole, statement text, travellers retention.traveller[], as_of timestamptz,
+    targets integer[], give_up_at timestamptz,
+    OUT moved retention.traveller[], OUT queued retention.queued_message[],
+    OUT failed retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -62,46 +72,57 @@ DECLARE
   one record;
   other record;
 BEGIN
-  SELECT r.moved, r.queued INTO moved, queued FROM retention._run(author, statement, travellers, as_of, targets) AS r;
+  SELECT r.moved, r.queued INTO moved, queued
+  FROM retention._run(author, statement, travellers, as_of, targets) AS r;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
   PERFORM retention._renew_timeout();
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '2 seconds');
   IF middle = 0 OR retention._error_sort(code) = 'passing' AND clock_timestamp() > give_up_at
-     OR retention._error_sort(code) <> 'value' AND retention._fails_without_rows(author, statement, as_of, targets) THEN
+     OR retention._error_sort(code) <> 'value'
+     AND retention._fails_without_rows(author, statement, as_of, targets) THEN
     failed := retention._failed(travellers, code, message);
     RETURN;
   END IF;
-  one := retention._run_in_parts(author, statement, travellers[:middle], as_of, targets, give_up_at);
-  other := retention._run_in_parts(author, statement, travellers[middle + 1:], as_of, targets, give_up_at);
+  one := retention._run_in_parts(author, statement, travellers[:middle], as_of, targets,
+                                 give_up_at);
+  other := retention._run_in_parts(author, statement, travellers[middle + 1:], as_of, targets,
+                                   give_up_at);
   moved := one.moved || other.moved;
   queued := one.queued || other.queued;
   failed := one.failed || other.failed;
 END
 $$;
-COMMENT ON FUNCTION retention._run_in_parts(regrole, text, retention.traveller[], timestamptz, integer[], timestamptz) IS
-  'Runs a statement over travellers, where it fails over halves of them, down to each one who makes it fail. '
-  'What fails for all, by its names, is not divided; nor, for longer than a moment, what passes, such as waiting for a server.';
+COMMENT ON FUNCTION retention._run_in_parts(
+  regrole, text, retention.traveller[], timestamptz, integer[], timestamptz) IS
+  'Runs a statement over travellers, where it fails over halves of them, down to each one who '
+  'makes it fail. What fails for all, by its names, is not divided; nor, for longer than a '
+  'moment, what passes, such as waiting for a server.';
 
 CREATE OR REPLACE FUNCTION retention._failed(
     travellers retention.traveller[], code text, message text)
   RETURNS retention.traveller[]
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(retention._with_fields(t, 'outcome', 'error', 'reason', retention._reason(message),
+  SELECT array_agg(retention._with_fields(t, 'outcome', 'error', 'reason',
+                                          retention._reason(message),
                                           'error_code', code, 'is_changed', true))
   FROM unnest(travellers) AS t
 $$;
-COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS 'Travellers who end with an error.';
+COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS
+  'Travellers who end with an error.';
 
 CREATE OR REPLACE FUNCTION retention._try_run(
-    author regrole, statement text, travellers retention.traveller[], as_of timestamptz, targets integer[],
-    OUT moved retention.traveller[], OUT queued retention.queued_message[], OUT held retention.traveller[])
+    author regrole, statement text, travellers retention.traveller[], as_of timestamptz,
+    targets integer[],
+    OUT moved retention.traveller[], OUT queued retention.queued_message[],
+    OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   result record := retention._run_in_parts(author, statement, travellers, as_of, targets, NULL);
-  -- Names that are missing for some only are those of their own values; so is the syntax of a single one's.
+  -- Names that are missing for some only are those of their own values; so is the syntax of a
+  -- single one's.
   is_for_all boolean := cardinality(result.failed) = cardinality(travellers)
     AND (cardinality(travellers) > 1 OR (result.failed[1]).error_code <> '42601');
 BEGIN
@@ -110,17 +131,21 @@ BEGIN
     INTO moved, held
     FROM unnest(result.failed) AS t,
     LATERAL (SELECT CASE retention._error_sort(t.error_code)
-                      WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all ELSE false END AS waits) AS sort;
+                      WHEN 'passing' THEN true WHEN 'broken' THEN is_for_all
+                        ELSE false END AS waits) AS sort;
 END
 $$;
-COMMENT ON FUNCTION retention._try_run(regrole, text, retention.traveller[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._try_run(
+  regrole, text, retention.traveller[], timestamptz, integer[]) IS
   'Runs a statement over travellers. Those whose values make it fail end with the outcome error; '
-  'held are those who have to wait, for it fails for the moment, or for all: it names what is not there.';
+  'held are those who have to wait, for it fails for the moment, or for all: it names what is not '
+  'there.';
 
 CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention.traveller
   LANGUAGE sql STABLE
   RETURN retention._with_fields(NULL::retention.traveller, 'customer_id', customer_id);
-COMMENT ON FUNCTION retention._bystander(text) IS 'A customer who is in no flow, whose contact is to be looked up.';
+COMMENT ON FUNCTION retention._bystander(text) IS
+  'A customer who is in no flow, whose contact is to be looked up.';
 
 CREATE OR REPLACE FUNCTION retention._with_contacts(
     travellers retention.traveller[], as_of timestamptz,
@@ -142,10 +167,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz) IS
-  'Travellers with their customers'' contacts as they are now; those whose contact cannot be read end with an error, or are held.';
+  'Travellers with their customers'' contacts as they are now; those whose contact cannot be read '
+  'end with an error, or are held.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
-    author regrole, metric text, condition text, travellers retention.traveller[], as_of timestamptz,
+    author regrole, metric text, condition text, travellers retention.traveller[],
+    as_of timestamptz,
     OUT fitting retention.traveller[], OUT held retention.traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -160,15 +187,19 @@ BEGIN
   known := retention._with_contacts(travellers, as_of);
   result := retention._try_run(author,
     -- OFFSET keeps the condition to these customers: it may fail for others.
-    format(E'SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[] FROM (SELECT person.traveller AS t, (\n%s\n) AS fits FROM %s OFFSET 0) AS asked WHERE fits',
-           condition, retention._person_query(metric)),
+    format($query$
+      SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[]
+      FROM (SELECT person.traveller AS t, (
+%s
+) AS fits FROM %s OFFSET 0) AS asked WHERE fits$query$, condition, retention._person_query(metric)),
     ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NULL), as_of, NULL);
   held := known.held || result.held;
   PERFORM retention._reject_unless(cardinality(held) IS DISTINCT FROM cardinality(travellers),
     (held[1]).reason, '', (held[1]).error_code);
-  fitting := result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NOT NULL);
+  fitting := result.moved || ARRAY(SELECT t FROM unnest(known.moved) AS t
+                                   WHERE t.outcome IS NOT NULL);
 END
 $$;
 COMMENT ON FUNCTION retention._fitting(regrole, text, text, retention.traveller[], timestamptz) IS
-  'Those who fit a condition; who fails it by an error is kept, with that outcome. held are those of whom '
-  'it cannot be told for the moment; an error where these are all.';
+  'Those who fit a condition; who fails it by an error is kept, with that outcome. held are those '
+  'of whom it cannot be told for the moment; an error where these are all.';

@@ -1,16 +1,21 @@
 -- Keeping current: brings the customers that the triggers have noted up to date.
 
-CREATE OR REPLACE FUNCTION retention._note_metric_error(metric text, code text, message text, as_of timestamptz) RETURNS integer
+CREATE OR REPLACE FUNCTION retention._note_metric_error(
+    metric text, code text, message text, as_of timestamptz)
+  RETURNS integer
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   INSERT INTO retention.metric_error AS e VALUES (metric, message, code, as_of)
     ON CONFLICT ON CONSTRAINT metric_error_pkey DO UPDATE
-      SET error = excluded.error, error_code = excluded.error_code, error_at = excluded.error_at, failures = e.failures + 1
+      SET error = excluded.error, error_code = excluded.error_code, error_at = excluded.error_at,
+          failures = e.failures + 1
   RETURNING failures
 $$;
-COMMENT ON FUNCTION retention._note_metric_error(text, text, text, timestamptz) IS 'Records that a metric has failed; returns how often in a row.';
+COMMENT ON FUNCTION retention._note_metric_error(text, text, text, timestamptz) IS
+  'Records that a metric has failed; returns how often in a row.';
 
-CREATE OR REPLACE FUNCTION retention._process_settled(settings retention.metric, as_of timestamptz, customer_ids text[])
+CREATE OR REPLACE FUNCTION retention._process_settled(
+    settings retention.metric, as_of timestamptz, customer_ids text[])
   RETURNS retention.customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -30,7 +35,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._process_settled(retention.metric, timestamptz, text[]) IS
-  'Processes some customers of a metric that has been refreshed with its present settings; others are left to the refresh.';
+  'Processes some customers of a metric that has been refreshed with its present settings; others '
+  'are left to the refresh.';
 
 CREATE OR REPLACE FUNCTION retention._has_tried_enough(
     code text, give_up_at timestamptz, failed_before integer)
@@ -40,7 +46,8 @@ CREATE OR REPLACE FUNCTION retention._has_tried_enough(
   RETURN clock_timestamp() > give_up_at
      AND (failed_before >= 16 OR retention._error_sort(code) <> 'value');
 COMMENT ON FUNCTION retention._has_tried_enough(text, timestamptz, integer) IS
-  'Whether customers whose rows fail are no longer looked for: the time for it is up, and there are many of them, or the fault is not their own.';
+  'Whether customers whose rows fail are no longer looked for: the time for it is up, and there '
+  'are many of them, or the fault is not their own.';
 
 CREATE OR REPLACE FUNCTION retention._try_metric(
     metric text, as_of timestamptz, customer_ids text[], give_up_at timestamptz DEFAULT NULL,
@@ -63,7 +70,8 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
     failed := customer_ids;
     RETURN;
   END IF;
-  -- Some customer's own rows: the others are done without, unless there are too many such customers.
+  -- Some customer's own rows: the others are done without, unless there are too many such
+  -- customers.
   give_up_at := coalesce(give_up_at, clock_timestamp() + interval '1 second');
   one := retention._try_metric(metric, as_of, customer_ids[:middle], give_up_at, failed_before);
   other := retention._try_metric(metric, as_of, customer_ids[middle + 1:], give_up_at,
@@ -78,7 +86,8 @@ COMMENT ON FUNCTION retention._try_metric(text, timestamptz, text[], timestamptz
   'Processes some customers of one metric. failed are those that could not be, and why.';
 
 CREATE OR REPLACE FUNCTION retention._keep_failed(
-    metric text, as_of timestamptz, failed text[], message text, code text, oldest timestamptz, hint text DEFAULT NULL)
+    metric text, as_of timestamptz, failed text[], message text, code text, oldest timestamptz,
+    hint text DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -90,13 +99,19 @@ BEGIN
     RETURN;
   END IF;
   failures := retention._note_metric_error(metric, code, message, as_of);
-  RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %', cardinality(failed), metric, failed[1], message
-    USING HINT = concat_ws(' ', 'They stay in retention.change_log and are tried again, all others are processed; retention.problem shows it.', nullif(hint, ''));
-  INSERT INTO retention.change_log (customer_ids, changed_at, due_at) VALUES (failed, oldest, as_of + retention._retry_after(failures));
+  RAISE WARNING 'changes of % customers of metric "%", such as "%", could not be processed: %',
+      cardinality(failed), metric, failed[1], message
+    USING HINT = concat_ws(' ',
+                           'They stay in retention.change_log and are tried again, all others are '
+                           'processed; retention.problem shows it.', nullif(hint, ''));
+  INSERT INTO retention.change_log (customer_ids, changed_at, due_at)
+    VALUES (failed, oldest, as_of + retention._retry_after(failures));
 END
 $$;
-COMMENT ON FUNCTION retention._keep_failed(text, timestamptz, text[], text, text, timestamptz, text) IS
-  'Puts customers back into the log whose changes could not be processed, to be tried again later, and says so. Null: there were none.';
+COMMENT ON FUNCTION retention._keep_failed(
+  text, timestamptz, text[], text, text, timestamptz, text) IS
+  'Puts customers back into the log whose changes could not be processed, to be tried again '
+  'later, and says so. Null: there were none.';
 
 CREATE OR REPLACE FUNCTION retention._count_lost(
     settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[],
@@ -132,9 +147,12 @@ END
 $$;
 COMMENT ON FUNCTION retention._count_lost(
   retention.metric, retention.population, timestamptz, text[], timestamptz, integer) IS
-  'How many of some customers have no order any more; and of how many the rows cannot be read, who are not lost.';
+  'How many of some customers have no order any more; and of how many the rows cannot be read, '
+  'who are not lost.';
 
-CREATE OR REPLACE FUNCTION retention._check_loss(metric text, as_of timestamptz, customer_ids text[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_loss(
+    metric text, as_of timestamptz, customer_ids text[])
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -151,14 +169,18 @@ BEGIN
   lost := (retention._count_lost(settings, last, greatest(as_of, last.as_of),
                                  customer_ids)).lost;
   IF lost > 0 THEN
-    PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c WHERE c.metric = settings.metric), lost);
+    PERFORM retention._reject_loss(settings, (SELECT count(*) FROM retention.customer c
+                                              WHERE c.metric = settings.metric), lost);
   END IF;
 END
 $$;
 COMMENT ON FUNCTION retention._check_loss(text, timestamptz, text[]) IS
-  'An error where processing these customers, all that have changed, would remove more of the metric''s than its limit.';
+  'An error where processing these customers, all that have changed, would remove more of the '
+  'metric''s than its limit.';
 
-CREATE OR REPLACE FUNCTION retention._may_process(metric text, as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._may_process(
+    metric text, as_of timestamptz, customer_ids text[], oldest timestamptz)
+  RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -179,9 +201,12 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
 END
 $$;
 COMMENT ON FUNCTION retention._may_process(text, timestamptz, text[], timestamptz) IS
-  'Whether a metric may process these customers, which is decided for all of them before any; else they are kept, with a warning.';
+  'Whether a metric may process these customers, which is decided for all of them before any; '
+  'else they are kept, with a warning.';
 
-CREATE OR REPLACE FUNCTION retention._process_customers(metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._process_customers(
+    metrics text[], as_of timestamptz, customer_ids text[], oldest timestamptz)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -192,14 +217,16 @@ DECLARE
 BEGIN
   FOREACH metric IN ARRAY metrics LOOP
     result := retention._try_metric(metric, as_of, customer_ids);
-    PERFORM retention._keep_failed(metric, as_of, result.failed, result.message, result.code, oldest);
+    PERFORM retention._keep_failed(metric, as_of, result.failed, result.message, result.code,
+                                   oldest);
     changes := changes || result.changes;
   END LOOP;
   PERFORM retention._note_changed(customer_ids);
   FOR affected IN
     SELECT coalesce(c.cause, 'data') AS cause, array_agg(k) AS customer_ids
     FROM unnest(customer_ids) AS k
-    LEFT JOIN (SELECT customer_id, min(cause) AS cause FROM unnest(changes) WHERE cause IN ('order', 'refund') GROUP BY 1) AS c ON c.customer_id = k
+    LEFT JOIN (SELECT customer_id, min(cause) AS cause FROM unnest(changes)
+               WHERE cause IN ('order', 'refund') GROUP BY 1) AS c ON c.customer_id = k
     GROUP BY 1 ORDER BY 1
   LOOP
     PERFORM retention._evaluate_segments(affected.cause, as_of, affected.customer_ids);
@@ -207,7 +234,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._process_customers(text[], timestamptz, text[], timestamptz) IS
-  'Brings some customers up to date: by each metric, then in all segments, which learn whether it was an order, a refund, or other data that changed.';
+  'Brings some customers up to date: by each metric, then in all segments, which learn whether it '
+  'was an order, a refund, or other data that changed.';
 
 CREATE OR REPLACE FUNCTION retention._try_refresh(metric text, as_of timestamptz) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -221,7 +249,9 @@ BEGIN
   -- A composite value IS NOT NULL only if none of its columns is null.
   IF NOT last IS NULL THEN
     PERFORM retention._refresh_customers(metric, true, greatest(as_of, last.as_of));
-    PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of, p.next_order_at, NULL) FROM retention._last_refresh(_try_refresh.metric) AS p;
+    PERFORM retention._note_orders_ahead(retention._require_metric(_try_refresh.metric), p.as_of,
+                                         p.next_order_at, NULL)
+                                           FROM retention._last_refresh(_try_refresh.metric) AS p;
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, code = RETURNED_SQLSTATE, hint = PG_EXCEPTION_HINT;
@@ -231,12 +261,16 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   END IF;
   RAISE WARNING 'metric "%" could not be rebuilt: %', metric, reason
     USING HINT = concat_ws(' ', 'Its next refresh reads everything.', nullif(hint, ''));
-  PERFORM retention._note_metric_error(metric, code, reason, as_of), retention._leave_to_refresh(last);
+  PERFORM retention._note_metric_error(metric, code, reason, as_of),
+          retention._leave_to_refresh(last);
 END
 $$;
-COMMENT ON FUNCTION retention._try_refresh(text, timestamptz) IS 'Rebuilds one metric that was refreshed before. A failure is reported, and is that metric''s alone.';
+COMMENT ON FUNCTION retention._try_refresh(text, timestamptz) IS
+  'Rebuilds one metric that was refreshed before. A failure is reported, and is that metric''s '
+  'alone.';
 
-CREATE OR REPLACE FUNCTION retention._process_everything(metrics text[], as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._process_everything(metrics text[], as_of timestamptz)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -244,16 +278,20 @@ BEGIN
   PERFORM retention._evaluate_segments('refresh', as_of);
 END
 $$;
-COMMENT ON FUNCTION retention._process_everything(text[], timestamptz) IS 'What process_changes does when so much may have changed that reading all is less work.';
+COMMENT ON FUNCTION retention._process_everything(text[], timestamptz) IS
+  'What process_changes does when so much may have changed that reading all is less work.';
 
 CREATE OR REPLACE FUNCTION retention._is_below_source(relation regclass) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = relation)
-      OR EXISTS (SELECT FROM retention.source s, retention._tables_below(s.relation) AS t, retention._parts(t.below) AS part WHERE part = _is_below_source.relation)
+      OR EXISTS (SELECT
+                 FROM retention.source s, retention._tables_below(s.relation) AS t,
+                      retention._parts(t.below) AS part WHERE part = _is_below_source.relation)
 $$;
 COMMENT ON FUNCTION retention._is_below_source(regclass) IS
-  'Whether a metric reads a table, by itself or through views and as a partition; one that is gone may have been such a partition.';
+  'Whether a metric reads a table, by itself or through views and as a partition; one that is '
+  'gone may have been such a partition.';
 
 CREATE OR REPLACE FUNCTION retention._customers_of_orders(
     source retention.source, order_ids text[], give_up_at timestamptz,
@@ -339,9 +377,11 @@ BEGIN
     END LOOP;
     IF NOT FOUND THEN
       everything := true;
-      RAISE WARNING 'whose orders change is not known, and all is read anew each time: % is no source of orders with an order id any more',
+      RAISE WARNING 'whose orders change is not known, and all is read anew each time: % is no '
+                    'source of orders with an order id any more',
           coalesce(noted.relation::text, 'null')
-        USING HINT = 'Add it again, or untrack what retention.tracked lists with it, and track that '
+        USING HINT = 'Add it again, or untrack what retention.tracked lists with it, and track '
+                     'that '
                      'via another source.';
     END IF;
   END LOOP;
@@ -365,7 +405,8 @@ COMMENT ON FUNCTION retention._are_more_changes(bigint) IS
   'Whether the log has more customers and orders than this.';
 
 CREATE OR REPLACE FUNCTION retention._take_changes(
-    most bigint, as_of timestamptz, OUT everything boolean, OUT relations regclass[], OUT customer_ids text[], OUT oldest timestamptz)
+    most bigint, as_of timestamptz, OUT everything boolean, OUT relations regclass[],
+    OUT customer_ids text[], OUT oldest timestamptz)
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -377,8 +418,10 @@ BEGIN
     everything := true;
     RETURN;
   END IF;
-  -- Whatever has been committed by now, and nothing else, is taken: what is committed later stays for the next time.
-  WITH gone AS (DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true) RETURNING *)
+  -- Whatever has been committed by now, and nothing else, is taken: what is committed later stays
+  -- for the next time.
+  WITH gone AS (DELETE FROM retention.change_log l WHERE coalesce(l.due_at <= as_of, true)
+                RETURNING *)
   SELECT array_agg(DISTINCT g.relation)
            FILTER (WHERE g.customer_ids IS NULL AND g.order_ids IS NULL),
          array_agg(DISTINCT k COLLATE "C") FILTER (WHERE k IS NOT NULL), min(g.changed_at),
@@ -397,7 +440,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._take_changes(bigint, timestamptz) IS
-  'Empties the log, but for what is not due yet, and returns whose changes it had, and the tables of which anything may have changed; or that everything may have, or too much to go through it.';
+  'Empties the log, but for what is not due yet, and returns whose changes it had, and the tables '
+  'of which anything may have changed; or that everything may have, or too much to go through it.';
 
 CREATE OR REPLACE FUNCTION retention._warn_of_gone_columns(relations regclass[]) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -418,7 +462,8 @@ BEGIN
     WHERE t.relation = ANY (relations) AND NOT retention._has_column(t.relation, c.name)
     ORDER BY t.relation::text, c.name
   LOOP
-    RAISE WARNING 'whose rows of % change is not known: it has no column "%" any more, and all is read anew each time',
+    RAISE WARNING 'whose rows of % change is not known: it has no column "%" any more, and all is '
+                  'read anew each time',
         gone.relation, gone.name
       USING HINT = gone.hint;
   END LOOP;
@@ -438,8 +483,12 @@ DECLARE
 BEGIN
   PERFORM retention._check_clock(as_of);
   metrics := retention._lock_all();
-  -- From some share of all customers on, one read of everything is less work than finding each by index.
-  taken := retention._take_changes(greatest(100000, (SELECT max(p.customers) / 10 FROM unnest(metrics) AS m, retention._last_refresh(m) AS p)), as_of);
+  -- From some share of all customers on, one read of everything is less work than finding each by
+  -- index.
+  taken := retention._take_changes(greatest(100000,
+                                            (SELECT max(p.customers) / 10
+                                             FROM unnest(metrics) AS m,
+                                                  retention._last_refresh(m) AS p)), as_of);
   PERFORM retention._warn_of_gone_columns(taken.relations) WHERE taken.relations IS NOT NULL;
   IF as_of = pg_catalog.now() THEN
     -- Whatever was taken has been committed by now, and must not be in the future.
@@ -452,10 +501,13 @@ BEGIN
     PERFORM retention._evaluate_segments('data', as_of, '{}');
   END IF;
   IF taken.customer_ids IS NOT NULL THEN
-    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
+    metrics := ARRAY(SELECT m FROM unnest(metrics) AS m
+                     WHERE retention._may_process(m, as_of, taken.customer_ids, taken.oldest));
   END IF;
   FOR start IN 1 .. coalesce(cardinality(taken.customer_ids), 0) BY batch LOOP
-    PERFORM retention._process_customers(metrics, as_of, taken.customer_ids[start : start + batch - 1], taken.oldest);
+    PERFORM retention._process_customers(metrics, as_of,
+                                         taken.customer_ids[start : start + batch - 1],
+                                         taken.oldest);
   END LOOP;
   IF NOT taken.everything THEN
     -- Tables that only segments read, such as consent, may have changed for anybody.
@@ -467,14 +519,17 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE retention.process_changes(timestamptz) IS
-  'Brings the customers that the triggers of track have noted up to date: facts, scores, groups, history, segments and order events, in one transaction. Others are left alone: what time alone changes is found by refresh.';
+  'Brings the customers that the triggers of track have noted up to date: facts, scores, groups, '
+  'history, segments and order events, in one transaction. Others are left alone: what time alone '
+  'changes is found by refresh.';
 
 CREATE OR REPLACE PROCEDURE retention.process_changes(metric text)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   -- A time that is written as a text comes here, too.
-  IF retention._is_of_type(metric, 'timestamptz') AND NOT EXISTS (SELECT FROM retention.metric m WHERE m.metric = process_changes.metric) THEN
+  IF retention._is_of_type(metric, 'timestamptz')
+    AND NOT EXISTS (SELECT FROM retention.metric m WHERE m.metric = process_changes.metric) THEN
     CALL retention.process_changes(metric::timestamptz);
   ELSE
     PERFORM retention._require_metric(metric);
@@ -483,4 +538,5 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE retention.process_changes(text) IS
-  'The same by the name of a metric, as refresh has it: changes are those of customers, and every metric is brought up to date by them.';
+  'The same by the name of a metric, as refresh has it: changes are those of customers, and every '
+  'metric is brought up to date by them.';

@@ -38,7 +38,8 @@ BEGIN
   END IF;
   PERFORM retention._tell(format(
     'metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric,
-    (done.written).inserted, (done.written).updated, (done.written).deleted, (done.written).transitions));
+    (done.written).inserted, (done.written).updated, (done.written).deleted,
+    (done.written).transitions));
   PERFORM retention._log_refresh(
     retention._publish(settings, as_of, false, done.report, fingerprint),
     metric, as_of, path, done.report, done.written, started_at, done.read_at);
@@ -56,7 +57,8 @@ COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz, boo
   'A refresh without the segments. Returns the clock that it went by.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
-    metric text DEFAULT 'orders', "full" boolean DEFAULT false, as_of timestamptz DEFAULT retention.now(),
+    metric text DEFAULT 'orders', "full" boolean DEFAULT false,
+    as_of timestamptz DEFAULT retention.now(),
     allow_loss boolean DEFAULT false)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -69,7 +71,11 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE retention.refresh(text, boolean, timestamptz, boolean) IS
-  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in one transaction, and fits the models anew when they are due. Reads the sources, unless they have not changed since the last refresh; full => true reads them in any case. Where more than the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is true.';
+  'Brings a metric''s customers, scores, groups and history, and all segments, up to as_of, in '
+  'one transaction, and fits the models anew when they are due. Reads the sources, unless they '
+  'have not changed since the last refresh; full => true reads them in any case. Where more than '
+  'the metric''s loss_limit of its customers would be removed it fails, unless allow_loss is '
+  'true.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh_all()
   -- It commits, so it cannot pin search_path: every name and operator is qualified.
@@ -77,7 +83,8 @@ CREATE OR REPLACE PROCEDURE retention.refresh_all()
 AS $$
 DECLARE
   metrics CONSTANT pg_catalog.text[] := COALESCE((
-    SELECT pg_catalog.array_agg(DISTINCT s.metric) FROM retention.source AS s WHERE s.kind OPERATOR(pg_catalog.=) 'order'), '{}');
+    SELECT pg_catalog.array_agg(DISTINCT s.metric) FROM retention.source AS s
+    WHERE s.kind OPERATOR(pg_catalog.=) 'order'), '{}');
   metric pg_catalog.text;
   failures pg_catalog.text[];
 BEGIN
@@ -95,15 +102,18 @@ BEGIN
                    pg_catalog.current_setting('statement_timeout')::pg_catalog."interval")) THEN
         RAISE;
       END IF;
-      failures := pg_catalog.array_append(failures, pg_catalog.format('metric "%s": %s', metric, SQLERRM));
+      failures := pg_catalog.array_append(failures,
+                                          pg_catalog.format('metric "%s": %s', metric, SQLERRM));
     END;
     COMMIT;
   END LOOP;
   PERFORM retention._reject_unless(failures IS NULL,
-    pg_catalog.format('%s of %s metrics could not be refreshed: %s', pg_catalog.cardinality(failures),
+    pg_catalog.format('%s of %s metrics could not be refreshed: %s',
+                      pg_catalog.cardinality(failures),
                       pg_catalog.cardinality(metrics), pg_catalog.array_to_string(failures, '; ')),
     'The others are. refresh does one metric.', 'object_not_in_prerequisite_state');
 END
 $$;
 COMMENT ON PROCEDURE retention.refresh_all() IS
-  'Refreshes every metric that has a source of orders, each in a transaction of its own, so not inside one. Those that fail are named in one error at the end.';
+  'Refreshes every metric that has a source of orders, each in a transaction of its own, so not '
+  'inside one. Those that fail are named in one error at the end.';

@@ -7,7 +7,8 @@ BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   -- In the order of everybody else. What time has brought about by now is not due to the settings.
   PERFORM retention._lock_all(),
-          retention._evaluate_segments(CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings' END, retention.now());
+          retention._evaluate_segments(CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings'
+                                       END, retention.now());
   PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
                                  'retention.refresh(%L); changes of its orders wait until then',
                                  NEW.metric, NEW.metric), 'notice')
@@ -17,7 +18,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._note_settings() IS
-  'Trigger, before and after settings that take effect at once: whoever enters or leaves segments by them does so by the settings.';
+  'Trigger, before and after settings that take effect at once: whoever enters or leaves segments '
+  'by them does so by the settings.';
 
 CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -44,7 +46,8 @@ BEGIN
   DELETE FROM retention.metric e WHERE e.metric = drop_metric.metric;
 END
 $$;
-COMMENT ON FUNCTION retention.drop_metric(text) IS 'Drops a metric with its sources, customers and history.';
+COMMENT ON FUNCTION retention.drop_metric(text) IS
+  'Drops a metric with its sources, customers and history.';
 
 CREATE OR REPLACE FUNCTION retention._forget_metric(metric text) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -76,4 +79,5 @@ BEGIN
   PERFORM retention._forget_metric(metric);
 END
 $$;
-COMMENT ON FUNCTION retention.reset_metric(text) IS 'Forgets a metric''s customers and history, and keeps its settings and sources.';
+COMMENT ON FUNCTION retention.reset_metric(text) IS
+  'Forgets a metric''s customers and history, and keeps its settings and sources.';

@@ -7,7 +7,8 @@ COMMENT ON TRIGGER note_new_settings ON retention.metric IS 'Has segments know w
 
 CREATE TRIGGER note_old_settings BEFORE UPDATE ON retention.metric FOR EACH ROW
   WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION retention._note_settings();
-COMMENT ON TRIGGER note_old_settings ON retention.metric IS 'Has segments be as the settings of before make them.';
+COMMENT ON TRIGGER note_old_settings ON retention.metric IS
+  'Has segments be as the settings of before make them.';
 
 CREATE TRIGGER drop_sources AFTER DELETE ON retention.metric
   FOR EACH ROW EXECUTE FUNCTION retention._drop_sources();

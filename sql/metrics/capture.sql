@@ -17,7 +17,8 @@ AS $$
     SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid)
   SELECT oid::regclass FROM part
 $$;
-COMMENT ON FUNCTION retention._parts(regclass) IS 'A table with its partitions, or with the tables that inherit from it.';
+COMMENT ON FUNCTION retention._parts(regclass) IS
+  'A table with its partitions, or with the tables that inherit from it.';
 
 -- Numbers that triggers can carry: an argument with a name, or an oid, would not survive a rename,
 -- or a dump.
@@ -56,16 +57,21 @@ CREATE OR REPLACE VIEW retention.tracked AS
        LATERAL (SELECT list, coalesce(array_position(list, '') - 1, cardinality(list)) AS customers)
          AS a
   WHERE t.tgfoid = 'retention._capture_changes'::regproc AND t.tgname = 'retention_insert';
-COMMENT ON VIEW retention.tracked IS 'Tables whose changes are captured, partitions each by themselves.';
+COMMENT ON VIEW retention.tracked IS
+  'Tables whose changes are captured, partitions each by themselves.';
 COMMENT ON COLUMN retention.tracked.relation IS 'The table.';
-COMMENT ON COLUMN retention.tracked.customer_id_columns IS 'Columns that hold the keys of customers.';
-COMMENT ON COLUMN retention.tracked.untracked_partitions IS 'Partitions made since then, where only what is written through the table itself is captured: call track again.';
+COMMENT ON COLUMN retention.tracked.customer_id_columns IS
+  'Columns that hold the keys of customers.';
+COMMENT ON COLUMN retention.tracked.untracked_partitions IS
+  'Partitions made since then, where only what is written through the table itself is captured: '
+  'call track again.';
 COMMENT ON COLUMN retention.tracked.order_id_columns IS
   'Columns that hold the ids of orders, whose customers are looked up.';
 COMMENT ON COLUMN retention.tracked.via IS
   'For each of these columns, the relation in which its orders are looked up.';
 
-CREATE OR REPLACE FUNCTION retention._tables_below(relation regclass) RETURNS TABLE (below regclass, kind "char")
+CREATE OR REPLACE FUNCTION retention._tables_below(relation regclass)
+  RETURNS TABLE (below regclass, kind "char")
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE read AS (
@@ -73,40 +79,56 @@ AS $$
     UNION
     SELECT d.refobjid
     FROM read JOIN pg_rewrite r ON r.ev_class = read.oid
-    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass)
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+      AND d.refclassid = 'pg_class'::regclass)
   SELECT c.oid::regclass, c.relkind FROM read JOIN pg_class c ON c.oid = read.oid
 $$;
-COMMENT ON FUNCTION retention._tables_below(regclass) IS 'A relation, and all that a view reads, directly or through other views.';
+COMMENT ON FUNCTION retention._tables_below(regclass) IS
+  'A relation, and all that a view reads, directly or through other views.';
 
 CREATE OR REPLACE FUNCTION retention._check_owner(relation regclass) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._reject_unless(pg_has_role(retention._caller(), retention._owner(relation), 'USAGE'),
+  PERFORM retention._reject_unless(pg_has_role(retention._caller(), retention._owner(relation),
+                                               'USAGE'),
     format('%s belongs to another role', relation),
-    format('Its owner %s can do that, or a member of that role.', retention._owner(relation)), 'insufficient_privilege');
+    format('Its owner %s can do that, or a member of that role.', retention._owner(relation)),
+    'insufficient_privilege');
 END
 $$;
-COMMENT ON FUNCTION retention._check_owner(regclass) IS 'An error unless the caller may do what a table''s owner may.';
+COMMENT ON FUNCTION retention._check_owner(regclass) IS
+  'An error unless the caller may do what a table''s owner may.';
 
 CREATE OR REPLACE FUNCTION retention._check_trackable(relation regclass) RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   relation_kind "char" := (SELECT relkind FROM pg_class WHERE oid = relation);
-  tables text := (SELECT string_agg(format('SELECT retention.track(%L, ''...'');', below), ' ' ORDER BY below::text)
+  tables text := (SELECT string_agg(format('SELECT retention.track(%L, ''...'');', below), ' '
+                                    ORDER BY below::text)
                   FROM retention._tables_below(relation) WHERE kind IN ('r', 'p'));
 BEGIN
-  PERFORM retention._reject_unless(relation IS NOT NULL, 'the relation to track must not be null', '', 'null_value_not_allowed');
-  PERFORM retention._reject_unless(relation_kind IN ('r', 'p'), format('%s is not a table: its changes cannot be captured', relation),
-    CASE WHEN relation_kind = 'v' AND tables IS NOT NULL THEN format('Track the tables that it reads, by their column of the customer''s key: %s', tables)
+  PERFORM retention._reject_unless(relation IS NOT NULL, 'the relation to track must not be null',
+                                   '', 'null_value_not_allowed');
+  PERFORM retention._reject_unless(relation_kind IN ('r', 'p'),
+                                   format('%s is not a table: its changes cannot be captured',
+                                          relation),
+    CASE WHEN relation_kind = 'v' AND tables IS NOT NULL
+      THEN format('Track the tables that it reads, by their column of the customer''s key: %s',
+                  tables)
          ELSE 'Its changes are found by refresh.' END, 'wrong_object_type');
-  PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention._parts(relation) AS part JOIN pg_class c ON c.oid = part WHERE c.relkind = 'f'),
-    format('%s has a partition that is a foreign table: triggers that see whole statements would refuse its rows', relation),
-    'Its changes are found by refresh; of the other partitions, tracked each by itself, what is written into them directly is captured.', 'wrong_object_type');
+  PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention._parts(relation) AS part
+                                               JOIN pg_class c ON c.oid = part
+                                               WHERE c.relkind = 'f'),
+    format('%s has a partition that is a foreign table: triggers that see whole statements would '
+           'refuse its rows', relation),
+    'Its changes are found by refresh; of the other partitions, tracked each by itself, what is '
+    'written into them directly is captured.', 'wrong_object_type');
 END
 $$;
-COMMENT ON FUNCTION retention._check_trackable(regclass) IS 'Rejects what is not a table, with what to do instead.';
+COMMENT ON FUNCTION retention._check_trackable(regclass) IS
+  'Rejects what is not a table, with what to do instead.';
 
 CREATE OR REPLACE FUNCTION retention._drop_triggers(relation regclass) RETURNS integer
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -128,7 +150,8 @@ BEGIN
   RETURN dropped;
 END
 $$;
-COMMENT ON FUNCTION retention._drop_triggers(regclass) IS 'Drops the capturing triggers of a table and its partitions; returns their number.';
+COMMENT ON FUNCTION retention._drop_triggers(regclass) IS
+  'Drops the capturing triggers of a table and its partitions; returns their number.';
 
 CREATE OR REPLACE FUNCTION retention._make_trigger(
     relation regclass, arguments text, name text, event text, level text, firing text)
@@ -409,7 +432,9 @@ CREATE OR REPLACE FUNCTION retention._track_source(relation regclass, customer_i
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM retention.tracked t WHERE t.relation = _track_source.relation AND customer_id <> ALL (t.customer_id_columns)) THEN
+  IF NOT EXISTS (SELECT FROM retention.tracked t
+                 WHERE t.relation = _track_source.relation
+                   AND customer_id <> ALL (t.customer_id_columns)) THEN
     RETURN;
   ELSIF pg_has_role(retention._caller(), retention._owner(relation), 'USAGE') THEN
     PERFORM retention.track(relation);
@@ -419,16 +444,21 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._track_source(regclass, name) IS 'Of a table that is tracked already, has the keys of a new source captured too, or warns that they are not.';
+COMMENT ON FUNCTION retention._track_source(regclass, name) IS
+  'Of a table that is tracked already, has the keys of a new source captured too, or warns that '
+  'they are not.';
 
 CREATE OR REPLACE FUNCTION retention.untrack(relation regclass) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.tracked t WHERE t.relation = untrack.relation),
-    format('%s is not tracked', coalesce(relation::text, 'null')), 'retention.tracked lists the tables that are.', 'undefined_object');
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.tracked t
+                                           WHERE t.relation = untrack.relation),
+    format('%s is not tracked', coalesce(relation::text, 'null')),
+    'retention.tracked lists the tables that are.', 'undefined_object');
   PERFORM retention._check_owner(relation);
   PERFORM retention._drop_triggers(relation);
 END
 $$;
-COMMENT ON FUNCTION retention.untrack(regclass) IS 'Ends the capture of a table''s changes; refresh goes on finding them.';
+COMMENT ON FUNCTION retention.untrack(regclass) IS
+  'Ends the capture of a table''s changes; refresh goes on finding them.';

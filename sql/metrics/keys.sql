@@ -3,17 +3,22 @@
 CREATE OR REPLACE FUNCTION retention._key_type(relation regclass, column_name name) RETURNS regtype
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN type = ANY ('{smallint,integer,bigint,uuid,text,varchar}'::regtype[]) THEN type ELSE 'text'::regtype END
+  SELECT CASE WHEN type = ANY ('{smallint,integer,bigint,uuid,text,varchar}'::regtype[]) THEN type
+    ELSE 'text'::regtype END
   FROM (SELECT retention._column_type(relation, 'customer_id', column_name) AS type) AS found
 $$;
-COMMENT ON FUNCTION retention._key_type(regclass, name) IS 'The type that a column of keys is read as: its own where C code knows how to write that, else text.';
+COMMENT ON FUNCTION retention._key_type(regclass, name) IS
+  'The type that a column of keys is read as: its own where C code knows how to write that, else '
+  'text.';
 
-CREATE OR REPLACE FUNCTION retention._key_expression(relation regclass, column_name name) RETURNS text
+CREATE OR REPLACE FUNCTION retention._key_expression(relation regclass, column_name name)
+  RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('%I::%s', column_name, retention._key_type(relation, column_name))
 $$;
-COMMENT ON FUNCTION retention._key_expression(regclass, name) IS 'The expression that reads a column of keys.';
+COMMENT ON FUNCTION retention._key_expression(regclass, name) IS
+  'The expression that reads a column of keys.';
 
 CREATE OR REPLACE FUNCTION retention._key_condition(key text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -30,11 +35,13 @@ AS $$
   SELECT coalesce(
     (SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
      FROM pg_opclass c JOIN pg_am a ON a.oid = c.opcmethod AND a.amname = 'btree'
-     JOIN pg_amop e ON e.amopfamily = c.opcfamily AND e.amopstrategy = 3 AND e.amoplefttype = c.opcintype AND e.amoprighttype = c.opcintype
+     JOIN pg_amop e ON e.amopfamily = c.opcfamily AND e.amopstrategy = 3
+       AND e.amoplefttype = c.opcintype AND e.amoprighttype = c.opcintype
      JOIN pg_operator o ON o.oid = e.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace
      WHERE c.opcdefault AND c.opcintype = type), '=')
 $$;
-COMMENT ON FUNCTION retention._equality(regtype) IS 'The operator that a type''s indexes compare by, wherever its extension is installed.';
+COMMENT ON FUNCTION retention._equality(regtype) IS
+  'The operator that a type''s indexes compare by, wherever its extension is installed.';
 
 CREATE OR REPLACE FUNCTION retention._is_of_type(
     value text, type text, author regrole DEFAULT quote_ident(current_user)::regrole)
@@ -42,23 +49,27 @@ CREATE OR REPLACE FUNCTION retention._is_of_type(
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM FROM retention._query_as(author, format('SELECT %L::%s IS NULL', value, type)) AS q (is_null boolean);
+  PERFORM FROM retention._query_as(author, format('SELECT %L::%s IS NULL', value,
+                                                  type)) AS q (is_null boolean);
   RETURN true;
 EXCEPTION WHEN data_exception THEN
   RETURN false;
 END
 $$;
 COMMENT ON FUNCTION retention._is_of_type(text, text, regrole) IS
-  'Whether a text, such as a key, can be a value of a type, whose author''s rights it is tried with.';
+  'Whether a text, such as a key, can be a value of a type, whose author''s rights it is tried '
+  'with.';
 
-CREATE OR REPLACE FUNCTION retention._typed_keys(customer_ids text[], type text, is_exact boolean, author regrole)
+CREATE OR REPLACE FUNCTION retention._typed_keys(
+    customer_ids text[], type text, is_exact boolean, author regrole)
   RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   typed text;
   query text := format($query$
-    SELECT coalesce(array_agg(k::%1$s), '{}')::text FROM unnest($1) AS k WHERE NOT $2 OR k::%1$s::text = k$query$, type);
+    SELECT coalesce(array_agg(k::%1$s), '{}')::text FROM unnest($1) AS k
+    WHERE NOT $2 OR k::%1$s::text = k$query$, type);
 BEGIN
   SELECT q.keys INTO typed
     FROM retention._query_as(author, query, customer_ids, is_exact) AS q (keys text);
@@ -67,19 +78,24 @@ EXCEPTION WHEN data_exception THEN
   -- Another source's keys may be no values of this type.
   SELECT q.keys INTO typed
     FROM retention._query_as(author, query,
-           ARRAY(SELECT k FROM unnest(customer_ids) AS k WHERE retention._is_of_type(k, type, author)), is_exact) AS q (keys text);
+           ARRAY(SELECT k FROM unnest(customer_ids) AS k
+                 WHERE retention._is_of_type(k, type, author)), is_exact) AS q (keys text);
   RETURN typed;
 END
 $$;
 COMMENT ON FUNCTION retention._typed_keys(text[], text, boolean, regrole) IS
-  'Keys as an array of a type, without those that are no values of it; where exact, also without those that the type would write otherwise: 007 is the number 7, but not the same customer.';
+  'Keys as an array of a type, without those that are no values of it; where exact, also without '
+  'those that the type would write otherwise: 007 is the number 7, but not the same customer.';
 
-CREATE OR REPLACE FUNCTION retention._is_deterministic(relation regclass, column_name name) RETURNS boolean
+CREATE OR REPLACE FUNCTION retention._is_deterministic(relation regclass, column_name name)
+  RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT c.collisdeterministic FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation WHERE a.attrelid = relation AND a.attname = column_name
+  SELECT c.collisdeterministic FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
+  WHERE a.attrelid = relation AND a.attname = column_name
 $$;
-COMMENT ON FUNCTION retention._is_deterministic(regclass, name) IS 'Whether only equal bytes are equal in a column of text.';
+COMMENT ON FUNCTION retention._is_deterministic(regclass, name) IS
+  'Whether only equal bytes are equal in a column of text.';
 
 CREATE OR REPLACE FUNCTION retention._keys_condition(
     relation regclass, column_name name, customer_ids text[], is_exact boolean DEFAULT true)
@@ -96,13 +112,16 @@ BEGIN
     RETURN format('%I = ANY (%L::%s[])', column_name,
                   retention._typed_keys(customer_ids, type, is_exact, author), type);
   END IF;
-  IF base_type = ANY ('{text,varchar}'::regtype[]) AND retention._is_deterministic(relation, column_name) THEN
+  IF base_type = ANY ('{text,varchar}'::regtype[])
+    AND retention._is_deterministic(relation, column_name) THEN
     RETURN format('%I = ANY (%L::text[])', column_name, customer_ids);
   ELSIF EXISTS (SELECT FROM pg_type WHERE oid = base_type AND typcategory = 'A') THEN
     RETURN exact; -- there are no arrays of arrays
   END IF;
-  -- The first comparison can use an index, the second one decides: values that the type, or its collation, has for equal may be two customers.
-  PERFORM FROM retention._query_as(author, format('SELECT NULL::%1$s %2$s NULL::%1$s', type, retention._equality(base_type)))
+  -- The first comparison can use an index, the second one decides: values that the type, or its
+  -- collation, has for equal may be two customers.
+  PERFORM FROM retention._query_as(author, format('SELECT NULL::%1$s %2$s NULL::%1$s', type,
+                                                  retention._equality(base_type)))
     AS q (is_equal boolean);
   RETURN format('%I %s ANY (%L::%s[])', column_name, retention._equality(base_type),
                 retention._typed_keys(customer_ids, type, false, author), type)
@@ -118,15 +137,18 @@ COMMENT ON FUNCTION retention._keys_condition(regclass, name, text[], boolean) I
 CREATE OR REPLACE FUNCTION retention._is_by_index(node jsonb) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- By a later column of an index, all of the index is read. Of an expression only the plan knows how it is written.
-  SELECT coalesce(bool_or(i.indkey[0] = 0 OR strpos(found.condition, format('.%I ', a.attname)) > 0 OR strpos(found.condition, format('.%I)', a.attname)) > 0), false)
+  -- By a later column of an index, all of the index is read. Of an expression only the plan knows
+  -- how it is written.
+  SELECT coalesce(bool_or(i.indkey[0] = 0 OR strpos(found.condition, format('.%I ', a.attname)) > 0
+                          OR strpos(found.condition, format('.%I)', a.attname)) > 0), false)
   FROM (SELECT jsonb_path_query_first(node, '$.**."Index Name"') #>> '{}' AS index,
                coalesce(node->>'Index Cond', node->>'Recheck Cond') AS condition) AS found
   JOIN pg_index i ON i.indexrelid = to_regclass(format('%I.%I', node->>'Schema', found.index))
   LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
   WHERE found.condition IS NOT NULL
 $$;
-COMMENT ON FUNCTION retention._is_by_index(jsonb) IS 'Whether a node of a plan finds its rows by the first column of an index.';
+COMMENT ON FUNCTION retention._is_by_index(jsonb) IS
+  'Whether a node of a plan finds its rows by the first column of an index.';
 
 CREATE OR REPLACE FUNCTION retention._scans_a_table(query text, relation regclass) RETURNS boolean
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -138,8 +160,11 @@ BEGIN
     FROM retention._query_of(relation, 'EXPLAIN (VERBOSE, FORMAT JSON) ' || query) AS q (plan json);
   -- A few pages are read as fast in full.
   RETURN EXISTS (
-    SELECT FROM jsonb_path_query(plan, 'strict $.** ? (@."Node Type" like_regex "^(Seq|Index|Index Only|Bitmap Heap) Scan$")') AS node
-    WHERE pg_relation_size(to_regclass(format('%I.%I', node->>'Schema', node->>'Relation Name'))) > 128 * 8192
+    SELECT FROM jsonb_path_query(plan,
+                                 'strict $.** ? (@."Node Type" like_regex "^(Seq|Index|Index '
+                                 'Only|Bitmap Heap) Scan$")') AS node
+    WHERE pg_relation_size(to_regclass(format('%I.%I', node->>'Schema',
+                                              node->>'Relation Name'))) > 128 * 8192
       AND NOT retention._is_by_index(node));
 END
 $$;

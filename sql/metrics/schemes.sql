@@ -1,29 +1,39 @@
 -- Scoring schemes: which scores belong to which group.
 
-CREATE OR REPLACE FUNCTION retention._scheme_levels(scheme text, OUT r integer, OUT f integer, OUT m integer)
+CREATE OR REPLACE FUNCTION retention._scheme_levels(
+    scheme text, OUT r integer, OUT f integer, OUT m integer)
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT max(c.r), max(c.f), max(c.m) FROM retention.rfm_cell c WHERE c.scheme = _scheme_levels.scheme
+  SELECT max(c.r), max(c.f), max(c.m) FROM retention.rfm_cell c
+  WHERE c.scheme = _scheme_levels.scheme
 $$;
-COMMENT ON FUNCTION retention._scheme_levels(text) IS 'How many scores each dimension of a scheme has; nulls for an unknown scheme.';
+COMMENT ON FUNCTION retention._scheme_levels(text) IS
+  'How many scores each dimension of a scheme has; nulls for an unknown scheme.';
 
-CREATE OR REPLACE FUNCTION retention._require_scheme(scheme text, OUT r integer, OUT f integer, OUT m integer)
+CREATE OR REPLACE FUNCTION retention._require_scheme(
+    scheme text, OUT r integer, OUT f integer, OUT m integer)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   SELECT levels.* INTO r, f, m FROM retention._scheme_levels(scheme) AS levels;
   PERFORM retention._reject_unless(r IS NOT NULL, format('scheme "%s" does not exist', scheme),
-    'Schemes are kept in retention.rfm_cell; "standard" and "quintile" are always there.', 'undefined_object');
+    'Schemes are kept in retention.rfm_cell; "standard" and "quintile" are always there.',
+    'undefined_object');
 END
 $$;
-COMMENT ON FUNCTION retention._require_scheme(text) IS 'How many scores each dimension of a scheme has, or an error.';
+COMMENT ON FUNCTION retention._require_scheme(text) IS
+  'How many scores each dimension of a scheme has, or an error.';
 
-CREATE OR REPLACE FUNCTION retention.rfm_group(r integer, f integer, m integer, scheme text DEFAULT 'standard') RETURNS text
+CREATE OR REPLACE FUNCTION retention.rfm_group(
+    r integer, f integer, m integer, scheme text DEFAULT 'standard')
+  RETURNS text
   LANGUAGE sql STABLE PARALLEL SAFE
   RETURN (SELECT c.rfm_group FROM retention.rfm_cell c
-          WHERE c.scheme = rfm_group.scheme AND c.r = rfm_group.r AND c.f = rfm_group.f AND c.m = rfm_group.m);
+          WHERE c.scheme = rfm_group.scheme AND c.r = rfm_group.r AND c.f = rfm_group.f
+            AND c.m = rfm_group.m);
 COMMENT ON FUNCTION retention.rfm_group(integer, integer, integer, text) IS
-  'The group of a combination of scores in a scheme of retention.rfm_cell; null when it has no such cell.';
+  'The group of a combination of scores in a scheme of retention.rfm_cell; null when it has no '
+  'such cell.';
 
 CREATE OR REPLACE FUNCTION retention._keep_cell() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -39,7 +49,8 @@ BEGIN
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION retention._keep_cell() IS 'Trigger: an edited cell replaces the shipped one, also when a dump is restored.';
+COMMENT ON FUNCTION retention._keep_cell() IS
+  'Trigger: an edited cell replaces the shipped one, also when a dump is restored.';
 
 CREATE OR REPLACE FUNCTION retention._groups(metric retention.metric) RETURNS text[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -48,7 +59,8 @@ DECLARE
   groups text[];
   missing text;
 BEGIN
-  SELECT array_agg(c.rfm_group ORDER BY i, j, k), min(format('%s%s%s', i, j, k)) FILTER (WHERE c.rfm_group IS NULL)
+  SELECT array_agg(c.rfm_group ORDER BY i, j, k), min(format('%s%s%s', i, j, k))
+    FILTER (WHERE c.rfm_group IS NULL)
     INTO groups, missing
     FROM generate_series(1, cardinality(metric.recency_limits) + 1) AS i
     CROSS JOIN generate_series(1, cardinality(metric.frequency_percentiles) + 1) AS j
@@ -60,4 +72,5 @@ BEGIN
   RETURN groups;
 END
 $$;
-COMMENT ON FUNCTION retention._groups(retention.metric) IS 'The groups of a metric''s scheme in ascending order of r, f, m; an error when one is missing.';
+COMMENT ON FUNCTION retention._groups(retention.metric) IS
+  'The groups of a metric''s scheme in ascending order of r, f, m; an error when one is missing.';

@@ -27,7 +27,8 @@ COMMENT ON FUNCTION retention._readable_condition(text, text) IS
   'The condition by which queries of our own leave out the rows that _collect cannot read, of '
   'expressions for the time and the amount.';
 
-CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text) RETURNS text
+CREATE OR REPLACE FUNCTION retention._source_query(source retention.source, time_zone text)
+  RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -39,18 +40,22 @@ BEGIN
     retention._time_expression(source.ordered_at,
       retention._column_type(source.relation, 'ordered_at', source.ordered_at), time_zone),
     source.amount,
-    CASE WHEN source.order_id IS NULL THEN '' ELSE ', ' || retention._key_expression(source.relation, source.order_id) END,
+    CASE WHEN source.order_id IS NULL THEN '' ELSE ', '
+      || retention._key_expression(source.relation, source.order_id) END,
     source.relation);
 END
 $$;
 COMMENT ON FUNCTION retention._source_query(retention.source, text) IS
   'The query that reads a source: customer, time, amount and, where there is one, order id.';
 
-CREATE OR REPLACE FUNCTION retention._keyed_source_query(source retention.source, time_zone text, customer_ids text[]) RETURNS text
+CREATE OR REPLACE FUNCTION retention._keyed_source_query(
+    source retention.source, time_zone text, customer_ids text[])
+  RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT retention._source_query(source, time_zone)
-      || CASE WHEN customer_ids IS NULL THEN '' ELSE ' WHERE ' || retention._keys_condition((source).relation, (source).customer_id, customer_ids) END
+      || CASE WHEN customer_ids IS NULL THEN '' ELSE ' WHERE '
+        || retention._keys_condition((source).relation, (source).customer_id, customer_ids) END
 $$;
 COMMENT ON FUNCTION retention._keyed_source_query(retention.source, text, text[]) IS
   'The query that reads some customers'' rows of a source; with null, all rows.';

@@ -15,21 +15,24 @@ END
 $$;
 COMMENT ON FUNCTION retention._base_type(regtype) IS 'The type under a domain.';
 
-CREATE OR REPLACE FUNCTION retention._column_type(relation regclass, role text, column_name name) RETURNS regtype
+CREATE OR REPLACE FUNCTION retention._column_type(relation regclass, role text, column_name name)
+  RETURNS regtype
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   found_type regtype;
 BEGIN
   SELECT retention._base_type(atttypid) INTO found_type
-    FROM pg_attribute WHERE attrelid = relation AND attname = column_name AND attnum > 0 AND NOT attisdropped;
+    FROM pg_attribute WHERE attrelid = relation AND attname = column_name AND attnum > 0
+      AND NOT attisdropped;
   PERFORM retention._reject_unless(FOUND,
     format('column "%s" of %s does not exist', column_name, relation),
     format('Name the column with %s => ''...''.', role), 'undefined_column');
   RETURN found_type;
 END
 $$;
-COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS 'A column''s type, or an error that names the column.';
+COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS
+  'A column''s type, or an error that names the column.';
 
 CREATE OR REPLACE FUNCTION retention._read_by_reader(relation regclass) RETURNS SETOF regclass
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -110,7 +113,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._check_readable(regclass, name[]) IS
-  'An error unless the caller may read these columns: what they have the engine read, others can see.';
+  'An error unless the caller may read these columns: what they have the engine read, others can '
+  'see.';
 
 CREATE OR REPLACE FUNCTION retention._check_type(
     relation regclass, column_name name, type regtype, allowed regtype[], hint text)
@@ -123,7 +127,8 @@ BEGIN
     hint, 'datatype_mismatch');
 END
 $$;
-COMMENT ON FUNCTION retention._check_type(regclass, name, regtype, regtype[], text) IS 'Rejects a column of an unsuitable type.';
+COMMENT ON FUNCTION retention._check_type(regclass, name, regtype, regtype[], text) IS
+  'Rejects a column of an unsuitable type.';
 
 CREATE OR REPLACE FUNCTION retention._check_source() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -139,10 +144,12 @@ BEGIN
     format('kind of source %s must be order or refund, not "%s"', NEW.relation, NEW.kind));
   PERFORM retention._column_type(NEW.relation, 'customer_id', NEW.customer_id);
   PERFORM retention._check_type(NEW.relation, NEW.ordered_at,
-    retention._column_type(NEW.relation, 'ordered_at', NEW.ordered_at), '{timestamptz,timestamp,date}',
+    retention._column_type(NEW.relation, 'ordered_at', NEW.ordered_at),
+    '{timestamptz,timestamp,date}',
     'The time of an order is a timestamp or a date; convert it in a view.');
   PERFORM retention._check_type(NEW.relation, NEW.amount,
-    retention._column_type(NEW.relation, 'amount', NEW.amount), '{numeric,smallint,integer,bigint,real,double precision,money}',
+    retention._column_type(NEW.relation, 'amount', NEW.amount),
+    '{numeric,smallint,integer,bigint,real,double precision,money}',
     'The amount is a number; convert it in a view.');
   IF NEW.order_id IS NOT NULL THEN
     PERFORM retention._column_type(NEW.relation, 'order_id', NEW.order_id);
@@ -150,11 +157,13 @@ BEGIN
   RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION retention._check_source() IS 'Trigger: checks a source''s relation and columns.';
+COMMENT ON FUNCTION retention._check_source() IS
+  'Trigger: checks a source''s relation and columns.';
 
 CREATE OR REPLACE FUNCTION retention.add_source(
     relation regclass, customer_id name DEFAULT 'customer_id', ordered_at name DEFAULT 'ordered_at',
-    amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order', metric text DEFAULT 'orders',
+    amount name DEFAULT 'amount', order_id name DEFAULT NULL, kind text DEFAULT 'order',
+    metric text DEFAULT 'orders',
     events boolean DEFAULT NULL)
   RETURNS integer
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -162,10 +171,12 @@ AS $$
 DECLARE
   new_id integer;
 BEGIN
-  PERFORM retention._reject_unless(relation IS NOT NULL, 'the source''s relation must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._reject_unless(relation IS NOT NULL, 'the source''s relation must not be null',
+                                   '', 'null_value_not_allowed');
   PERFORM retention._reject_unless(
     NOT EXISTS (SELECT FROM retention.source s
-                WHERE s.metric = add_source.metric AND s.relation = add_source.relation AND s.kind = add_source.kind),
+                WHERE s.metric = add_source.metric AND s.relation = add_source.relation
+                  AND s.kind = add_source.kind),
     format('%s is already a source of %ss for metric "%s"', relation, kind, metric),
     (SELECT CASE WHEN s.order_id IS NULL AND add_source.order_id IS NOT NULL
                  THEN 'To add the order id: ' || retention._add_again(
@@ -175,38 +186,51 @@ BEGIN
      WHERE (s.metric, s.relation, s.kind)
            = (add_source.metric, add_source.relation, add_source.kind)), 'duplicate_object');
   PERFORM retention._reject_unless(
-    kind IS DISTINCT FROM 'refund' OR EXISTS (SELECT FROM retention.source s WHERE s.metric = add_source.metric AND s.kind = 'order'),
+    kind IS DISTINCT FROM 'refund' OR EXISTS (SELECT FROM retention.source s
+                                              WHERE s.metric = add_source.metric
+                                                AND s.kind = 'order'),
     format('metric "%s" has no orders that %s could refund', metric, relation),
     'Add the source of its orders first.', 'object_not_in_prerequisite_state');
   events := coalesce(events, order_id IS NOT NULL);
   PERFORM retention._reject_unless(NOT events OR order_id IS NOT NULL,
-    format('events of %s need the column of the order id', relation), 'By the order id an order is told from a changed one: order_id => ''...''.');
-  IF metric = 'orders' AND NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = 'orders') THEN
+    format('events of %s need the column of the order id', relation),
+    'By the order id an order is told from a changed one: order_id => ''...''.');
+  IF metric = 'orders' AND NOT EXISTS (SELECT FROM retention.metric e WHERE e.metric = 'orders')
+    THEN
     PERFORM retention.add_metric('orders');
   END IF;
   PERFORM retention._require_metric(metric);
-  INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id, events_from)
-    VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE WHEN events THEN retention.now() END)
+  INSERT INTO retention.source (metric, relation, kind, customer_id, ordered_at, amount, order_id,
+                                events_from)
+    VALUES (metric, relation, kind, customer_id, ordered_at, amount, order_id, CASE
+            WHEN events THEN retention.now() END)
     RETURNING source_id INTO new_id;
-  PERFORM retention._check_readable(relation, array_remove(ARRAY[customer_id, ordered_at, amount, order_id], NULL));
+  PERFORM retention._check_readable(relation,
+                                    array_remove(ARRAY[customer_id, ordered_at, amount, order_id],
+                                                 NULL));
   PERFORM retention._track_source(relation, customer_id);
   PERFORM retention._warn_not_netted(relation, metric);
   RETURN new_id;
 END
 $$;
 COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text, text, boolean) IS
-  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. The first one makes the metric "orders". With events, process_changes records new orders in order_event; they are on, unless set to false, where there is an order_id. A table that is tracked already is tracked by this column too, which needs to own it.';
+  'Makes a table or view a source of a metric''s orders, or of refunds; returns its source_id. '
+  'The first one makes the metric "orders". With events, process_changes records new orders in '
+  'order_event; they are on, unless set to false, where there is an order_id. A table that is '
+  'tracked already is tracked by this column too, which needs to own it.';
 
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   DELETE FROM retention.source s WHERE s.source_id = drop_source.source_id;
-  PERFORM retention._reject_unless(FOUND, format('source %s does not exist', coalesce(source_id::text, 'null')),
+  PERFORM retention._reject_unless(FOUND, format('source %s does not exist',
+                                                 coalesce(source_id::text, 'null')),
     'retention.source lists those there are.', 'undefined_object');
   -- Nobody processes changes of a metric that reads nothing, so nobody would clear these.
   DELETE FROM retention.metric_error e
     WHERE NOT EXISTS (SELECT FROM retention.source s WHERE s.metric = e.metric);
 END
 $$;
-COMMENT ON FUNCTION retention.drop_source(integer) IS 'Removes a source; its customers go at the next refresh.';
+COMMENT ON FUNCTION retention.drop_source(integer) IS
+  'Removes a source; its customers go at the next refresh.';

@@ -3,12 +3,16 @@
 CREATE OR REPLACE FUNCTION retention._hold_messages(flow_id integer) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- Those that a claim or a sender is at are left to it: a claim goes by the status once this is over.
+  -- Those that a claim or a sender is at are left to it: a claim goes by the status once this is
+  -- over.
   UPDATE retention.message m SET state = 'held', reason = 'pause'
-  FROM (SELECT r.message_id FROM retention.message r WHERE r.flow_id = _hold_messages.flow_id AND r.state = 'ready' FOR UPDATE SKIP LOCKED) AS chosen
+  FROM (SELECT r.message_id FROM retention.message r
+        WHERE r.flow_id = _hold_messages.flow_id AND r.state = 'ready'
+          FOR UPDATE SKIP LOCKED) AS chosen
   WHERE m.message_id = chosen.message_id
 $$;
-COMMENT ON FUNCTION retention._hold_messages(integer) IS 'Holds a flow''s messages that nobody has claimed.';
+COMMENT ON FUNCTION retention._hold_messages(integer) IS
+  'Holds a flow''s messages that nobody has claimed.';
 
 CREATE OR REPLACE FUNCTION retention._release_messages(flow_id integer) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -19,11 +23,15 @@ AS $$
     RETURNING m.channel)
   SELECT pg_notify('retention_message', c.channel) FROM (SELECT DISTINCT channel FROM changed) AS c
 $$;
-COMMENT ON FUNCTION retention._release_messages(integer) IS 'Lets those of a flow''s messages go that were held during a pause, and tells who listens.';
+COMMENT ON FUNCTION retention._release_messages(integer) IS
+  'Lets those of a flow''s messages go that were held during a pause, and tells who listens.';
 
-CREATE OR REPLACE FUNCTION retention._write_messages(queued retention.queued_message[], as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._write_messages(
+    queued retention.queued_message[], as_of timestamptz)
+  RETURNS void
   -- How many pass a filter is not known, so they are joined by hash.
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto SET enable_nestloop = off SET work_mem = '64MB'
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
+  SET enable_nestloop = off SET work_mem = '64MB'
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -35,59 +43,85 @@ BEGIN
   END IF;
   PERFORM retention._plan_for(cardinality(queued));
   WITH node AS MATERIALIZED (
-    SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject, n.config ->> 'body' AS body,
+    SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject,
+           n.config ->> 'body' AS body,
            n.config ->> 'text' AS text, n.config ->> 'url' AS url,
            coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
            retention._apart(n.config ->> 'channel', n.config -> 'smart_sending') AS apart,
            retention._lateness(n.config) AS lateness,
            retention._address_apart(n.config, v.document) AS address_apart,
-           f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual' AS needs_approval
+           f.status = 'manual' OR coalesce(s.status,
+                                           n.config ->> 'status') = 'manual' AS needs_approval
     FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
     WHERE n.node_id IN (SELECT q.node_id FROM unnest(queued) AS q)),
   written AS MATERIALIZED (
     SELECT q.*, n.node, n.channel, n.is_transactional, n.apart, n.lateness, n.needs_approval,
-           subject.rendered AS subject, body.rendered AS body, text.rendered AS text, url.rendered AS url,
-           CASE WHEN q.reason IS NULL THEN coalesce(subject.error, body.error, text.error, url.error) END AS error
+           subject.rendered AS subject, body.rendered AS body, text.rendered AS text,
+           url.rendered AS url,
+           CASE WHEN q.reason IS NULL THEN coalesce(subject.error, body.error, text.error,
+                                                    url.error) END AS error
     FROM unnest(queued) AS q JOIN node n USING (node_id)
-    LEFT JOIN LATERAL retention._try_render(n.subject, q.context, false) AS subject ON q.reason IS NULL
-    LEFT JOIN LATERAL retention._try_render(n.body, q.context, n.channel = 'email') AS body ON q.reason IS NULL
-    LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL AND n.text IS NOT NULL
-    LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL AND n.url IS NOT NULL),
+    LEFT JOIN LATERAL retention._try_render(n.subject, q.context,
+                                            false) AS subject ON q.reason IS NULL
+    LEFT JOIN LATERAL retention._try_render(n.body, q.context,
+                                            n.channel = 'email') AS body ON q.reason IS NULL
+    LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL
+      AND n.text IS NOT NULL
+    LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL
+      AND n.url IS NOT NULL),
   counted AS MATERIALIZED (
-    SELECT w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart, row_number() OVER (PARTITION BY w.customer_id, w.channel ORDER BY w.enrollment_id, w.node_id) AS turn
+    SELECT w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart,
+           row_number() OVER (PARTITION BY w.customer_id, w.channel
+                              ORDER BY w.enrollment_id, w.node_id) AS turn
     FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional),
-  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
+  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one
+  -- after the other.
   granted AS (
     INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
-    SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
+    SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c
+    GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
     ON CONFLICT (customer_id, channel) DO UPDATE
-      SET queued_at = excluded.queued_at, apart = excluded.apart, previous_at = retention._counted_at(l, excluded.queued_at - excluded.apart)
-      WHERE coalesce(retention._counted_at(l, excluded.queued_at - excluded.apart) <= excluded.queued_at - excluded.apart, true)
+      SET queued_at = excluded.queued_at, apart = excluded.apart,
+          previous_at = retention._counted_at(l, excluded.queued_at - excluded.apart)
+      WHERE coalesce(retention._counted_at(l, excluded.queued_at - excluded.apart)
+                       <= excluded.queued_at - excluded.apart, true)
     RETURNING customer_id, channel, previous_at),
-  -- Of several to one customer on one channel the first that is far enough from the last one goes, and those that go in any case.
+  -- Of several to one customer on one channel the first that is far enough from the last one goes,
+  -- and those that go in any case.
   apart AS (
     SELECT c.enrollment_id, c.node_id
-    FROM (SELECT c.*, min(c.turn) FILTER (WHERE c.is_far) OVER (PARTITION BY c.customer_id, c.channel) AS first
+    FROM (SELECT c.*, min(c.turn) FILTER (WHERE c.is_far)
+                        OVER (PARTITION BY c.customer_id, c.channel) AS first
           FROM (SELECT c.*, c.apart IS NULL OR coalesce(
                          -- It was looked up for the least of their times only.
-                         retention._counted_at((c.customer_id, c.channel, g.previous_at, NULL, NULL)::retention.last_message,
-                                               as_of - c.apart) <= as_of - c.apart, true) AS is_far
+                         retention._counted_at(
+                           (c.customer_id, c.channel, g.previous_at, NULL, NULL)
+                             ::retention.last_message, as_of - c.apart)
+                         <= as_of - c.apart, true) AS is_far
                 FROM counted c JOIN granted g USING (customer_id, channel)) AS c) AS c
     WHERE c.apart IS NULL OR c.turn = c.first),
   decided AS (
-    SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional OR w.apart IS NULL THEN w.reason
-                     WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id FROM apart a) THEN 'smart sending' END AS skipped
+    SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional
+      OR w.apart IS NULL THEN w.reason
+                     WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id
+                         FROM apart a) THEN 'smart sending' END AS skipped
     FROM written w OFFSET 0),
   inserted AS (
-    INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel, state, reason, last_error,
+    INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at,
+                                   node, channel, state, reason, last_error,
                                    customer_id, address, subject, body, text, context)
-    SELECT d.enrollment_id, d.flow_id, d.node_id, as_of, as_of, d.due_at + d.lateness, d.node, d.channel, state.name,
-           CASE state.name WHEN 'held' THEN 'approval' WHEN 'error' THEN 'cannot be rendered' ELSE d.skipped END, d.error, d.customer_id, coalesce(d.url, d.address),
-           CASE WHEN state.is_kept THEN d.subject END, CASE WHEN state.is_kept THEN d.body END, CASE WHEN state.is_kept THEN d.text END, d.context
+    SELECT d.enrollment_id, d.flow_id, d.node_id, as_of, as_of, d.due_at + d.lateness, d.node,
+           d.channel, state.name,
+           CASE state.name WHEN 'held' THEN 'approval' WHEN 'error' THEN 'cannot be rendered'
+             ELSE d.skipped END, d.error, d.customer_id, coalesce(d.url, d.address),
+           CASE WHEN state.is_kept THEN d.subject END, CASE WHEN state.is_kept THEN d.body END, CASE
+             WHEN state.is_kept THEN d.text END, d.context
     FROM decided d,
-    LATERAL (SELECT CASE WHEN d.skipped = 'holdout' THEN 'ghost' WHEN d.skipped IS NOT NULL THEN 'suppressed' WHEN d.error IS NOT NULL THEN 'error'
+    LATERAL (SELECT CASE WHEN d.skipped = 'holdout' THEN 'ghost'
+                    WHEN d.skipped IS NOT NULL THEN 'suppressed'
+                      WHEN d.error IS NOT NULL THEN 'error'
                          WHEN d.needs_approval THEN 'held' ELSE 'ready' END) AS chosen (name),
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
     ORDER BY d.enrollment_id, d.node_id
@@ -97,15 +131,18 @@ BEGIN
          array_agg(retention._asked_grant(i.flow_id, i.node, i.address, i.customer_id, i.message_id,
                                           as_of, n.address_apart))
            FILTER (WHERE n.address_apart IS NOT NULL)
-    INTO channels, asked FROM inserted i JOIN node n USING (node_id) WHERE retention._may_reach(i.state);
+    INTO channels, asked FROM inserted i JOIN node n USING (node_id)
+      WHERE retention._may_reach(i.state);
   PERFORM retention._one_per_address(asked);
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
 END
 $$;
 COMMENT ON FUNCTION retention._write_messages(retention.queued_message[], timestamptz) IS
-  'Renders messages and writes them to the outbox, ready, held or not to be sent, with the reason; and tells who listens.';
+  'Renders messages and writes them to the outbox, ready, held or not to be sent, with the '
+  'reason; and tells who listens.';
 
-CREATE OR REPLACE FUNCTION retention._contacts_of_messages(message_ids bigint[]) RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._contacts_of_messages(message_ids bigint[])
+  RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -116,11 +153,15 @@ BEGIN
   END IF;
   known := retention._with_contacts(
     ARRAY(SELECT retention._bystander(m.customer_id) FROM retention.message m
-          WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL GROUP BY m.customer_id), retention.now());
-  PERFORM retention._reject_unless(known.held IS NULL OR known.moved IS NOT NULL, 'contacts cannot be read: ' || (known.held[1]).reason,
+          WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL
+          GROUP BY m.customer_id), retention.now());
+  PERFORM retention._reject_unless(known.held IS NULL OR known.moved IS NOT NULL,
+                                   'contacts cannot be read: ' || (known.held[1]).reason,
     'Messages stay ready meanwhile.', (known.held[1]).error_code);
   RETURN known.moved || known.held;
 END
 $$;
 COMMENT ON FUNCTION retention._contacts_of_messages(bigint[]) IS
-  'The contacts of the customers of messages in a relation of the shop''s own, as of travellers: those that cannot be read have an outcome and a reason. An error where none can be read; null where contacts are our own.';
+  'The contacts of the customers of messages in a relation of the shop''s own, as of travellers: '
+  'those that cannot be read have an outcome and a reason. An error where none can be read; null '
+  'where contacts are our own.';

@@ -23,7 +23,8 @@ AS $$
   LATERAL (SELECT '(t.contact).' || c.address AS expression) AS address
 $$;
 COMMENT ON FUNCTION retention._message_kinds(retention.flow) IS
-  'The channels of a flow''s messages that have addresses, and the expression for why a contact t cannot be written to by each.';
+  'The channels of a flow''s messages that have addresses, and the expression for why a contact t '
+  'cannot be written to by each.';
 
 CREATE OR REPLACE FUNCTION retention._count_reach(flow retention.flow)
   RETURNS TABLE (name text, contacts bigint, reachable bigint, others text)
@@ -56,7 +57,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._count_reach(retention.flow) IS
-  'How many contacts there are for each channel of a flow, how many can be written to, and why others cannot.';
+  'How many contacts there are for each channel of a flow, how many can be written to, and why '
+  'others cannot.';
 
 CREATE OR REPLACE FUNCTION retention._tell_reach(flow_id integer) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

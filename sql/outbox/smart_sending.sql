@@ -3,7 +3,8 @@
 CREATE OR REPLACE FUNCTION retention._may_reach(state text) RETURNS boolean
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN state IN ('held', 'ready', 'leased', 'sent');
-COMMENT ON FUNCTION retention._may_reach(text) IS 'Whether a message in some state was sent, or still may be.';
+COMMENT ON FUNCTION retention._may_reach(text) IS
+  'Whether a message in some state was sent, or still may be.';
 
 CREATE OR REPLACE FUNCTION retention._apart(channel text, smart_sending jsonb) RETURNS interval
   -- Planned once a session, not for each tick.
@@ -17,35 +18,48 @@ BEGIN
                   (SELECT c.apart FROM retention._channels() c WHERE c.channel = _apart.channel));
 END
 $$;
-COMMENT ON FUNCTION retention._apart(text, jsonb) IS 'How far apart smart sending keeps a message from the one before; null: it does not.';
+COMMENT ON FUNCTION retention._apart(text, jsonb) IS
+  'How far apart smart sending keeps a message from the one before; null: it does not.';
 
-CREATE OR REPLACE FUNCTION retention._last_reaching(customer_id text, channel text, until timestamptz) RETURNS timestamptz
-  -- VOLATILE, so that it sees what the worker has committed that its caller has waited for. Planned once, by the index.
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_sort = off
+CREATE OR REPLACE FUNCTION retention._last_reaching(
+    customer_id text, channel text, until timestamptz)
+  RETURNS timestamptz
+  -- VOLATILE, so that it sees what the worker has committed that its caller has waited for. Planned
+  -- once, by the index.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_sort = off
 AS $$
 BEGIN
   RETURN (
     SELECT m.queued_at FROM retention.message m
-    WHERE m.customer_id = _last_reaching.customer_id AND m.queued_at <= until AND m.channel = _last_reaching.channel AND retention._may_reach(m.state)
-      AND NOT (SELECT coalesce((n.config -> 'transactional')::boolean, false) FROM retention.flow_node n WHERE n.node_id = m.node_id)
+    WHERE m.customer_id = _last_reaching.customer_id AND m.queued_at <= until
+      AND m.channel = _last_reaching.channel AND retention._may_reach(m.state)
+      AND NOT (SELECT coalesce((n.config -> 'transactional')::boolean, false)
+               FROM retention.flow_node n WHERE n.node_id = m.node_id)
     ORDER BY m.queued_at DESC LIMIT 1);
 END
 $$;
 COMMENT ON FUNCTION retention._last_reaching(text, text, timestamptz) IS
-  'When a customer''s last message on a channel was written, up to a time, that was sent or still may be; transactional ones aside.';
+  'When a customer''s last message on a channel was written, up to a time, that was sent or still '
+  'may be; transactional ones aside.';
 
-CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, enough timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, enough timestamptz)
+  RETURNS timestamptz
   LANGUAGE sql VOLATILE
-  -- Looked up only where it decides: what was cancelled, suppressed, or tried in vain does not count.
+  -- Looked up only where it decides: what was cancelled, suppressed, or tried in vain does not
+  -- count.
   RETURN CASE WHEN coalesce((last).queued_at <= enough, true) THEN (last).queued_at
-              ELSE retention._last_reaching((last).customer_id, (last).channel, (last).queued_at) END;
+              ELSE retention._last_reaching((last).customer_id, (last).channel, (last).queued_at)
+                END;
 COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
   'When the last message was written that smart sending counts; null: there is none.';
 
-CREATE OR REPLACE FUNCTION retention._address_slot(flow_id integer, node text, address text) RETURNS bigint
+CREATE OR REPLACE FUNCTION retention._address_slot(flow_id integer, node text, address text)
+  RETURNS bigint
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN hashtextextended(flow_id::text || ' ' || node || ' ' || address, 0);
-COMMENT ON FUNCTION retention._address_slot(integer, text, text) IS 'Where address_grant has the last message of a node to an address.';
+COMMENT ON FUNCTION retention._address_slot(integer, text, text) IS
+  'Where address_grant has the last message of a node to an address.';
 
 CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -57,16 +71,19 @@ CREATE OR REPLACE FUNCTION retention._address_apart(message jsonb, document json
 AS $$
 BEGIN
   IF coalesce((message -> 'one_per_address')::boolean, (document -> 'one_per_address')::boolean,
-              message ->> 'channel' IN ('email', 'sms') AND NOT coalesce((message -> 'transactional')::boolean, false)) THEN
+              message ->> 'channel' IN ('email', 'sms')
+                AND NOT coalesce((message -> 'transactional')::boolean, false)) THEN
     RETURN retention._apart(message ->> 'channel', nullif(message -> 'smart_sending', 'false'));
   END IF;
   RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION retention._address_apart(jsonb, jsonb) IS
-  'For how long a message of a flow''s document keeps others of its node from the same address; null: it does not. Webhooks have no such time.';
+  'For how long a message of a flow''s document keeps others of its node from the same address; '
+  'null: it does not. Webhooks have no such time.';
 
-CREATE OR REPLACE FUNCTION retention._one_per_address(asked retention.address_grant[]) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION retention._one_per_address(asked retention.address_grant[])
+  RETURNS bigint[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off
 AS $$
 DECLARE
@@ -75,15 +92,19 @@ BEGIN
   IF asked IS NULL THEN
     RETURN NULL;
   END IF;
-  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one after the other.
+  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one
+  -- after the other.
   WITH granted AS (
     INSERT INTO retention.address_grant AS g
     SELECT DISTINCT ON (a.slot) a.* FROM unnest(asked) AS a ORDER BY a.slot, a.message_id
-    ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id, queued_at = excluded.queued_at, apart = excluded.apart
-      WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart OR NOT retention._is_reaching(g.message_id, g.slot)
+    ON CONFLICT (slot) DO UPDATE SET holder = excluded.holder, message_id = excluded.message_id,
+    queued_at = excluded.queued_at, apart = excluded.apart
+      WHERE g.holder = excluded.holder OR g.queued_at <= excluded.queued_at - excluded.apart
+        OR NOT retention._is_reaching(g.message_id, g.slot)
     RETURNING g.slot, g.holder)
   SELECT array_agg(a.message_id) INTO suppressed
-    FROM unnest(asked) AS a LEFT JOIN granted g USING (slot) WHERE a.holder IS DISTINCT FROM g.holder;
+    FROM unnest(asked) AS a LEFT JOIN granted g USING (slot)
+    WHERE a.holder IS DISTINCT FROM g.holder;
   IF suppressed IS NOT NULL THEN
     -- Of one that was leased just now no sender has heard.
     UPDATE retention.message m
@@ -95,11 +116,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._one_per_address(retention.address_grant[]) IS
-  'Grants messages their addresses. Those whose address another customer''s message of the same node has been granted, within the time of smart sending, are suppressed. Returns them.';
+  'Grants messages their addresses. Those whose address another customer''s message of the same '
+  'node has been granted, within the time of smart sending, are suppressed. Returns them.';
 
 CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint, slot bigint) RETURNS boolean
   -- As _last_reaching.
-  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+  SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
   RETURN EXISTS (

@@ -4,45 +4,65 @@ CREATE OR REPLACE FUNCTION retention._person_rooms()
   RETURNS TABLE (relation text, mirrors_orders boolean, forget text, merge text)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- $1 is the key; $2 the one that it becomes, or the engine's time. In this order: what later ones look up stands first.
-  -- Rows that mirror the shop's orders stay while it has orders of that person, or they would be news once more.
+  -- $1 is the key; $2 the one that it becomes, or the engine's time. In this order: what later ones
+  -- look up stands first.
+  -- Rows that mirror the shop's orders stay while it has orders of that person, or they would be
+  -- news once more.
   VALUES
     ('enrollment', false,
-     $q$UPDATE retention.enrollment SET customer_id = NULL, event = '{}', reason = NULL, due_at = NULL,
-          outcome = coalesce(outcome, 'forgotten'), finished_at = coalesce(finished_at, $2::timestamptz) WHERE customer_id = $1$q$,
+     $q$UPDATE retention.enrollment SET customer_id = NULL, event = '{}', reason = NULL,
+     due_at = NULL,
+          outcome = coalesce(outcome, 'forgotten'),
+          finished_at = coalesce(finished_at, $2::timestamptz) WHERE customer_id = $1$q$,
      'UPDATE retention.enrollment SET customer_id = $2 WHERE customer_id = $1'),
     ('address_grant', false,
      $q$DELETE FROM retention.address_grant g USING retention.message m
-        WHERE m.customer_id = $1 AND g.slot = retention._address_slot(m.flow_id, m.node, m.address) AND g.holder = retention._holder($1)$q$,
+        WHERE m.customer_id = $1 AND g.slot = retention._address_slot(m.flow_id, m.node, m.address)
+          AND g.holder = retention._holder($1)$q$,
      $q$UPDATE retention.address_grant g SET holder = retention._holder($2) FROM retention.message m
-        WHERE m.customer_id = $1 AND g.slot = retention._address_slot(m.flow_id, m.node, m.address) AND g.holder = retention._holder($1)$q$),
+        WHERE m.customer_id = $1 AND g.slot = retention._address_slot(m.flow_id, m.node, m.address)
+          AND g.holder = retention._holder($1)$q$),
     ('message', false,
-     $q$UPDATE retention.message SET customer_id = NULL, address = NULL, subject = NULL, body = NULL, text = NULL, context = NULL, last_error = NULL,
+     $q$UPDATE retention.message SET customer_id = NULL, address = NULL, subject = NULL,
+     body = NULL, text = NULL, context = NULL, last_error = NULL,
           state = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'suppressed' ELSE state END,
-          reason = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'forgotten' ELSE reason END WHERE customer_id = $1$q$,
+          reason = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'forgotten' ELSE reason END
+            WHERE customer_id = $1$q$,
      'UPDATE retention.message SET customer_id = $2 WHERE customer_id = $1'),
     ('last_message', false, 'DELETE FROM retention.last_message WHERE customer_id = $1',
      $q$WITH gone AS (DELETE FROM retention.last_message WHERE customer_id = $1 RETURNING *)
-        INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart, previous_at)
+        INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart,
+                                                 previous_at)
           SELECT $2, g.channel, g.queued_at, g.apart, g.previous_at FROM gone g
         ON CONFLICT (customer_id, channel) DO UPDATE
-          SET queued_at = greatest(l.queued_at, excluded.queued_at), previous_at = least(l.queued_at, excluded.queued_at)$q$),
-    ('coupon', false, 'UPDATE retention.coupon SET customer_id = NULL WHERE customer_id = $1', 'UPDATE retention.coupon SET customer_id = $2 WHERE customer_id = $1'),
-    ('flow_entry', false, 'DELETE FROM retention.flow_entry WHERE customer_id = $1', 'UPDATE retention.flow_entry SET customer_id = $2 WHERE customer_id = $1'),
+          SET queued_at = greatest(l.queued_at, excluded.queued_at),
+              previous_at = least(l.queued_at, excluded.queued_at)$q$),
+    ('coupon', false, 'UPDATE retention.coupon SET customer_id = NULL WHERE customer_id = $1',
+     'UPDATE retention.coupon SET customer_id = $2 WHERE customer_id = $1'),
+    ('flow_entry', false, 'DELETE FROM retention.flow_entry WHERE customer_id = $1',
+     'UPDATE retention.flow_entry SET customer_id = $2 WHERE customer_id = $1'),
     ('contact', false, 'DELETE FROM retention.contact WHERE customer_id = $1', NULL),
-    ('consent_change', false, 'DELETE FROM retention.consent_change WHERE customer_id = $1', 'UPDATE retention.consent_change SET customer_id = $2 WHERE customer_id = $1'),
-    ('merged_customer', false, 'DELETE FROM retention.merged_customer WHERE $1 IN (customer_id, merged_into)', NULL),
+    ('consent_change', false, 'DELETE FROM retention.consent_change WHERE customer_id = $1',
+     'UPDATE retention.consent_change SET customer_id = $2 WHERE customer_id = $1'),
+    ('merged_customer', false,
+     'DELETE FROM retention.merged_customer WHERE $1 IN (customer_id, merged_into)', NULL),
     ('segment_member', true, 'DELETE FROM retention.segment_member WHERE customer_id = $1', NULL),
-    ('segment_change', false, 'DELETE FROM retention.segment_change WHERE customer_id = $1', 'UPDATE retention.segment_change SET customer_id = $2 WHERE customer_id = $1'),
-    ('rfm_change', false, 'DELETE FROM retention.rfm_change WHERE customer_id = $1', 'UPDATE retention.rfm_change SET customer_id = $2 WHERE customer_id = $1'),
-    ('order_event', true, 'DELETE FROM retention.order_event WHERE customer_id = $1', 'UPDATE retention.order_event SET customer_id = $2 WHERE customer_id = $1'),
+    ('segment_change', false, 'DELETE FROM retention.segment_change WHERE customer_id = $1',
+     'UPDATE retention.segment_change SET customer_id = $2 WHERE customer_id = $1'),
+    ('rfm_change', false, 'DELETE FROM retention.rfm_change WHERE customer_id = $1',
+     'UPDATE retention.rfm_change SET customer_id = $2 WHERE customer_id = $1'),
+    ('order_event', true, 'DELETE FROM retention.order_event WHERE customer_id = $1',
+     'UPDATE retention.order_event SET customer_id = $2 WHERE customer_id = $1'),
     ('change_log', true, $q$SELECT retention._strike_out('retention.change_log', $1)$q$, NULL),
     ('customer', true, 'DELETE FROM retention.customer WHERE customer_id = $1', NULL),
     ('refresh_log', false, 'SELECT retention._forget_unreadable($1)', NULL),
     -- Last: members who leave are noted there.
-    ('changed_customers', false, $q$SELECT retention._strike_out('retention.changed_customers', $1)$q$, NULL)
+    ('changed_customers', false, $q$SELECT retention._strike_out('retention.changed_customers',
+        $1)$q$, NULL)
 $$;
-COMMENT ON FUNCTION retention._person_rooms() IS 'The tables that know customers, and the statements by which one is forgotten, or becomes another.';
+COMMENT ON FUNCTION retention._person_rooms() IS
+  'The tables that know customers, and the statements by which one is forgotten, or becomes '
+  'another.';
 
 CREATE OR REPLACE FUNCTION retention._strike_out(relation regclass, customer_id text) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -50,22 +70,27 @@ AS $$
 DECLARE
   struck bigint;
 BEGIN
-  EXECUTE format('UPDATE %s SET customer_ids = array_remove(customer_ids, $1) WHERE $1 = ANY (customer_ids)', relation) USING customer_id;
+  EXECUTE format('UPDATE %s SET customer_ids = array_remove(customer_ids, $1) WHERE $1 = ANY '
+                 '(customer_ids)', relation) USING customer_id;
   GET DIAGNOSTICS struck = ROW_COUNT;
   EXECUTE format('DELETE FROM %s WHERE customer_ids = ''{}''', relation);
   RETURN struck;
 END
 $$;
-COMMENT ON FUNCTION retention._strike_out(regclass, text) IS 'Takes a key out of a table''s column customer_ids. Returns the number of rows that had it.';
+COMMENT ON FUNCTION retention._strike_out(regclass, text) IS
+  'Takes a key out of a table''s column customer_ids. Returns the number of rows that had it.';
 
-CREATE OR REPLACE FUNCTION retention._take_over_person(is_forgotten boolean, has_orders boolean, customer_id text, argument text) RETURNS TABLE (relation text, rows bigint)
+CREATE OR REPLACE FUNCTION retention._take_over_person(
+    is_forgotten boolean, has_orders boolean, customer_id text, argument text)
+  RETURNS TABLE (relation text, rows bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   room record;
 BEGIN
   FOR room IN SELECT r.relation, CASE WHEN is_forgotten THEN r.forget ELSE r.merge END AS statement
-              FROM retention._person_rooms() AS r WHERE NOT (is_forgotten AND has_orders AND r.mirrors_orders)
+              FROM retention._person_rooms() AS r
+              WHERE NOT (is_forgotten AND has_orders AND r.mirrors_orders)
   LOOP
     CONTINUE WHEN room.statement IS NULL;
     relation := room.relation;
@@ -88,12 +113,14 @@ CREATE OR REPLACE FUNCTION retention._lock_persons() RETURNS void
 AS $$
 BEGIN
   PERFORM retention._lock_all();
-  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows in another order.
+  -- Who is about to enter has been written then; and whoever looks at changes takes the same rows
+  -- in another order.
   PERFORM retention._take_lock('retention.flow_entry');
 END
 $$;
 COMMENT ON FUNCTION retention._lock_persons() IS
-  'Waits for refresh, process_changes and those who enter flows, and has them wait: first their locks, in their order, then rows.';
+  'Waits for refresh, process_changes and those who enter flows, and has them wait: first their '
+  'locks, in their order, then rows.';
 
 CREATE OR REPLACE FUNCTION retention._sources_with(customer_ids text[]) RETURNS text[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -109,7 +136,8 @@ BEGIN
     BEGIN
       SELECT q.is_there INTO is_there
         FROM retention._query_of(source.relation,
-               format('SELECT EXISTS (%s)', retention._keyed_source_query(source, zone, customer_ids))) AS q (is_there boolean);
+               format('SELECT EXISTS (%s)', retention._keyed_source_query(source, zone,
+                   customer_ids))) AS q (is_there boolean);
     EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
       IF retention._ends_call(SQLSTATE) THEN
         RAISE;
@@ -123,29 +151,41 @@ BEGIN
   RETURN names;
 END
 $$;
-COMMENT ON FUNCTION retention._sources_with(text[]) IS 'The sources that have rows of some customers, or cannot be read.';
+COMMENT ON FUNCTION retention._sources_with(text[]) IS
+  'The sources that have rows of some customers, or cannot be read.';
 
 CREATE OR REPLACE FUNCTION retention._contact_of(customer_id text) RETURNS retention.contact
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN (SELECT (c.moved[1]).contact FROM retention._with_contacts(ARRAY[retention._bystander(customer_id)], retention.now()) AS c);
+  RETURN (SELECT (c.moved[1]).contact
+          FROM retention._with_contacts(ARRAY[retention._bystander(customer_id)],
+                                        retention.now()) AS c);
 END
 $$;
-COMMENT ON FUNCTION retention._contact_of(text) IS 'The contact of one customer, wherever contacts are.';
+COMMENT ON FUNCTION retention._contact_of(text) IS
+  'The contact of one customer, wherever contacts are.';
 
-CREATE OR REPLACE FUNCTION retention._addresses_of(customer_id text, contact retention.contact) RETURNS TABLE (channel text, address text)
+CREATE OR REPLACE FUNCTION retention._addresses_of(customer_id text, contact retention.contact)
+  RETURNS TABLE (channel text, address text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT DISTINCT a.channel, s.spelling
-  FROM (SELECT c.channel, to_jsonb(contact) ->> c.address::text AS address FROM retention._channels() AS c
-        UNION SELECT m.channel, m.address FROM retention.message m WHERE m.customer_id = _addresses_of.customer_id) AS a,
-       unnest(retention._address_spellings(a.channel, a.address, coalesce((contact).country, (SELECT m.country FROM retention.metric m WHERE m.metric = 'orders')))) AS s (spelling)
+  FROM (SELECT c.channel, to_jsonb(contact) ->> c.address::text AS address
+        FROM retention._channels() AS c
+        UNION SELECT m.channel, m.address FROM retention.message m
+          WHERE m.customer_id = _addresses_of.customer_id) AS a,
+       unnest(retention._address_spellings(a.channel, a.address,
+                                           coalesce((contact).country,
+                                                    (SELECT m.country FROM retention.metric m
+                                                     WHERE m.metric = 'orders')))) AS s (spelling)
   WHERE a.address <> ''
 $$;
-COMMENT ON FUNCTION retention._addresses_of(text, retention.contact) IS 'Where a person is, or was, written to, in all spellings.';
+COMMENT ON FUNCTION retention._addresses_of(text, retention.contact) IS
+  'Where a person is, or was, written to, in all spellings.';
 
-CREATE OR REPLACE FUNCTION retention._forget_addresses(keep text, channels text[], addresses text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION retention._forget_addresses(keep text, channels text[], addresses text[])
+  RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -156,40 +196,55 @@ BEGIN
   END IF;
   WITH gone AS (
     DELETE FROM retention.suppression s USING unnest(channels, addresses) AS a (channel, address)
-    WHERE s.channel = a.channel AND retention._normal_address(s.channel, s.address, NULL) COLLATE "C" = a.address RETURNING s.*)
+    WHERE s.channel = a.channel AND retention._normal_address(s.channel, s.address,
+        NULL) COLLATE "C" = a.address RETURNING s.*)
   SELECT array_agg(g::retention.suppression) INTO removed FROM gone g;
   IF keep = 'hash' AND removed IS NOT NULL THEN
     INSERT INTO retention.secret (purpose, key)
-      VALUES ('suppression', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))) ON CONFLICT DO NOTHING;
-    -- Under every spelling: which of them is the normal one depends on the country that is known then.
+      VALUES ('suppression', sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())))
+        ON CONFLICT DO NOTHING;
+    -- Under every spelling: which of them is the normal one depends on the country that is known
+    -- then.
     INSERT INTO retention.suppression (channel, address, reason, suppressed_at)
-      SELECT a.channel, retention._keyed_hash((SELECT s.key FROM retention.secret s WHERE s.purpose = 'suppression'), a.address), min(r.reason), min(r.suppressed_at)
-      FROM unnest(removed) AS r JOIN unnest(channels, addresses) AS a (channel, address) USING (channel)
+      SELECT a.channel, retention._keyed_hash((SELECT s.key FROM retention.secret s
+                                               WHERE s.purpose = 'suppression'), a.address),
+                                               min(r.reason), min(r.suppressed_at)
+      FROM unnest(removed) AS r
+      JOIN unnest(channels, addresses) AS a (channel, address) USING (channel)
       GROUP BY a.channel, a.address ON CONFLICT DO NOTHING;
   END IF;
   RETURN coalesce(cardinality(removed), 0);
 END
 $$;
 COMMENT ON FUNCTION retention._forget_addresses(text, text[], text[]) IS
-  'Takes addresses off the suppression list, or leaves only their keyed hashes there. Returns the number of rows.';
+  'Takes addresses off the suppression list, or leaves only their keyed hashes there. Returns the '
+  'number of rows.';
 
-CREATE OR REPLACE FUNCTION retention._values_of(customer_id text, contact retention.contact) RETURNS text[]
+CREATE OR REPLACE FUNCTION retention._values_of(customer_id text, contact retention.contact)
+  RETURNS text[]
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- What an error may quote. Short ones would be found in every text.
   SELECT array_agg(DISTINCT v.value)
   FROM (SELECT to_jsonb(contact) UNION ALL SELECT to_jsonb(_values_of.customer_id)
-        UNION ALL SELECT e.event FROM retention.enrollment e WHERE e.customer_id = _values_of.customer_id
-        UNION ALL SELECT m.context || to_jsonb(m.address) FROM retention.message m WHERE m.customer_id = _values_of.customer_id
-        UNION ALL SELECT to_jsonb(o) FROM retention.order_event o WHERE o.customer_id = _values_of.customer_id
-        UNION ALL SELECT to_jsonb(c) FROM retention.customer c WHERE c.customer_id = _values_of.customer_id) AS d (document),
-       jsonb_path_query(d.document, 'strict $.** ? (@.type() == "string" || @.type() == "number")') AS leaf,
+        UNION ALL SELECT e.event FROM retention.enrollment e
+          WHERE e.customer_id = _values_of.customer_id
+        UNION ALL SELECT m.context || to_jsonb(m.address) FROM retention.message m
+          WHERE m.customer_id = _values_of.customer_id
+        UNION ALL SELECT to_jsonb(o) FROM retention.order_event o
+          WHERE o.customer_id = _values_of.customer_id
+        UNION ALL SELECT to_jsonb(c) FROM retention.customer c
+          WHERE c.customer_id = _values_of.customer_id) AS d (document),
+       jsonb_path_query(d.document,
+                        'strict $.** ? (@.type() == "string" || @.type() == "number")') AS leaf,
        LATERAL (SELECT leaf #>> '{}') AS v (value)
   WHERE length(v.value) >= 4
 $$;
-COMMENT ON FUNCTION retention._values_of(text, retention.contact) IS 'Texts and numbers that are known of a person.';
+COMMENT ON FUNCTION retention._values_of(text, retention.contact) IS
+  'Texts and numbers that are known of a person.';
 
-CREATE OR REPLACE FUNCTION retention._forget_errors(personal text[]) RETURNS TABLE (relation text, rows bigint)
+CREATE OR REPLACE FUNCTION retention._forget_errors(personal text[])
+  RETURNS TABLE (relation text, rows bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -198,11 +253,14 @@ BEGIN
   -- The texts of errors, wherever a table has them.
   FOR place IN
     SELECT c.relname::text AS relation FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-    WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind = 'r' AND a.attnum > 0
+      AND NOT a.attisdropped
       AND a.atttypid = 'text'::regtype AND a.attname = 'error' ORDER BY 1
   LOOP
-    EXECUTE format($q$UPDATE retention.%I t SET error = 'an error that quoted somebody who was forgotten'
-                      WHERE EXISTS (SELECT FROM unnest($1) AS v WHERE strpos(t.error, v) > 0)$q$, place.relation)
+    EXECUTE format($q$UPDATE retention.%I t
+                   SET error = 'an error that quoted somebody who was forgotten'
+                      WHERE EXISTS (SELECT FROM unnest($1) AS v WHERE strpos(t.error, v) > 0)$q$,
+                      place.relation)
       USING personal;
     GET DIAGNOSTICS rows = ROW_COUNT;
     relation := place.relation;
@@ -211,13 +269,16 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention._forget_errors(text[]) IS 'Blots out the texts of errors that quote one of these. Returns how many rows of which table.';
+COMMENT ON FUNCTION retention._forget_errors(text[]) IS
+  'Blots out the texts of errors that quote one of these. Returns how many rows of which table.';
 
-CREATE OR REPLACE FUNCTION retention.forget(customer_id text, keep text DEFAULT 'hash') RETURNS TABLE (relation text, rows bigint)
+CREATE OR REPLACE FUNCTION retention.forget(customer_id text, keep text DEFAULT 'hash')
+  RETURNS TABLE (relation text, rows bigint)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  keys CONSTANT text[] := customer_id || ARRAY(SELECT m.customer_id FROM retention.merged_customer m WHERE m.merged_into = forget.customer_id);
+  keys CONSTANT text[] := customer_id || ARRAY(SELECT m.customer_id FROM retention.merged_customer m
+                                               WHERE m.merged_into = forget.customer_id);
   contact retention.contact;
   personal text[];
   enrollments bigint[];
@@ -227,29 +288,40 @@ DECLARE
   is_known boolean;
 BEGIN
   PERFORM retention._reject_unless(keep IN ('hash', 'address', 'nothing'),
-    format('keep must be hash, address or nothing, not %s', coalesce('"' || keep || '"', 'null')), 'It is about addresses on the suppression list.');
+    format('keep must be hash, address or nothing, not %s', coalesce('"' || keep || '"', 'null')),
+    'It is about addresses on the suppression list.');
   PERFORM retention._lock_persons();
   sources := retention._sources_with(keys);
   contact := retention._contact_of(customer_id);
   personal := retention._values_of(customer_id, contact);
-  enrollments := ARRAY(SELECT e.enrollment_id FROM retention.enrollment e WHERE e.customer_id = forget.customer_id);
-  SELECT array_agg(a.channel), array_agg(a.address) INTO channels, addresses FROM retention._addresses_of(customer_id, contact) AS a;
+  enrollments := ARRAY(SELECT e.enrollment_id FROM retention.enrollment e
+                       WHERE e.customer_id = forget.customer_id);
+  SELECT array_agg(a.channel), array_agg(a.address) INTO channels, addresses
+  FROM retention._addresses_of(customer_id, contact) AS a;
   RETURN QUERY
-    SELECT t.relation, sum(t.rows)::bigint FROM unnest(keys) AS k, retention._take_over_person(true, sources <> '{}', k, retention.now()::text) AS t
+    SELECT t.relation, sum(t.rows)::bigint
+    FROM unnest(keys) AS k, retention._take_over_person(true, sources <> '{}', k,
+                                                        retention.now()::text) AS t
     GROUP BY t.relation ORDER BY t.relation;
   is_known := FOUND;
-  RETURN QUERY SELECT 'suppression', r.rows FROM retention._forget_addresses(keep, channels, addresses) AS r (rows) WHERE r.rows > 0;
+  RETURN QUERY SELECT 'suppression', r.rows
+    FROM retention._forget_addresses(keep, channels, addresses) AS r (rows) WHERE r.rows > 0;
   RETURN QUERY SELECT t.* FROM retention._forget_errors(personal) AS t;
   PERFORM retention._return_coupons(enrollments);
   -- Sizes of groups no longer hold: the next refresh has to count anew.
-  UPDATE retention.source s SET fingerprint = NULL WHERE sources = '{}' AND is_known AND s.fingerprint IS NOT NULL;
+  UPDATE retention.source s SET fingerprint = NULL
+  WHERE sources = '{}' AND is_known AND s.fingerprint IS NOT NULL;
   IF sources <> '{}' THEN
-    RAISE NOTICE 'orders of customer "%" are still in %', customer_id, array_to_string(sources, ', ')
-      USING HINT = 'What is known from them stays. Erase them there, CALL retention.process_changes(), and forget the customer again.';
+    RAISE NOTICE 'orders of customer "%" are still in %', customer_id,
+        array_to_string(sources, ', ')
+      USING HINT = 'What is known from them stays. Erase them there, CALL '
+                   'retention.process_changes(), and forget the customer again.';
   ELSIF NOT is_known THEN
     RAISE NOTICE 'customer % is not known', coalesce('"' || customer_id || '"', 'null');
   END IF;
 END
 $$;
 COMMENT ON FUNCTION retention.forget(text, text) IS
-  'Removes a person from every table; ends enrollments and keeps rows without a name, for counts. Of addresses on the suppression list it keeps the keyed hash, the address, or nothing. Orders are the shop''s to erase, best before. Returns how many rows of which tables.';
+  'Removes a person from every table; ends enrollments and keeps rows without a name, for counts. '
+  'Of addresses on the suppression list it keeps the keyed hash, the address, or nothing. Orders '
+  'are the shop''s to erase, best before. Returns how many rows of which tables.';

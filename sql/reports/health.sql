@@ -222,4 +222,6 @@ AS $$
   ORDER BY array_position('{error,warning,note}', f.severity), f.what COLLATE "C"
 $$;
 COMMENT ON FUNCTION retention.health() IS
-  'What is wrong, the worst first: errors stop something for all, warnings for some or soon, notes can wait. Since when, how many customers, messages, rows or codes it is about, and what to do. No row: all is well. scripts/health.sh asks it for a monitor.';
+  'What is wrong, the worst first: errors stop something for all, warnings for some or soon, '
+  'notes can wait. Since when, how many customers, messages, rows or codes it is about, and what '
+  'to do. No row: all is well. scripts/health.sh asks it for a monitor.';

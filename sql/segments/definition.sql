@@ -30,7 +30,8 @@ END
 $$;
 COMMENT ON FUNCTION retention._objects_below(regclass) IS
   'A relation, and the relations, functions and operators that it uses if it is a view, or a view '
-  'below it does, as far as PostgreSQL knows: not what the text of a function names. Without those of extensions.';
+  'below it does, as far as PostgreSQL knows: not what the text of a function names. Without '
+  'those of extensions.';
 
 CREATE OR REPLACE FUNCTION retention._function_definition(function regprocedure) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -49,7 +50,8 @@ CREATE OR REPLACE FUNCTION retention._definition(relation regclass) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
   SET plan_cache_mode = force_generic_plan
   -- Views are hashed as text, which must not depend on the session.
-  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1 SET bytea_output = hex SET TimeZone = 'UTC'
+  SET DateStyle = 'ISO, YMD' SET IntervalStyle = postgres SET extra_float_digits = 1
+    SET bytea_output = hex SET TimeZone = 'UTC'
   SET lc_monetary = 'C' SET quote_all_identifiers = off SET standard_conforming_strings = on
 AS $$
 BEGIN
@@ -59,10 +61,12 @@ BEGIN
     LEFT JOIN pg_class c ON below.class = 'pg_class'::regclass AND c.oid = below.object
     LEFT JOIN pg_operator o ON below.class = 'pg_operator'::regclass AND o.oid = below.object
     CROSS JOIN LATERAL (
-      SELECT CASE WHEN c.relkind IN ('v', 'm') THEN concat(c.oid::regclass, ' ', pg_get_viewdef(c.oid))
+      SELECT CASE WHEN c.relkind IN ('v', 'm')
+                  THEN concat(c.oid::regclass, ' ', pg_get_viewdef(c.oid))
                   WHEN c.oid IS NOT NULL THEN c.oid::regclass::text
                   WHEN o.oid IS NOT NULL THEN concat(o.oid::regoperator, ' ', o.oprcode)
-                  ELSE retention._function_definition(below.object) END COLLATE "C" AS text) AS part);
+                  ELSE retention._function_definition(below.object)
+             END COLLATE "C" AS text) AS part);
 END
 $$;
 COMMENT ON FUNCTION retention._definition(regclass) IS
@@ -81,4 +85,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._find_by_name() IS
-  'Trigger: a new row''s relation is that of its name. A restored dump has the number of one that was gone, which here may be another''s.';
+  'Trigger: a new row''s relation is that of its name. A restored dump has the number of one that '
+  'was gone, which here may be another''s.';

@@ -2,12 +2,15 @@
 
 CREATE OR REPLACE FUNCTION retention._compare_keys(
     found text, stored text, expected bigint, relation regclass,
-    OUT customer_id text, OUT entered boolean, OUT members bigint, OUT duplicate_rows bigint, OUT null_rows bigint)
+    OUT customer_id text, OUT entered boolean, OUT members bigint, OUT duplicate_rows bigint,
+    OUT null_rows bigint)
   RETURNS SETOF record
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_compare_keys';
 COMMENT ON FUNCTION retention._compare_keys(text, text, bigint, regclass) IS
-  'The keys that only one of two queries returns, entered where it is the first, which is run with the rights of the relation''s owner; and a row without a key, which counts the keys of the first one, rows that repeat one, and nulls. About so many rows are expected of both.';
+  'The keys that only one of two queries returns, entered where it is the first, which is run '
+  'with the rights of the relation''s owner; and a row without a key, which counts the keys of '
+  'the first one, rows that repeat one, and nulls. About so many rows are expected of both.';
 
 CREATE OR REPLACE FUNCTION retention._update_members(
     evaluated retention.segment, cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL)
@@ -15,54 +18,74 @@ CREATE OR REPLACE FUNCTION retention._update_members(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  found_query text := format('SELECT %s FROM %s', retention._key_expression(evaluated.relation, 'customer_id'), evaluated.relation);
-  stored_query text := format('SELECT customer_id FROM retention.segment_member WHERE segment = %L', evaluated.segment);
+  found_query text := format('SELECT %s FROM %s',
+                             retention._key_expression(evaluated.relation, 'customer_id'),
+                             evaluated.relation);
+  stored_query text := format('SELECT customer_id FROM retention.segment_member WHERE segment = %L',
+                              evaluated.segment);
   report record;
 BEGIN
   IF customer_ids IS NOT NULL THEN
-    found_query := found_query || ' WHERE ' || retention._keys_condition(evaluated.relation, 'customer_id', customer_ids);
+    found_query := found_query || ' WHERE ' || retention._keys_condition(evaluated.relation,
+        'customer_id', customer_ids);
     stored_query := stored_query || format(' AND customer_id = ANY (%L::text[])', customer_ids);
   END IF;
-  PERFORM set_config('retention_engine.cause', cause, true), set_config('retention_engine.as_of', as_of::text, true);
-  WITH difference AS MATERIALIZED (SELECT * FROM retention._compare_keys(found_query, stored_query, 2 * coalesce(cardinality(customer_ids), evaluated.members), evaluated.relation)),
+  PERFORM set_config('retention_engine.cause', cause, true),
+          set_config('retention_engine.as_of', as_of::text, true);
+  WITH difference AS MATERIALIZED (SELECT *
+                                   FROM retention._compare_keys(found_query, stored_query,
+                                       2 * coalesce(cardinality(customer_ids), evaluated.members),
+                                       evaluated.relation)),
   gone AS (
     DELETE FROM retention.segment_member m USING difference d
     WHERE NOT d.entered AND m.segment = evaluated.segment AND m.customer_id = d.customer_id),
   entered AS (
     INSERT INTO retention.segment_member (segment, customer_id, entered_at)
-    SELECT evaluated.segment, d.customer_id, as_of FROM difference d WHERE d.entered ORDER BY d.customer_id COLLATE "C")
-  SELECT count(*) FILTER (WHERE d.entered) AS entered, count(*) FILTER (WHERE NOT d.entered) AS gone,
-         max(d.members) AS members, max(d.duplicate_rows) AS duplicate_rows, max(d.null_rows) AS null_rows
+    SELECT evaluated.segment, d.customer_id, as_of FROM difference d WHERE d.entered
+    ORDER BY d.customer_id COLLATE "C")
+  SELECT count(*) FILTER (WHERE d.entered) AS entered, count(*)
+    FILTER (WHERE NOT d.entered) AS gone,
+         max(d.members) AS members, max(d.duplicate_rows) AS duplicate_rows,
+         max(d.null_rows) AS null_rows
     INTO report FROM difference d;
   PERFORM set_config('retention_engine.cause', '', true);
   IF customer_ids IS NULL THEN
-    UPDATE retention.segment s SET members = report.members, duplicate_rows = report.duplicate_rows, null_rows = report.null_rows,
+    UPDATE retention.segment s SET members = report.members, duplicate_rows = report.duplicate_rows,
+        null_rows = report.null_rows,
         definition = evaluated.definition, pending = NULL,
         evaluated_at = as_of, error = NULL, error_code = NULL, error_at = NULL, failures = 0
       WHERE s.segment = evaluated.segment;
     IF report.entered + report.gone > 0 THEN
-      PERFORM retention._tell(format('segment "%s": %s entered, %s left, %s members', evaluated.segment, report.entered, report.gone, report.members));
+      PERFORM retention._tell(format('segment "%s": %s entered, %s left, %s members',
+                                     evaluated.segment, report.entered, report.gone,
+                                     report.members));
     END IF;
   END IF;
   RETURN report.entered + report.gone;
 END
 $$;
 COMMENT ON FUNCTION retention._update_members(retention.segment, text, timestamptz, text[]) IS
-  'Makes a segment''s members those of its relation: all, or of some customers only. Returns how many entered and left.';
+  'Makes a segment''s members those of its relation: all, or of some customers only. Returns how '
+  'many entered and left.';
 
-CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment) RETURNS retention.segment
+CREATE OR REPLACE FUNCTION retention._current_segment(stored retention.segment)
+  RETURNS retention.segment
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   current regclass := retention._same_relation(stored.relation, stored.relation_name, stored.owner);
   present text;
 BEGIN
-  PERFORM retention._reject_unless(current IS NOT NULL, format('relation %s of segment "%s" does not exist', stored.relation_name, stored.segment),
-    format('Its owner "%s" can create it again; or drop_segment, and add_segment another one.', stored.owner), 'undefined_table');
+  PERFORM retention._reject_unless(current IS NOT NULL,
+                                   format('relation %s of segment "%s" does not exist',
+                                          stored.relation_name, stored.segment),
+    format('Its owner "%s" can create it again; or drop_segment, and add_segment another one.',
+           stored.owner), 'undefined_table');
   IF (current, current::text, pg_get_userbyid(retention._owner(current)))
      IS DISTINCT FROM (stored.relation, stored.relation_name, stored.owner) THEN
     UPDATE retention.segment s
-      SET relation = current, relation_name = current, owner = pg_get_userbyid(retention._owner(current))
+      SET relation = current, relation_name = current,
+          owner = pg_get_userbyid(retention._owner(current))
       WHERE s.segment = stored.segment RETURNING * INTO stored;
   END IF;
   present := retention._definition(stored.relation);
@@ -77,7 +100,9 @@ $$;
 COMMENT ON FUNCTION retention._current_segment(retention.segment) IS
   'A segment with the relation that it now reads, which is kept, and that relation''s fingerprint.';
 
-CREATE OR REPLACE FUNCTION retention._evaluate_segment(segment text, cause text, as_of timestamptz, customer_ids text[]) RETURNS void
+CREATE OR REPLACE FUNCTION retention._evaluate_segment(
+    segment text, cause text, as_of timestamptz, customer_ids text[])
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -109,14 +134,19 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
   reason := retention._reason(reason);
   RAISE WARNING 'segment "%" could not be evaluated: %', segment, reason
     USING HINT = 'Its members stay as they are. It is tried again by process_changes and refresh.';
-  UPDATE retention.segment s SET error = reason, error_code = code, error_at = as_of, failures = s.failures + 1
+  UPDATE retention.segment s SET error = reason, error_code = code, error_at = as_of,
+      failures = s.failures + 1
     WHERE s.segment = _evaluate_segment.segment;
 END
 $$;
 COMMENT ON FUNCTION retention._evaluate_segment(text, text, timestamptz, text[]) IS
-  'Brings a segment''s members up to date: of all, where that is asked for, or its definition has changed, or a segment below it, or it had failed; else of some customers. A failure is reported, and is that segment''s alone.';
+  'Brings a segment''s members up to date: of all, where that is asked for, or its definition has '
+  'changed, or a segment below it, or it had failed; else of some customers. A failure is '
+  'reported, and is that segment''s alone.';
 
-CREATE OR REPLACE FUNCTION retention._evaluate_segments(cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL) RETURNS void
+CREATE OR REPLACE FUNCTION retention._evaluate_segments(
+    cause text, as_of timestamptz, customer_ids text[] DEFAULT NULL)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -129,7 +159,8 @@ BEGIN
   PERFORM set_config('retention.as_of', as_of::text, true);
   FOR segment IN
     SELECT s.segment FROM retention.segment s
-    WHERE s.enabled AND (s.error IS NULL OR customer_ids IS NULL OR as_of >= s.error_at + retention._retry_after(s.failures))
+    WHERE s.enabled AND (s.error IS NULL OR customer_ids IS NULL
+                         OR as_of >= s.error_at + retention._retry_after(s.failures))
     ORDER BY s.number
   LOOP
     PERFORM retention._evaluate_segment(segment, cause, as_of, customer_ids);
@@ -137,17 +168,22 @@ BEGIN
   PERFORM set_config('retention.as_of', clock, true);
 END
 $$;
-COMMENT ON FUNCTION retention._evaluate_segments(text, timestamptz, text[]) IS 'Brings all enabled segments up to date, for all customers or some.';
+COMMENT ON FUNCTION retention._evaluate_segments(text, timestamptz, text[]) IS
+  'Brings all enabled segments up to date, for all customers or some.';
 
-CREATE OR REPLACE FUNCTION retention._settle_segments(metric text, since timestamptz, as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._settle_segments(
+    metric text, since timestamptz, as_of timestamptz)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._evaluate_segments('refresh', as_of, ARRAY(
     SELECT c.customer_id FROM retention.customer c
-    WHERE c.metric = _settle_segments.metric AND c.last_order_known_at = as_of AND c.last_order_at > since));
+    WHERE c.metric = _settle_segments.metric AND c.last_order_known_at = as_of
+      AND c.last_order_at > since));
   PERFORM retention._mark_settings(), retention._evaluate_segments('settings', as_of);
 END
 $$;
 COMMENT ON FUNCTION retention._settle_segments(text, timestamptz, timestamptz) IS
-  'After a refresh by other settings: those who have ordered since the one before are evaluated; what else differs is due to the settings.';
+  'After a refresh by other settings: those who have ordered since the one before are evaluated; '
+  'what else differs is due to the settings.';

@@ -6,7 +6,9 @@ AS $$
   SELECT retention._take_lock('retention.segment_change')
 $$;
 COMMENT ON FUNCTION retention._lock_queue() IS
-  'Makes whatever writes members and the queue take turns, until the transaction ends. Numbers of changes are drawn under this lock, so they ascend in the order of commits, and who has read up to one has missed none.';
+  'Makes whatever writes members and the queue take turns, until the transaction ends. Numbers of '
+  'changes are drawn under this lock, so they ascend in the order of commits, and who has read up '
+  'to one has missed none.';
 
 CREATE OR REPLACE FUNCTION retention._lock_all() RETURNS text[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -27,7 +29,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._lock_all() IS
-  'Takes the locks of all metrics that have a source, which it returns, and then the queue''s: in this order, as a refresh does, so that nobody waits in a circle.';
+  'Takes the locks of all metrics that have a source, which it returns, and then the queue''s: in '
+  'this order, as a refresh does, so that nobody waits in a circle.';
 
 CREATE OR REPLACE FUNCTION retention._views_above(relation regclass) RETURNS SETOF regclass
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -36,40 +39,51 @@ AS $$
     SELECT relation::oid AS oid
     UNION
     SELECT r.ev_class
-    FROM reader JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = reader.oid AND d.classid = 'pg_rewrite'::regclass
+    FROM reader JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = reader.oid
+      AND d.classid = 'pg_rewrite'::regclass
     JOIN pg_rewrite r ON r.oid = d.objid)
   SELECT oid::regclass FROM reader
 $$;
-COMMENT ON FUNCTION retention._views_above(regclass) IS 'A relation, and all views that read it, directly or through other views.';
+COMMENT ON FUNCTION retention._views_above(regclass) IS
+  'A relation, and all views that read it, directly or through other views.';
 
 CREATE OR REPLACE FUNCTION retention._graver_cause(cause text, other text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN CASE WHEN 'definition' IN (cause, other) THEN 'definition' WHEN 'settings' IN (cause, other) THEN 'settings'
+  RETURN CASE WHEN 'definition' IN (cause, other) THEN 'definition'
+    WHEN 'settings' IN (cause, other) THEN 'settings'
               ELSE coalesce(cause, other) END;
-COMMENT ON FUNCTION retention._graver_cause(text, text) IS 'The one of two causes, of an evaluation in full, that starts less; null: none.';
+COMMENT ON FUNCTION retention._graver_cause(text, text) IS
+  'The one of two causes, of an evaluation in full, that starts less; null: none.';
 
 CREATE OR REPLACE FUNCTION retention._mark_settings() RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._lock_queue();
-  UPDATE retention.segment s SET pending = retention._graver_cause(s.pending, 'settings') WHERE s.evaluated_at IS NOT NULL;
+  UPDATE retention.segment s SET pending = retention._graver_cause(s.pending, 'settings')
+  WHERE s.evaluated_at IS NOT NULL;
 END
 $$;
 COMMENT ON FUNCTION retention._mark_settings() IS
-  'Has all segments evaluated in full: what differs then is due to the settings of a metric, which start no flow.';
+  'Has all segments evaluated in full: what differs then is due to the settings of a metric, '
+  'which start no flow.';
 
 CREATE OR REPLACE FUNCTION retention._mark_readers(segments text[], cause text) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- Only later ones, so that no two can mark each other forever. What starts no flow here starts none there.
+  -- Only later ones, so that no two can mark each other forever. What starts no flow here starts
+  -- none there.
   UPDATE retention.segment s
-    SET pending = retention._graver_cause(s.pending, CASE WHEN cause IN ('refresh', 'settings') THEN cause ELSE 'definition' END)
-    WHERE s.number > (SELECT min(c.number) FROM retention.segment c WHERE c.segment = ANY (segments))
+    SET pending = retention._graver_cause(s.pending, CASE
+                                          WHEN cause IN ('refresh', 'settings') THEN cause
+                                            ELSE 'definition' END)
+    WHERE s.number > (SELECT min(c.number) FROM retention.segment c
+                      WHERE c.segment = ANY (segments))
       AND s.relation IN (SELECT retention._views_above('retention.segment_member'))
 $$;
 COMMENT ON FUNCTION retention._mark_readers(text[], text) IS
-  'Has the segments that read members, and were added later, evaluated in full: anybody may have entered or left these ones.';
+  'Has the segments that read members, and were added later, evaluated in full: anybody may have '
+  'entered or left these ones.';
 
 CREATE OR REPLACE FUNCTION retention._queue_changes() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -87,17 +101,23 @@ BEGIN
   IF entered AND cause IS NULL OR segments = '{}' THEN
     RETURN NULL;
   END IF;
-  at := coalesce(nullif(current_setting('retention_engine.as_of', true), '')::timestamptz, retention.now());
+  at := coalesce(nullif(current_setting('retention_engine.as_of', true), '')::timestamptz,
+                 retention.now());
   zone := coalesce((SELECT time_zone FROM retention.metric WHERE metric = 'orders'), 'UTC');
   INSERT INTO retention.segment_change (segment, customer_id, change, cause, as_of)
-    SELECT c.segment, c.customer_id, CASE WHEN entered THEN 'entered' ELSE 'left' END, coalesce(cause, 'manual'), at
+    SELECT c.segment, c.customer_id, CASE WHEN entered THEN 'entered' ELSE 'left' END,
+           coalesce(cause, 'manual'), at
     FROM changed c ORDER BY c.segment, c.customer_id;
   INSERT INTO retention.segment_day AS d (segment, day, joined, departed)
-    SELECT c.segment, (at AT TIME ZONE zone)::date, count(*) FILTER (WHERE entered), count(*) FILTER (WHERE NOT entered)
+    SELECT c.segment, (at AT TIME ZONE zone)::date, count(*) FILTER (WHERE entered), count(*)
+      FILTER (WHERE NOT entered)
     FROM changed c GROUP BY c.segment
-    ON CONFLICT (segment, day) DO UPDATE SET joined = d.joined + excluded.joined, departed = d.departed + excluded.departed;
-  UPDATE retention.segment s SET members = s.members + CASE WHEN entered THEN c.count ELSE -c.count END
-    FROM (SELECT changed.segment, count(*) FROM changed GROUP BY 1) AS c WHERE s.segment = c.segment;
+    ON CONFLICT (segment, day) DO UPDATE SET joined = d.joined + excluded.joined,
+    departed = d.departed + excluded.departed;
+  UPDATE retention.segment s SET members = s.members + CASE WHEN entered THEN c.count
+    ELSE -c.count END
+    FROM (SELECT changed.segment, count(*) FROM changed GROUP BY 1) AS c
+    WHERE s.segment = c.segment;
   -- Whose orders or data changed is evaluated in all segments.
   IF cause IN ('order', 'refund', 'data') IS NOT TRUE THEN
     PERFORM retention._mark_readers(segments, cause);
@@ -110,7 +130,9 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention._queue_changes() IS 'Trigger: writes the members that were inserted or deleted to the queue, counts them, and tells who listens, and the segments that read these.';
+COMMENT ON FUNCTION retention._queue_changes() IS
+  'Trigger: writes the members that were inserted or deleted to the queue, counts them, and tells '
+  'who listens, and the segments that read these.';
 
 CREATE OR REPLACE FUNCTION retention._take_turns() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -121,16 +143,19 @@ BEGIN
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention._take_turns() IS 'Trigger: locks the queue before any row, so that nobody who has the one waits for the other.';
+COMMENT ON FUNCTION retention._take_turns() IS
+  'Trigger: locks the queue before any row, so that nobody who has the one waits for the other.';
 
 CREATE OR REPLACE FUNCTION retention._refuse_change() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
-  PERFORM retention._reject_unless(false, format('%s of %s would bypass the queue', TG_OP, TG_RELID::regclass),
+  PERFORM retention._reject_unless(false, format('%s of %s would bypass the queue', TG_OP,
+                                                 TG_RELID::regclass),
     'DELETE removes members and tells the queue.', 'feature_not_supported');
   RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION retention._refuse_change() IS 'Trigger: rejects changes that the queue could not show.';
+COMMENT ON FUNCTION retention._refuse_change() IS
+  'Trigger: rejects changes that the queue could not show.';

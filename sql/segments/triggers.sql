@@ -2,7 +2,8 @@
 
 CREATE TRIGGER take_turns BEFORE INSERT OR DELETE ON retention.segment_member
   FOR EACH STATEMENT EXECUTE FUNCTION retention._take_turns();
-COMMENT ON TRIGGER take_turns ON retention.segment_member IS 'Makes whoever changes members by hand wait for process_changes, and the other way round.';
+COMMENT ON TRIGGER take_turns ON retention.segment_member IS
+  'Makes whoever changes members by hand wait for process_changes, and the other way round.';
 
 CREATE TRIGGER queue_entered AFTER INSERT ON retention.segment_member
   REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION retention._queue_changes();
@@ -12,6 +13,8 @@ CREATE TRIGGER queue_left AFTER DELETE ON retention.segment_member
   REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION retention._queue_changes();
 COMMENT ON TRIGGER queue_left ON retention.segment_member IS 'Writes removed members to the queue.';
 
-CREATE TRIGGER refuse_change BEFORE UPDATE OF segment, customer_id OR TRUNCATE ON retention.segment_member
+CREATE TRIGGER refuse_change BEFORE UPDATE OF segment, customer_id
+  OR TRUNCATE ON retention.segment_member
   FOR EACH STATEMENT EXECUTE FUNCTION retention._refuse_change();
-COMMENT ON TRIGGER refuse_change ON retention.segment_member IS 'Rejects changes that the queue could not show.';
+COMMENT ON TRIGGER refuse_change ON retention.segment_member IS
+  'Rejects changes that the queue could not show.';

@@ -1,29 +1,36 @@
 -- Order summaries: what one customer's orders come to.
 
-CREATE OR REPLACE FUNCTION retention.order_summary_transition(internal, timestamptz, numeric) RETURNS internal
+CREATE OR REPLACE FUNCTION retention.order_summary_transition(internal, timestamptz, numeric)
+  RETURNS internal
   LANGUAGE c IMMUTABLE PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_order_summary_transition';
-COMMENT ON FUNCTION retention.order_summary_transition(internal, timestamptz, numeric) IS 'Transition function of order_summary.';
+COMMENT ON FUNCTION retention.order_summary_transition(internal, timestamptz, numeric) IS
+  'Transition function of order_summary.';
 
-CREATE OR REPLACE FUNCTION retention.order_summary_transition(internal, timestamptz, numeric, text) RETURNS internal
+CREATE OR REPLACE FUNCTION retention.order_summary_transition(internal, timestamptz, numeric, text)
+  RETURNS internal
   LANGUAGE c IMMUTABLE PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_order_summary_transition';
-COMMENT ON FUNCTION retention.order_summary_transition(internal, timestamptz, numeric, text) IS 'Transition function of order_summary.';
+COMMENT ON FUNCTION retention.order_summary_transition(internal, timestamptz, numeric, text) IS
+  'Transition function of order_summary.';
 
 CREATE OR REPLACE FUNCTION retention.order_summary_combine(internal, internal) RETURNS internal
   LANGUAGE c IMMUTABLE PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_order_summary_combine';
-COMMENT ON FUNCTION retention.order_summary_combine(internal, internal) IS 'Combine function of order_summary.';
+COMMENT ON FUNCTION retention.order_summary_combine(internal, internal) IS
+  'Combine function of order_summary.';
 
 CREATE OR REPLACE FUNCTION retention.order_summary_serialize(internal) RETURNS bytea
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_order_summary_serialize';
-COMMENT ON FUNCTION retention.order_summary_serialize(internal) IS 'Serialization function of order_summary.';
+COMMENT ON FUNCTION retention.order_summary_serialize(internal) IS
+  'Serialization function of order_summary.';
 
 CREATE OR REPLACE FUNCTION retention.order_summary_deserialize(bytea, internal) RETURNS internal
   LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
   AS 'MODULE_PATHNAME', 'retention_order_summary_deserialize';
-COMMENT ON FUNCTION retention.order_summary_deserialize(bytea, internal) IS 'Deserialization function of order_summary.';
+COMMENT ON FUNCTION retention.order_summary_deserialize(bytea, internal) IS
+  'Deserialization function of order_summary.';
 
 CREATE OR REPLACE FUNCTION retention.order_summary_final(internal) RETURNS retention.order_summary
   LANGUAGE c IMMUTABLE PARALLEL SAFE
@@ -39,9 +46,12 @@ CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amou
   PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE retention.order_summary(timestamptz, numeric) IS
-  'Summarises one customer''s orders, with days of UTC. Rows with a null time or amount are ignored; NaN, infinity and infinite times are errors; amounts of zero and below change revenue only.';
+  'Summarises one customer''s orders, with days of UTC. Rows with a null time or amount are '
+  'ignored; NaN, infinity and infinite times are errors; amounts of zero and below change revenue '
+  'only.';
 
-CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amount numeric, timezone text) (
+CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amount numeric,
+                                                    timezone text) (
   SFUNC = retention.order_summary_transition, STYPE = internal, SSPACE = 256,
   FINALFUNC = retention.order_summary_final,
   COMBINEFUNC = retention.order_summary_combine,
@@ -50,7 +60,9 @@ CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amou
   PARALLEL = SAFE
 );
 COMMENT ON AGGREGATE retention.order_summary(timestamptz, numeric, text) IS
-  'Summarises one customer''s orders, with days of the given time zone. Rows with a null time or amount are ignored; NaN, infinity and infinite times are errors; amounts of zero and below change revenue only.';
+  'Summarises one customer''s orders, with days of the given time zone. Rows with a null time or '
+  'amount are ignored; NaN, infinity and infinite times are errors; amounts of zero and below '
+  'change revenue only.';
 
 CREATE OR REPLACE FUNCTION retention.frequency(summary retention.order_summary) RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -58,18 +70,23 @@ CREATE OR REPLACE FUNCTION retention.frequency(summary retention.order_summary) 
 COMMENT ON FUNCTION retention.frequency(retention.order_summary) IS
   'x of the purchase models: repeat purchase days; null without orders.';
 
-CREATE OR REPLACE FUNCTION retention.recency(summary retention.order_summary) RETURNS double precision
+CREATE OR REPLACE FUNCTION retention.recency(summary retention.order_summary)
+  RETURNS double precision
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN CASE WHEN (summary).purchase_days > 1
               THEN round((summary).average_days_between_orders * ((summary).purchase_days - 1))
               WHEN (summary).purchase_days = 1 THEN 0 END;
 COMMENT ON FUNCTION retention.recency(retention.order_summary) IS
-  't_x of the purchase models: local days from the first to the last purchase day; null without orders.';
+  't_x of the purchase models: local days from the first to the last purchase day; null without '
+  'orders.';
 
 CREATE OR REPLACE FUNCTION retention.age(
-    summary retention.order_summary, as_of timestamptz DEFAULT retention.now(), timezone text DEFAULT 'UTC')
+    summary retention.order_summary, as_of timestamptz DEFAULT retention.now(),
+    timezone text DEFAULT 'UTC')
   RETURNS double precision
   LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN (as_of AT TIME ZONE timezone)::date - ((summary).first_order_at AT TIME ZONE timezone)::date;
+  RETURN (as_of AT TIME ZONE timezone)::date - ((summary).first_order_at
+                                                AT TIME ZONE timezone)::date;
 COMMENT ON FUNCTION retention.age(retention.order_summary, timestamptz, text) IS
-  'T of the purchase models: local days from the first purchase day to as_of, in the time zone that the summary was made with; null without orders.';
+  'T of the purchase models: local days from the first purchase day to as_of, in the time zone '
+  'that the summary was made with; null without orders.';
