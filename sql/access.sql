@@ -76,6 +76,9 @@ BEGIN
   PERFORM retention._reject_unless(rank IS NOT NULL,
     format('access level %s does not exist', coalesce('"' || level || '"', 'null')),
     'The levels are analyst, operator and admin.');
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM pg_roles r WHERE r.oid = role),
+    format('role %s does not exist', coalesce(role::oid::text, 'null')),
+    'pg_roles lists those there are.', 'undefined_object');
   PERFORM retention._reject_unless(
     pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'retention'), 'USAGE'),
     format('role "%s" cannot give access', current_user),

@@ -25,11 +25,20 @@ BEGIN
   PERFORM retention._check_length(
       format('customer_id "%s..." of a contact', left(NEW.customer_id, 40)), 'key', NEW.customer_id)
     WHERE octet_length(NEW.customer_id) > retention._most('key');
+  PERFORM retention._reject_unless(NEW.customer_id IS NOT NULL,
+    'customer_id of a contact must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._check_country(format('country of customer "%s"', NEW.customer_id),
+                                   NEW.country);
+  PERFORM retention._reject_unless(jsonb_typeof(NEW.properties) = 'object',
+    format('properties of customer "%s" must be an object, not %s', NEW.customer_id,
+           coalesce(left(NEW.properties::text, 40), 'null')),
+    'Such as {"first_name": "Ada"}; {} for none.');
   RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION retention._check_contact() IS
-  'Trigger: rejects time zones that do not exist, and keys that are too long.';
+  'Trigger: rejects time zones that do not exist, keys that are too long, and what is no country '
+  'or no object.';
 
 CREATE OR REPLACE FUNCTION retention._note_consent() RETURNS trigger
   -- Whoever may write contacts needs no other right.
@@ -216,3 +225,36 @@ CREATE OR REPLACE FUNCTION retention._contact_query(customer_ids text DEFAULT '$
 COMMENT ON FUNCTION retention._contact_query(text) IS
   'The query for the contacts of customers, whose keys are an expression, or, with null, of all: '
   'key, contact, and how many rows there are.';
+
+CREATE OR REPLACE FUNCTION retention._check_channel(channel text) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(
+    EXISTS (SELECT FROM retention._channels() c WHERE c.channel = _check_channel.channel),
+    format('channel %s does not exist', coalesce('"' || channel || '"', 'null')),
+    'The channels are email, sms, push and webhook.');
+END
+$$;
+COMMENT ON FUNCTION retention._check_channel(text) IS 'An error unless there is such a channel.';
+
+CREATE OR REPLACE FUNCTION retention._check_suppression() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.suppression');
+  PERFORM retention._check_channel(NEW.channel);
+  PERFORM retention._check_length('the address to suppress', 'address', NEW.address);
+  PERFORM retention._reject_unless(NEW.reason IS NOT NULL,
+    'the reason of a suppression must not be null', 'Such as bounced, complained, unsubscribed.',
+    'null_value_not_allowed');
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._check_suppression() IS
+  'Trigger: rejects channels that do not exist, and rows without an address or a reason.';
+
+CREATE TRIGGER check_suppression BEFORE INSERT OR UPDATE ON retention.suppression
+  FOR EACH ROW EXECUTE FUNCTION retention._check_suppression();
+COMMENT ON TRIGGER check_suppression ON retention.suppression IS
+  'Rejects what holds nobody''s messages back.';

@@ -78,7 +78,7 @@ CREATE TABLE retention.suppression (
   channel       text COLLATE "C" NOT NULL,
   address       text COLLATE "C" NOT NULL,
   reason        text NOT NULL,
-  suppressed_at timestamptz NOT NULL,
+  suppressed_at timestamptz NOT NULL DEFAULT retention.now(),
   PRIMARY KEY (address, channel)
 );
 COMMENT ON TABLE retention.suppression IS

@@ -260,6 +260,7 @@ DECLARE
 BEGIN
   -- Not within an expression of a flow.
   PERFORM retention._caller(), retention._pin_settings();
+  PERFORM retention._check_clock(since, 'since') WHERE since IS NOT NULL;
   PERFORM retention._reject_unless(target.status <> 'archived',
     format('flow "%s" is archived', flow),
     format('SELECT retention.set_status(%L, ''live'');', flow),

@@ -105,6 +105,7 @@ AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);
 BEGIN
+  PERFORM retention._check_role(role);
   PERFORM retention._reject_unless(retention._may_act_as(role),
                                    format('no right to act as %s', coalesce(role::text, 'null')),
     'The flow''s expressions will run with that role''s rights: be a member of it.',

@@ -1,0 +1,76 @@
+-- What cannot be is said in one line, with the value and the way out, whoever's fault it is.
+SET client_min_messages = warning;
+DROP EXTENSION IF EXISTS retention CASCADE;
+CREATE EXTENSION retention;
+CREATE SCHEMA errors_test;
+SET search_path = errors_test;
+SET TimeZone = 'UTC';
+SET DateStyle = 'ISO, YMD';
+SET IntervalStyle = 'postgres';
+SET retention.as_of = '2024-06-01 12:00+00';
+SET retention.progress = off;
+\i tests/include/failure.sql
+CREATE FUNCTION go_live(name text, VARIADIC nodes jsonb[]) RETURNS void LANGUAGE sql AS $$
+  SELECT FROM retention.create_flow(jsonb_build_object(
+    'name', name, 'trigger', '{"type": "manual"}'::jsonb, 'reentry', 'always', 'nodes', to_jsonb(nodes)));
+  SELECT FROM retention.publish(name);
+  SELECT FROM retention.set_status(name, 'live');
+$$;
+CREATE TABLE orders (order_id integer, customer_id text, ordered_at timestamptz, amount numeric);
+INSERT INTO orders SELECT i, 'c' || i % 10, timestamptz '2024-05-20' - i * interval '5 days', 5 FROM generate_series(1, 40) i;
+SELECT retention.add_source('orders', order_id => 'order_id');
+CALL retention.refresh();
+INSERT INTO retention.contact (customer_id, email, email_consent) VALUES ('c1', 'c1@example.com', true), ('c2', 'c2@example.com', true);
+SELECT go_live('f', '{"id": "a", "type": "message", "channel": "email", "subject": "S", "body": "B", "smart_sending": false}');
+SELECT retention.enroll('f', 'c1'), retention.enroll('f', 'c2');
+CALL retention.tick();
+SELECT message_id FROM retention.claim_messages('email');
+
+-- Times: finite, in the calendar, and such as can be.
+\pset format unaligned
+\pset fieldsep ' | '
+SELECT c.command, f.state, f.message, f.hint FROM (VALUES
+  (1, $$retention.ack('{1}', ?)$$), (2, $$retention.retry('f', ?)$$), (3, $$retention.customer_at('orders', ?)$$),
+  (4, $$retention.backfill_history('orders', ?)$$), (5, $$retention.backfill_history('orders', '2023-06-01', ?)$$),
+  (6, $$retention.validate_model('orders', ?)$$), (7, $$retention.validate_model('orders', '2024-01-01', ?)$$),
+  (8, $$retention.simulate_flow('f', ?, '2024-05-01')$$), (9, $$retention.simulate_flow('f', '2024-05-01', ?)$$),
+  (10, $$retention.run_flows_once(?)$$)) AS c (number, command),
+  unnest('{infinity,-infinity,200000-01-01}'::text[]) WITH ORDINALITY AS v (value, turn),
+  failure(format('SELECT FROM %s', replace(c.command, '?', format('%L::timestamptz', v.value)))) AS f
+  ORDER BY c.number, v.turn;
+SELECT f.* FROM (VALUES
+  (1, $$SELECT retention.ack('{1}', NULL)$$), (2, $$SELECT retention.ack('{1}', '2024-06-02 12:01+00')$$),
+  (3, $$SELECT retention.ack('{1}', '2024-05-31 11:59+00')$$), (4, $$SELECT retention.fail('{1}', NULL)$$),
+  (5, $$SELECT retention.claim_messages('email', lease => '-1 day')$$), (6, $$SELECT retention.claim_messages('email', lease => NULL)$$),
+  (7, $$SELECT retention.simulate_flow('f', '2024-05-01', '2024-05-02', step => '0')$$),
+  (8, $$SELECT retention.simulate_flow('f', '2024-05-01', '2024-05-02', step => NULL)$$),
+  (9, $$SELECT retention.backfill_history('orders', '2023-06-01', step => '-1 month')$$),
+  (10, $$SELECT retention.backfill_history('orders', '2023-06-01', step => NULL)$$)) AS c (number, command), failure(c.command) AS f
+  ORDER BY c.number;
+SELECT message_id, state, sent_at FROM retention.message ORDER BY 1;
+-- Clocks of senders may be wrong by less than a day.
+SELECT retention.ack('{1}', '2024-06-02 11:00+00'), retention.ack('{2}', '2024-05-31 13:00+00'), retention.ack('{99}', '2024-01-01');
+SELECT message_id, state, sent_at FROM retention.message ORDER BY 1;
+
+-- Roles, the suppression list and contacts.
+SELECT f.* FROM (VALUES
+  (1, $$SELECT retention.grant_access(NULL, 'analyst')$$), (2, $$SELECT retention.grant_access(0::regrole, 'analyst')$$),
+  (3, $$SELECT retention.set_flow_owner('f', NULL)$$), (4, $$SELECT retention.set_flow_owner('f', 0::regrole)$$), (5, $$SELECT retention.set_flow_owner('f', 999999::regrole)$$),
+  (6, $$SELECT retention.suppress('email', 'a@b.cc', NULL)$$), (7, $$SELECT retention.suppress('email', 'no such')$$), (8, $$SELECT retention.suppress('sms', 'no such')$$), (8, $$SELECT retention.suppress('email', 'C <c@example.com>')$$),
+  (9, $$SELECT retention.suppress('sms', '600 100 200', country => 'no such')$$), (10, $$SELECT retention.suppress('mail', 'a@b.cc')$$), (11, $$SELECT retention.suppress('email', ' ')$$),
+  (12, $$INSERT INTO retention.suppression (channel, address, reason) VALUES ('mail', 'x', 'y')$$),
+  (13, $$INSERT INTO retention.suppression (channel, address, reason) VALUES ('email', '', 'y')$$),
+  (14, $$INSERT INTO retention.suppression (channel, address) VALUES ('email', 'x@y.zz')$$),
+  (15, $$INSERT INTO retention.contact (customer_id, country) VALUES ('zz', 'Germany')$$), (16, $$INSERT INTO retention.contact (customer_id, time_zone) VALUES ('zz', 'Mars/X')$$),
+  (17, $$INSERT INTO retention.contact (customer_id, properties) VALUES ('zz', '[]')$$), (18, $$UPDATE retention.contact SET properties = NULL$$),
+  (19, $$INSERT INTO retention.contact (email) VALUES ('x@y.zz')$$), (20, $$UPDATE retention.contact SET country = 'D'$$),
+  (21, $$INSERT INTO retention.rfm_cell VALUES ('own', 1, 11, 1, 'A')$$), (22, $$INSERT INTO retention.rfm_cell VALUES ('own', 1, 1, 1, '')$$)) AS c (number, command), failure(c.command) AS f
+  ORDER BY c.number;
+INSERT INTO retention.suppression (channel, address, reason) VALUES ('email', ' C2@Example.com ', 'bounced');
+SELECT retention.suppress('sms', '+48 600 100 200'), retention.suppress('push', 'a token'), retention.suppress('email', 'C3@example.com ', country => 'PL');
+SELECT channel, address, reason, suppressed_at FROM retention.suppression ORDER BY 1, 2;
+INSERT INTO retention.contact (customer_id, country, time_zone) VALUES ('c3', 'pl', 'Europe/Warsaw');
+
+SET client_min_messages = error;
+DROP EXTENSION retention CASCADE;
+DROP SCHEMA errors_test CASCADE;
