@@ -57,7 +57,7 @@ RESET ROLE;
 SELECT c.oid::regclass AS relation, string_agg(attname, ', ' ORDER BY attnum) AS hidden
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'v') AND NOT has_column_privilege('consent_analyst', c.oid, a.attname, 'SELECT')
-  GROUP BY c.oid ORDER BY 1;
+  GROUP BY c.oid ORDER BY c.oid::regclass::text COLLATE "C";
 DROP OWNED BY consent_analyst, consent_marketer;
 DROP ROLE consent_analyst, consent_marketer;
 DROP EXTENSION retention CASCADE;

@@ -243,7 +243,7 @@ SELECT segment, customer_id, change, cause FROM retention.read_segment_changes('
 DELETE FROM security_test.secret;
 CALL retention.process_changes();
 SELECT retention.refresh_segment('champions'), retention.disable_segment('champions'), retention.enable_segment('champions');
-SELECT relation, customer_id_columns, untracked_partitions FROM retention.tracked;
+SELECT relation, customer_id_columns, untracked_partitions FROM retention.tracked ORDER BY relation::text;
 SELECT segment, day, joined FROM retention.segment_growth WHERE segment IS NULL;
 SELECT retention.prune() IS NOT NULL AS pruned;
 SELECT retention.drop_segment('champions'), retention.drop_consumer('ads'), retention.untrack('security_test.orders');
