@@ -156,7 +156,7 @@ BEGIN
           WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL
           GROUP BY m.customer_id), retention.now());
   PERFORM retention._reject_unless(known.held IS NULL OR known.moved IS NOT NULL,
-                                   'contacts cannot be read: ' || (known.held[1]).reason,
+                                   (known.held[1]).reason,
     'Messages stay ready meanwhile.', (known.held[1]).error_code);
   RETURN known.moved || known.held;
 END

@@ -231,10 +231,11 @@ AS $$
           WHERE e.customer_id = _values_of.customer_id
         UNION ALL SELECT m.context || to_jsonb(m.address) FROM retention.message m
           WHERE m.customer_id = _values_of.customer_id
-        UNION ALL SELECT to_jsonb(o) FROM retention.order_event o
+        -- Not what is no person's: relations may be named so.
+        UNION ALL SELECT to_jsonb(o) - '{metric,kind}'::text[] FROM retention.order_event o
           WHERE o.customer_id = _values_of.customer_id
-        UNION ALL SELECT to_jsonb(c) FROM retention.customer c
-          WHERE c.customer_id = _values_of.customer_id) AS d (document),
+        UNION ALL SELECT to_jsonb(c) - '{metric,rfm_group,previous_rfm_group}'::text[]
+        FROM retention.customer c WHERE c.customer_id = _values_of.customer_id) AS d (document),
        jsonb_path_query(d.document,
                         'strict $.** ? (@.type() == "string" || @.type() == "number")') AS leaf,
        LATERAL (SELECT leaf #>> '{}') AS v (value)

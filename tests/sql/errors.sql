@@ -56,7 +56,7 @@ SELECT message_id, state, sent_at FROM retention.message ORDER BY 1;
 SELECT f.* FROM (VALUES
   (1, $$SELECT retention.grant_access(NULL, 'analyst')$$), (2, $$SELECT retention.grant_access(0::regrole, 'analyst')$$),
   (3, $$SELECT retention.set_flow_owner('f', NULL)$$), (4, $$SELECT retention.set_flow_owner('f', 0::regrole)$$), (5, $$SELECT retention.set_flow_owner('f', 999999::regrole)$$),
-  (6, $$SELECT retention.suppress('email', 'a@b.cc', NULL)$$), (7, $$SELECT retention.suppress('email', 'no such')$$), (8, $$SELECT retention.suppress('sms', 'no such')$$), (8, $$SELECT retention.suppress('email', 'C <c@example.com>')$$),
+  (6, $$SELECT retention.suppress('email', 'a@b.cc', NULL)$$), (7, $$SELECT retention.suppress('email', 'no such')$$), (8, $$SELECT retention.suppress('sms', 'no such')$$), (23, $$SELECT retention.suppress('email', 'C <c@example.com>')$$),
   (9, $$SELECT retention.suppress('sms', '600 100 200', country => 'no such')$$), (10, $$SELECT retention.suppress('mail', 'a@b.cc')$$), (11, $$SELECT retention.suppress('email', ' ')$$),
   (12, $$INSERT INTO retention.suppression (channel, address, reason) VALUES ('mail', 'x', 'y')$$),
   (13, $$INSERT INTO retention.suppression (channel, address, reason) VALUES ('email', '', 'y')$$),
@@ -71,6 +71,39 @@ SELECT retention.suppress('sms', '+48 600 100 200'), retention.suppress('push', 
 SELECT channel, address, reason, suppressed_at FROM retention.suppression ORDER BY 1, 2;
 INSERT INTO retention.contact (customer_id, country, time_zone) VALUES ('c3', 'pl', 'Europe/Warsaw');
 
+-- What others own and cannot be read: one line, their SQLSTATE, one hint, and nothing of our functions.
+\pset format aligned
+CREATE FUNCTION where_told(command text) RETURNS TABLE (state text, message text, hint text, context text) LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE command;
+  message := 'no error';
+  RETURN NEXT;
+EXCEPTION WHEN others THEN
+  GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
+  message := replace(message, current_user, 'OWNER');
+  hint := replace(hint, current_user, 'OWNER');
+  RETURN NEXT;
+END $$;
+CREATE FUNCTION their_error() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'theirs' USING ERRCODE = 'ZZ001', HINT = 'Their hint.'; END $$;
+CREATE FUNCTION unqualified() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT customer_id FROM orders LIMIT 1); END $$;
+CREATE VIEW by_zero AS SELECT customer_id, 1 / (order_id - 1) AS x FROM orders WHERE 1 / (order_id - 1) = 1;
+CREATE VIEW theirs AS SELECT errors_test.their_error() AS customer_id;
+CREATE VIEW lost AS SELECT errors_test.unqualified() AS customer_id;
+CREATE TABLE typed (customer_id text, ordered_at timestamptz, amount text);
+INSERT INTO typed VALUES ('a', '2024-05-01', '5');
+CREATE VIEW parsed AS SELECT customer_id, ordered_at, amount::numeric FROM typed;
+SELECT retention.add_metric('m'), retention.add_source('parsed', metric => 'm') > 0 AS added, retention.track('typed', 'customer_id');
+CALL retention.refresh('m');
+INSERT INTO typed VALUES ('a', '2024-05-02', 'x');
+SELECT f.* FROM (VALUES
+  (1, $$SELECT retention.add_segment('by_zero')$$), (2, $$SELECT retention.add_segment('theirs')$$), (3, $$SELECT retention.add_segment('lost')$$),
+  (4, $$CALL retention.refresh('m')$$), (5, $$SELECT * FROM retention.preview_settings('m', recency_limits => '{9,8}')$$),
+  (6, $$SELECT * FROM retention.customer_at('m')$$), (7, $$SELECT retention.validate_model('m', '2024-04-01')$$),
+  (8, $$SELECT retention.backfill_history('m', '2024-01-01')$$)) AS c (number, command), where_told(c.command) AS f
+  ORDER BY c.number;
+SET client_min_messages = error;
+CALL retention.process_changes();
+SELECT kind, name, sqlstate, message FROM retention.problem;
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;
 DROP SCHEMA errors_test CASCADE;
