@@ -1,22 +1,5 @@
 -- What senders call: messages are claimed, and acknowledged or failed.
 
-CREATE OR REPLACE FUNCTION retention._asked_grant(
-    flow_id integer, node text, address text, customer_id text, message_id bigint,
-    queued_at timestamptz, apart interval)
-  RETURNS retention.address_grant
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN ROW (retention._address_slot(flow_id, node, address), retention._holder(customer_id),
-              message_id, queued_at, apart)::retention.address_grant;
-COMMENT ON FUNCTION retention._asked_grant(
-  integer, text, text, text, bigint, timestamptz, interval) IS
-  'What a message asks of _one_per_address: its address, for so long.';
-
-CREATE OR REPLACE FUNCTION retention._lateness(message jsonb) RETURNS interval
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN retention._span(coalesce(message ->> 'lateness', '1 day')::interval);
-COMMENT ON FUNCTION retention._lateness(jsonb) IS
-  'How late a message of a flow''s document may be sent.';
-
 CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease interval)
   RETURNS bigint[]
   -- Messages and contacts are looked up by key, however many more there are.
