@@ -14,8 +14,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'flow_plan',
-                     'health')
-      THEN 1
+                     'health', 'reachable') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',

@@ -60,6 +60,73 @@ $$;
 COMMENT ON FUNCTION retention._note_consent() IS
   'Trigger: keeps when a consent was given or taken back, and by whom.';
 
+CREATE OR REPLACE FUNCTION retention._note_consent_gone() RETURNS trigger
+  -- Whoever may write contacts needs no other right.
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
+  INSERT INTO retention.consent_change
+      (customer_id, channel, agreed, changed_at, changed_by, source)
+    SELECT d.customer_id, c.channel, NULL, retention.now(), session_user,
+           nullif(current_setting('application_name'), '')
+    FROM changed d, LATERAL (
+      VALUES ('email', d.email_consent), ('sms', d.sms_consent), ('push', d.push_consent))
+      AS c (channel, agreed)
+    WHERE c.agreed ORDER BY d.customer_id, c.channel;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._note_consent_gone() IS
+  'Trigger: a consent ends with its contact, which may be inserted again without it.';
+
+CREATE OR REPLACE FUNCTION retention._note_consent_again() RETURNS trigger
+  -- Each one's changes are looked up by key, however many are imported.
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
+  IF NOT EXISTS (SELECT FROM retention.consent_change) THEN
+    RETURN NULL;
+  END IF;
+  WITH different AS MATERIALIZED (
+    SELECT n.customer_id, c.channel, c.agreed, known.change_id,
+           -- Deleted in this transaction, and back as it was.
+           known.agreed IS NULL AND known.changed_at = retention.now() AS is_undone
+    FROM changed n CROSS JOIN LATERAL (
+      SELECT DISTINCT ON (l.channel) l.* FROM retention.consent_change l
+      WHERE l.customer_id = n.customer_id ORDER BY l.channel, l.change_id DESC) AS known
+    CROSS JOIN LATERAL (
+      VALUES ('email', n.email_consent), ('sms', n.sms_consent), ('push', n.push_consent))
+      AS c (channel, agreed)
+    WHERE c.channel = known.channel AND (known.agreed IS TRUE) <> (c.agreed IS TRUE)),
+  undone AS (
+    DELETE FROM retention.consent_change l USING different d
+    WHERE d.is_undone AND l.change_id = d.change_id)
+  INSERT INTO retention.consent_change
+      (customer_id, channel, agreed, changed_at, changed_by, source)
+    SELECT d.customer_id, d.channel, d.agreed, retention.now(), session_user,
+           nullif(current_setting('application_name'), '')
+    FROM different d WHERE NOT d.is_undone ORDER BY d.customer_id, d.channel
+    -- While a dump is restored numbers are drawn from the start.
+    ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._note_consent_again() IS
+  'Trigger: keeps the consents of contacts that are inserted again where they differ from what '
+  'was known last.';
+
+CREATE TRIGGER note_consent_gone AFTER DELETE ON retention.contact
+  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT
+  EXECUTE FUNCTION retention._note_consent_gone();
+COMMENT ON TRIGGER note_consent_gone ON retention.contact IS 'Keeps that consents are gone.';
+CREATE TRIGGER note_consent_again AFTER INSERT ON retention.contact
+  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+  EXECUTE FUNCTION retention._note_consent_again();
+COMMENT ON TRIGGER note_consent_again ON retention.contact IS 'Keeps that consents are other ones.';
+
 CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
   FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
 COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';

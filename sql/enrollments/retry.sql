@@ -249,7 +249,7 @@ COMMENT ON FUNCTION retention._render_again(retention.failed_message[], integer,
   'back; those that get none stay as they are.';
 
 CREATE OR REPLACE FUNCTION retention.retry(flow text, since timestamptz DEFAULT NULL)
-  RETURNS TABLE (enrollments bigint, messages bigint)
+  RETURNS TABLE (enrollments bigint, messages bigint, waiting bigint)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -265,6 +265,7 @@ BEGIN
     format('flow "%s" is archived', flow),
     format('SELECT retention.set_status(%L, ''live'');', flow),
     'object_not_in_prerequisite_state');
+  waiting := retention._end_waiting(target, since, as_of);
   restarted := retention._retry_enrollments(target, since, as_of);
   failed := retention._failed_messages(target, since);
   PERFORM retention._revive(
@@ -286,4 +287,5 @@ COMMENT ON FUNCTION retention.retry(text, timestamptz) IS
   'Once it is mended: has those whose enrollments in a flow ended with an error, since a time or '
   'ever, go on at the node where they failed, unless they have entered again meanwhile; renders '
   'messages anew that could not be rendered, with the template of now; and has dead ones be sent '
-  'once more. Returns how many there were of each.';
+  'once more. Whoever waits at a node, or to enter, where an expression could not be run is tried '
+  'with the next tick, rather than after some time. Returns how many there were of each.';

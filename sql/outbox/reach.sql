@@ -6,12 +6,7 @@ CREATE OR REPLACE FUNCTION retention._message_kinds(flow retention.flow)
 AS $$
   -- Each channel once, and once more where it has messages that need no consent besides others.
   SELECT m.channel || CASE WHEN m.is_transactional THEN ', transactional' ELSE '' END,
-         format('CASE WHEN t.rows > 1 THEN ''several contacts'' ELSE %s END',
-           retention._unsendable(quote_literal(c.channel), address.expression,
-             '(t.contact).' || c.consent, m.is_transactional::text, 'false',
-             CASE WHEN EXISTS (SELECT FROM retention.suppression s WHERE s.channel = c.channel)
-                  THEN retention._suppressed(quote_literal(c.channel), address.expression,
-                         retention._country('(t.contact).country', m.metric)) ELSE 'false' END))
+         reached.expression
   FROM (SELECT DISTINCT n.config ->> 'channel' AS channel,
                coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
                coalesce(v.document ->> 'metric', 'orders') AS metric
@@ -19,8 +14,9 @@ AS $$
         LEFT JOIN retention.message_status s USING (flow_id, node)
         WHERE (n.flow_id, n.version) = ((flow).flow_id, (flow).version) AND n.type = 'message'
           AND coalesce(s.status, n.config ->> 'status', 'live') <> 'draft') AS m
-  JOIN retention._channels() AS c ON c.channel = m.channel AND c.address IS NOT NULL,
-  LATERAL (SELECT '(t.contact).' || c.address AS expression) AS address
+  CROSS JOIN LATERAL retention._unreachable(m.channel, m.is_transactional, m.metric)
+    AS reached (expression)
+  WHERE reached.expression IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._message_kinds(retention.flow) IS
   'The channels of a flow''s messages that have addresses, and the expression for why a contact t '
@@ -70,8 +66,12 @@ BEGIN
   IF retention._tells() THEN
     PERFORM retention._pin_settings();
     PERFORM retention._tell(
-        format('flow "%s": %s of %s contacts can be written to by %s%s', target.flow, r.reachable,
-               r.contacts, r.name, '; ' || r.others), 'notice')
+        CASE WHEN r.contacts = 0 THEN format(
+               'flow "%s": there are no contacts, so nobody can be written to by %s: fill '
+               'retention.contact, or have them read by SELECT retention.use_contacts(...)',
+               target.flow, r.name)
+             ELSE format('flow "%s": %s of %s contacts can be written to by %s%s', target.flow,
+                         r.reachable, r.contacts, r.name, '; ' || r.others) END, 'notice')
       FROM retention._count_reach(target) AS r;
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN

@@ -1,5 +1,52 @@
 -- Health: one list of what is wrong now.
 
+CREATE OR REPLACE FUNCTION retention._is_held(
+    node retention.flow_node, since timestamptz, due_at timestamptz)
+  RETURNS boolean
+  LANGUAGE sql IMMUTABLE
+  -- Others wait there as the node means it, such as for the end of a delay.
+  RETURN (node).error IS NOT NULL AND due_at IS NOT NULL
+         AND (since IS NULL OR (node).type = 'wait_for'
+              OR due_at = (node).error_at + retention._retry_after((node).failures));
+COMMENT ON FUNCTION retention._is_held(retention.flow_node, timestamptz, timestamptz) IS
+  'Whether an enrollment waits at its node because an expression cannot be run.';
+
+CREATE OR REPLACE FUNCTION retention._end_waiting(
+    flow retention.flow, since timestamptz, as_of timestamptz)
+  RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  nodes integer[] := ARRAY(
+    SELECT n.node_id FROM retention.flow_node n
+    WHERE n.flow_id = flow.flow_id AND n.error IS NOT NULL
+      AND coalesce(n.error_at >= _end_waiting.since, true));
+  held bigint;
+  listed bigint;
+BEGIN
+  UPDATE retention.enrollment e SET due_at = least(e.due_at, as_of)
+    FROM retention.flow_node n
+    WHERE n.node_id = ANY (nodes) AND e.node_id = n.node_id AND e.flow_id = flow.flow_id
+      AND retention._is_held(n, e.since, e.due_at);
+  GET DIAGNOSTICS held = ROW_COUNT;
+  -- What still cannot be run has an error again after the next tick.
+  UPDATE retention.flow_node n
+    SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
+    WHERE n.node_id = ANY (nodes);
+  UPDATE retention.flow f SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
+    WHERE f.flow_id = flow.flow_id AND f.error IS NOT NULL
+      AND coalesce(f.error_at >= _end_waiting.since, true);
+  UPDATE retention.flow_entry e SET due_at = least(e.due_at, as_of)
+    WHERE e.flow_id = flow.flow_id AND e.error IS NOT NULL
+      AND coalesce(e.due_at - retention._retry_after(e.failures) >= _end_waiting.since, true);
+  GET DIAGNOSTICS listed = ROW_COUNT;
+  RETURN held + listed;
+END
+$$;
+COMMENT ON FUNCTION retention._end_waiting(retention.flow, timestamptz, timestamptz) IS
+  'Has customers be tried now who wait at nodes of a flow, or to enter it, since what failed '
+  'there. Returns their number.';
+
 CREATE TYPE retention.finding AS (
   severity   text,
   what       text,
@@ -14,28 +61,46 @@ CREATE OR REPLACE FUNCTION retention._problem_findings(reader name)
   RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.severity, format(k.what, p.name, p.node), min(p.happened_at), sum(p.occurrences)::bigint,
+  SELECT k.severity,
+         format(k.what, p.name, p.node)
+           || CASE WHEN p.version < f.version THEN format(', version %s', p.version) ELSE '' END,
+         min(p.happened_at),
+         CASE p.kind
+           WHEN 'node' THEN (
+             SELECT count(*) FROM retention.enrollment e JOIN retention.flow_node n USING (node_id)
+             WHERE (n.flow_id, n.version, n.node) = (f.flow_id, p.version, p.node)
+               AND e.flow_id = f.flow_id AND retention._is_held(n, e.since, e.due_at))
+           WHEN 'entry' THEN (
+             SELECT count(*) FROM retention.flow_entry e
+             WHERE e.flow_id = f.flow_id AND e.error IS NOT NULL)
+           ELSE sum(p.occurrences)::bigint END,
          retention._shown_error(
            (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
-         format(k.what_to_do, p.name)
+         format(k.what_to_do, p.name, p.version)
   FROM retention.problem p JOIN (VALUES
     ('node', 'error', 'customers wait at node "%2$s" of flow "%1$s"',
-     'Mend what its expression names; it is tried again by itself.'),
+     'Mend what its expression reads; it is tried again by itself, and at once by SELECT * FROM '
+     'retention.retry(%1$L); where a new version mends it, they get there by SELECT '
+     'retention.migrate_flow(%1$L, %2$s);'),
     ('flow', 'error', 'nobody can enter flow "%1$s"',
-     'Mend its trigger or entry filter; it is tried again by itself.'),
+     'Mend its trigger or entry filter; it is tried again by itself, and at once by SELECT * FROM '
+     'retention.retry(%1$L);'),
     ('segment', 'error', 'segment "%1$s" cannot be evaluated',
      'Mend its view; it is tried again by itself.'),
     ('metric', 'error', 'changes of metric "%1$s" cannot be processed',
      'Mend its sources; it is tried again by itself, and CALL retention.refresh(%1$L) reads all.'),
     ('entry', 'warning', 'the entry filter of flow "%1$s" fails for the moment',
-     'It is tried again by itself.'),
+     'It is tried again by itself, and at once by SELECT * FROM retention.retry(%1$L);'),
     ('enrollment', 'warning', 'enrollments have failed at node "%2$s" of flow "%1$s"',
-     'Mend the values or the expression, then SELECT * FROM retention.retry(%1$L);'))
+     'Mend the values, or what the expression reads, then SELECT * FROM retention.retry(%1$L); '
+     'where a new version mends the expression: BEGIN; SELECT * FROM retention.retry(%1$L); '
+     'SELECT retention.migrate_flow(%1$L, %2$s); COMMIT;'))
     AS k (kind, severity, what, what_to_do) USING (kind)
+  LEFT JOIN retention.flow f
+    ON f.flow = p.name AND p.kind IN ('node', 'flow', 'entry', 'enrollment')
   -- What belongs to an archived flow is over.
-  WHERE NOT (p.kind IN ('node', 'flow', 'entry', 'enrollment')
-             AND (SELECT f.status FROM retention.flow f WHERE f.flow = p.name) = 'archived')
-  GROUP BY k.severity, k.what, k.what_to_do, p.name, p.node
+  WHERE f.status IS DISTINCT FROM 'archived'
+  GROUP BY k.severity, k.what, k.what_to_do, p.kind, p.name, p.node, p.version, f.flow_id, f.version
 $$;
 COMMENT ON FUNCTION retention._problem_findings(name) IS
   'What retention.problem has of others than messages, for each flow and node, segment and metric.';
@@ -223,5 +288,45 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention.health() IS
   'What is wrong, the worst first: errors stop something for all, warnings for some or soon, '
-  'notes can wait. Since when, how many customers, messages, rows or codes it is about, and what '
-  'to do. No row: all is well. scripts/health.sh asks it for a monitor.';
+  'notes can wait. Since when, how many customers, messages, rows or codes it is about (of a flow '
+  'that nobody can enter, a segment or a metric, how often it has failed in a row), and what to '
+  'do. No row: all is well. scripts/health.sh asks it for a monitor.';
+
+CREATE OR REPLACE FUNCTION retention._unreachable(
+    channel text, is_transactional boolean, metric text)
+  RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('CASE WHEN t.rows > 1 THEN ''several contacts'' ELSE %s END',
+           retention._unsendable(quote_literal(c.channel), a.expression,
+             '(t.contact).' || c.consent, is_transactional::text, 'false',
+             CASE WHEN EXISTS (SELECT FROM retention.suppression s WHERE s.channel = c.channel)
+                  THEN retention._suppressed(quote_literal(c.channel), a.expression,
+                         retention._country('(t.contact).country', metric)) ELSE 'false' END))
+  FROM retention._channels() AS c,
+       LATERAL (SELECT '(t.contact).' || c.address AS expression) AS a
+  WHERE c.channel = _unreachable.channel AND c.address IS NOT NULL
+$$;
+COMMENT ON FUNCTION retention._unreachable(text, boolean, text) IS
+  'The expression for why a contact t, of the query of contacts, cannot be written to on a '
+  'channel; null where the channel knows no addresses of customers.';
+
+CREATE OR REPLACE FUNCTION retention.reachable(channel text, transactional boolean DEFAULT false)
+  RETURNS TABLE (customer_id text, reason text)
+  LANGUAGE plpgsql ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  expression text := retention._unreachable(channel, coalesce(transactional, false), 'orders');
+BEGIN
+  PERFORM retention._check_channel(channel);
+  PERFORM retention._reject_unless(expression IS NOT NULL,
+    format('channel %s has no addresses of customers', channel), 'Its messages go to their url.');
+  PERFORM retention._pin_settings();
+  RETURN QUERY EXECUTE format('SELECT t.customer_id, %s FROM (%s) AS t',
+                              expression, retention._contact_query(NULL));
+END
+$$;
+COMMENT ON FUNCTION retention.reachable(text, boolean) IS
+  'Who can be written to on a channel now: a row for each contact, wherever contacts are, with '
+  'the reason why not: no address, no consent, suppression list, several contacts; null: yes. By '
+  'the same rules as messages of flows. Addresses are not shown. Reads all contacts.';

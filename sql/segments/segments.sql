@@ -31,7 +31,7 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(relation IS NOT NULL, 'the segment''s relation must not be null',
                                    '', 'null_value_not_allowed');
-  PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
+  PERFORM retention._column_type(relation, '', 'customer_id');
   PERFORM retention._check_readable(relation, '{customer_id}');
   segment := coalesce(segment, (SELECT relname FROM pg_class WHERE oid = relation));
   PERFORM retention._check_length('the name of a segment', 'name', segment);

@@ -71,6 +71,39 @@ SELECT retention.suppress('sms', '+48 600 100 200'), retention.suppress('push', 
 SELECT channel, address, reason, suppressed_at FROM retention.suppression ORDER BY 1, 2;
 INSERT INTO retention.contact (customer_id, country, time_zone) VALUES ('c3', 'pl', 'Europe/Warsaw');
 
+-- Words: what is asked for is what there is, and each problem is told once.
+CREATE TABLE people (id text, email text);
+SELECT f.* FROM (VALUES
+  (1, $$SELECT retention.use_contacts('people')$$), (2, $$SELECT retention.add_segment('people')$$), (3, $$SELECT retention.track('people', 'customer_id')$$),
+  (4, $$SELECT retention.create_flow('{"name": "n", "metric": "nope", "trigger": {"type": "manual"}, "nodes": [{"id": "a", "type": "exit"}]}')$$),
+  (5, $$SELECT retention.create_flow('{"name": "n", "metric": "nope", "trigger": {"type": "manuel"}, "nodes": [{"id": "a", "type": "exit"}]}')$$),
+  (6, $$SELECT retention.create_flow('{"name": "n", "trigger": {"type": "manual"}, "nodes": [{"id": "a", "type": "message", "channel": "email", "subject": "S", "body": "{{ nobody.name }}"}]}')$$),
+  (7, $$SELECT retention.create_flow('[]')$$)) AS c (number, command), failure(c.command) AS f
+  ORDER BY c.number;
+-- What publish refuses, validate_flow finds.
+SELECT retention.add_metric('silent'), retention.add_source('orders', metric => 'silent') > 0 AS added;
+SELECT p.* FROM retention.validate_flow('{"name": "n", "metric": "silent", "trigger": {"type": "order"}, "nodes": [{"id": "a", "type": "exit"}]}') AS p;
+SELECT p.* FROM retention.validate_flow('{"name": "n", "trigger": {"type": "order"}, "nodes": [{"id": "a", "type": "exit"}]}') AS p;
+SELECT p.* FROM retention.validate_flow(NULL) AS p UNION ALL SELECT p.* FROM retention.validate_flow('{}') AS p;
+-- Who is not known, and where nobody is.
+SET client_min_messages = notice;
+SELECT retention.enroll('f', 'no such customer'), retention.enroll('f', 'c9'), retention.enroll('f', 'c3');
+SET retention.progress = on;
+BEGIN;
+DELETE FROM retention.contact;
+SELECT retention.set_status('f', 'manual');
+ROLLBACK;
+SET retention.progress = off;
+SET client_min_messages = warning;
+-- A copy of the database lets nothing go live, whatever it was before.
+BEGIN;
+SELECT retention.set_status('f', 'manual');
+UPDATE retention.flow_home SET here = 'elsewhere';
+SELECT state, message FROM failure($$SELECT retention.set_status('f', 'live')$$) UNION ALL SELECT state, message FROM failure($$SELECT retention.set_status('f', 'manual')$$);
+SELECT status FROM retention.flow WHERE flow = 'f';
+SELECT retention.set_status('f', 'paused');
+ROLLBACK;
+
 -- What others own and cannot be read: one line, their SQLSTATE, one hint, and nothing of our functions.
 \pset format aligned
 CREATE FUNCTION where_told(command text) RETURNS TABLE (state text, message text, hint text, context text) LANGUAGE plpgsql AS $$
