@@ -118,19 +118,6 @@ COMMENT ON FUNCTION retention._note_consent_again() IS
   'Trigger: keeps the consents of contacts that are inserted again where they differ from what '
   'was known last.';
 
-CREATE TRIGGER note_consent_gone AFTER DELETE ON retention.contact
-  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT
-  EXECUTE FUNCTION retention._note_consent_gone();
-COMMENT ON TRIGGER note_consent_gone ON retention.contact IS 'Keeps that consents are gone.';
-CREATE TRIGGER note_consent_again AFTER INSERT ON retention.contact
-  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
-  EXECUTE FUNCTION retention._note_consent_again();
-COMMENT ON TRIGGER note_consent_again ON retention.contact IS 'Keeps that consents are other ones.';
-
-CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
-  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
-COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';
-
 CREATE OR REPLACE FUNCTION retention._contact_columns()
   RETURNS TABLE (name name, type text, number smallint)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -321,7 +308,3 @@ $$;
 COMMENT ON FUNCTION retention._check_suppression() IS
   'Trigger: rejects channels that do not exist, and rows without an address or a reason.';
 
-CREATE TRIGGER check_suppression BEFORE INSERT OR UPDATE ON retention.suppression
-  FOR EACH ROW EXECUTE FUNCTION retention._check_suppression();
-COMMENT ON TRIGGER check_suppression ON retention.suppression IS
-  'Rejects what holds nobody''s messages back.';

@@ -22,3 +22,22 @@ COMMENT ON TRIGGER note_consent ON retention.contact IS 'Keeps changes of consen
 CREATE INDEX suppression_normal ON retention.suppression (channel,
                                                           (retention._normal_address(channel,
                                                               address, NULL) COLLATE "C"));
+
+CREATE TRIGGER note_consent_gone AFTER DELETE ON retention.contact
+  REFERENCING OLD TABLE AS changed FOR EACH STATEMENT
+  EXECUTE FUNCTION retention._note_consent_gone();
+COMMENT ON TRIGGER note_consent_gone ON retention.contact IS 'Keeps that consents are gone.';
+
+CREATE TRIGGER note_consent_again AFTER INSERT ON retention.contact
+  REFERENCING NEW TABLE AS changed FOR EACH STATEMENT
+  EXECUTE FUNCTION retention._note_consent_again();
+COMMENT ON TRIGGER note_consent_again ON retention.contact IS 'Keeps that consents are other ones.';
+
+CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
+  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
+COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';
+
+CREATE TRIGGER check_suppression BEFORE INSERT OR UPDATE ON retention.suppression
+  FOR EACH ROW EXECUTE FUNCTION retention._check_suppression();
+COMMENT ON TRIGGER check_suppression ON retention.suppression IS
+  'Rejects what holds nobody''s messages back.';

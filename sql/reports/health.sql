@@ -1,15 +1,5 @@
 -- Health: one list of what is wrong now.
 
-CREATE TYPE retention.finding AS (
-  severity   text,
-  what       text,
-  since      timestamptz,
-  how_often  bigint,
-  detail     text,
-  what_to_do text
-);
-COMMENT ON TYPE retention.finding IS 'A row of health.';
-
 CREATE OR REPLACE FUNCTION retention._problem_findings(reader name)
   RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -1,9 +1,5 @@
 -- Adding, switching and refreshing segments.
 
-CREATE TRIGGER find_by_name BEFORE INSERT ON retention.segment
-  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
-COMMENT ON TRIGGER find_by_name ON retention.segment IS 'Finds the relation by its name.';
-
 CREATE OR REPLACE FUNCTION retention._require_segment(segment text) RETURNS retention.segment
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
