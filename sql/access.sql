@@ -114,4 +114,5 @@ COMMENT ON FUNCTION retention.grant_access(regrole, text, boolean) IS
   'Gives a role what it needs, and takes what it was given before: analyst reads, but no '
   'addresses of customers and no messages, unless addresses is true; operator also runs the jobs, '
   'reads the queue, and writes and runs flows; admin also configures. None of them needs a right '
-  'on the tables of the shop: these are read with their owners'' rights.';
+  'on the tables of the shop to run what is set up: these are read with their owners'' rights. '
+  'Who adds a source, a segment or contacts must be able to read them.';
