@@ -23,7 +23,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
-ifeq ($(filter-out check demo docs bench fuzz,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out check demo docs bench fuzz memcheck dist,$(or $(MAKECMDGOALS),all)),)
 PGXS :=
 endif
 
@@ -40,7 +40,7 @@ $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) sql/parts $(EXTENSION).control Mak
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check demo docs bench fuzz
+.PHONY: check demo docs bench fuzz memcheck dist
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
@@ -59,6 +59,17 @@ docs:
 fuzz:
 	@scripts/install_packages.sh fuzz
 	@$(MAKE) --no-print-directory -C tests/fuzz fuzz
+
+# Runs one regress file under valgrind: MEMCHECK, capture unless set.
+memcheck:
+	@scripts/install_packages.sh memcheck
+	@tests/memcheck
+
+# Writes the archive that PGXN takes, of what is committed.
+DIST = $(EXTENSION)-$(EXTVERSION)
+DIST_DIRECTORY = .
+dist:
+	git -c safe.directory='$(CURDIR)' archive --format zip --prefix $(DIST)/ --output $(DIST_DIRECTORY)/$(DIST).zip HEAD
 
 bench:
 	@scripts/install_packages.sh demo
