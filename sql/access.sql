@@ -27,7 +27,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
     WHEN routine IN (
       'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source',
       'drop_source', 'grant_access',
-      'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',
+      'track', 'untrack', 'add_segment', 'drop_segment', 'alter_segment',
       'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
       'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
     ELSE 0
