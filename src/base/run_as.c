@@ -48,7 +48,7 @@ rights_leave(const RightsScope *scope)
 }
 
 /* Who owns a relation; an error (42P01) where there is none of this number. */
-Oid
+static Oid
 relation_owner(Oid relation)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));

@@ -11,7 +11,6 @@
 #include "tcop/dest.h"
 #include "utils/relcache.h"
 
-extern Oid	relation_owner(Oid relation);
 extern char *relation_label(MemoryContext context, Oid relation);
 extern void check_columns(TupleDesc type, const Oid *expected, int count, const char *what);
 extern void check_table(Relation relation, const Oid *expected, int count);

@@ -234,7 +234,6 @@ extern void add_values(Collection *collection, const SummaryFacts *facts);
 extern void set_bounds(Collection *collection);
 extern Scores score_customer(const ScoreRules *rules, const SummaryFacts *facts);
 extern int	cell_count(const ScoreRules *rules);
-extern int	cell_index(const ScoreRules *rules, int r, int f, int m);
 extern double monetary_value(const SummaryFacts *facts);
 
 /* What follows a row's key. */

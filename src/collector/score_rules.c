@@ -92,7 +92,7 @@ cell_count(const ScoreRules *rules)
 }
 
 /* A combination of scores as an index, in ascending order of (r, f, m). */
-int
+static int
 cell_index(const ScoreRules *rules, int r, int f, int m)
 {
 	return ((r - 1) * (rules->frequency.count + 1) + f - 1) * (rules->monetary.count + 1) + m - 1;

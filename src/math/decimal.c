@@ -89,7 +89,7 @@ decimal_to_digits(const Decimal *value, BaseDigits *result)
 }
 
 /* Rewrites the value with a larger scale. */
-MathStatus
+static MathStatus
 decimal_align(Decimal *value, int scale)
 {
 	if (multiply_by_power(&value->mantissa, scale - value->scale) != MATH_OK)

@@ -48,7 +48,6 @@ typedef struct BaseDigits
 extern MathStatus decimal_from_digits(Decimal *result, const void *digits, int count,
 									  int weight, int negative, int display_scale);
 extern void decimal_to_digits(const Decimal *value, BaseDigits *result);
-extern MathStatus decimal_align(Decimal *value, int scale);
 extern MathStatus decimal_add_unaligned(Decimal *sum, const Decimal *addend);
 extern MathStatus decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient);
 extern double decimal_near_double(const Decimal *value);

@@ -24,8 +24,8 @@ template_instruction(Parser *parser, uint32_t index)
 }
 
 /* The slot of the innermost loop whose body this is, or -1. */
-int
-template_innermost_loop(const Parser *parser)
+static int
+innermost_loop(const Parser *parser)
 {
 	int			slot = parser->block_count - 1;
 
@@ -151,7 +151,7 @@ template_parse_path(Parser *parser, uint32_t *path)
 	if (first.kind != TOKEN_NAME || is_keyword(first.text))
 		return template_expected(parser, "a path");
 	if (result.root == ROOT_CONTEXT && text_is(first.text, "loop") &&
-		template_innermost_loop(parser) >= 0)
+		innermost_loop(parser) >= 0)
 		return loop_fault(parser, first.at);
 	if (result.root == ROOT_CONTEXT)
 		add_step(parser, first.text, NO_INDEX);
@@ -186,7 +186,7 @@ parse_loop_property(Parser *parser)
 	if (property == 3)
 		return loop_fault(parser, at);
 	template_instruction(parser, instruction)->detail = property;
-	template_instruction(parser, instruction)->slot = template_innermost_loop(parser);
+	template_instruction(parser, instruction)->slot = innermost_loop(parser);
 	return true;
 }
 
@@ -196,7 +196,7 @@ parse_variable(Parser *parser)
 	uint32_t	at = parser->token.at;
 	uint32_t	path;
 
-	if (template_is_name(parser, "loop") && template_innermost_loop(parser) >= 0)
+	if (template_is_name(parser, "loop") && innermost_loop(parser) >= 0)
 		return parse_loop_property(parser);
 	if (!template_parse_path(parser, &path))
 		return false;

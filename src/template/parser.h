@@ -61,6 +61,5 @@ extern Instruction *template_instruction(Parser *parser, uint32_t index);
 extern bool template_parse_condition(Parser *parser);
 extern bool template_parse_print(Parser *parser);
 extern bool template_parse_path(Parser *parser, uint32_t *path);
-extern int	template_innermost_loop(const Parser *parser);
 
 #endif

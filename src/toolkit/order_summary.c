@@ -25,7 +25,7 @@ summary_reallocate(void *context, void *old, size_t size)
 }
 
 /* Orders at no definite time cannot be counted by day. */
-void
+static void
 reject_infinite_time(int64 at)
 {
 	if (TIMESTAMP_NOT_FINITE(at))

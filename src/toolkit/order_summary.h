@@ -35,6 +35,5 @@ typedef struct SummaryFacts
 extern MathStatus summary_finish(OrderSummary *summary, SummaryFacts *facts);
 extern void summary_columns(const SummaryFacts *facts, Datum *values, bool *nulls);
 extern void *summary_reallocate(void *context, void *old, size_t size);
-extern void reject_infinite_time(int64 at);
 
 #endif
