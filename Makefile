@@ -10,7 +10,8 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 SQL_PARTS = $(addprefix sql/,$(shell cat sql/parts))
 
 # Versions that can be updated: sql/upgrades has a file that starts at each.
-UPDATABLE = $(foreach file,$(notdir $(wildcard sql/upgrades/*--*.sql)),$(firstword $(subst --, ,$(file))))
+UPGRADES = $(wildcard sql/upgrades/*--*.sql)
+UPDATABLE = $(foreach file,$(notdir $(UPGRADES)),$(firstword $(subst --, ,$(file))))
 
 # Scripts of released versions are kept, so that any of them can be made, and updated.
 DATA = $(filter-out %--$(EXTVERSION).sql,$(wildcard sql/released/$(EXTENSION)--*.sql))
@@ -28,7 +29,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
-ifeq ($(filter-out check demo docs bench fuzz upgrade,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out check demo docs bench fuzz memcheck dist upgrade,$(or $(MAKECMDGOALS),all)),)
 PGXS :=
 endif
 
@@ -44,18 +45,18 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) sql/parts $(EXTENSION).control Makefile
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
-$(EXTENSION)--%--$(EXTVERSION).sql: $(SQL_PARTS) sql/parts $(wildcard sql/upgrades/*--*.sql) \
-		scripts/upgrade_script.sh $(EXTENSION).control Makefile
+$(EXTENSION)--%--$(EXTVERSION).sql: $(SQL_PARTS) sql/parts $(UPGRADES) scripts/upgrade_script.sh \
+		$(EXTENSION).control Makefile
 	scripts/upgrade_script.sh $* $(EXTVERSION) > $@ || { rm $@; exit 1; }
 
 # make upgrade FROM=0.1.0 writes the script that updates that version to this one.
 .PHONY: upgrade
 ifneq ($(filter upgrade,$(MAKECMDGOALS)),)
-upgrade: $(EXTENSION)--$(or $(FROM),$(error FROM, the version to update, is missing))--$(EXTVERSION).sql
+upgrade: $(EXTENSION)--$(or $(FROM),$(error FROM is missing))--$(EXTVERSION).sql
 endif
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check demo docs bench fuzz
+.PHONY: check demo docs bench fuzz memcheck dist
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
@@ -74,6 +75,17 @@ docs:
 fuzz:
 	@scripts/install_packages.sh fuzz
 	@$(MAKE) --no-print-directory -C tests/fuzz fuzz
+
+# Runs one regress file under valgrind: MEMCHECK, capture unless set.
+memcheck:
+	@scripts/install_packages.sh memcheck
+	@tests/memcheck
+
+# Writes the archive that PGXN takes, of what is committed.
+DIST = $(EXTENSION)-$(EXTVERSION)
+DIST_DIRECTORY = .
+dist:
+	git -c safe.directory='$(CURDIR)' archive --format zip --prefix $(DIST)/ --output $(DIST_DIRECTORY)/$(DIST).zip HEAD
 
 bench:
 	@scripts/install_packages.sh demo

@@ -5,6 +5,16 @@
 
 set -uo pipefail
 
+# psql would take these for itself.
+for option in "$@"; do
+    case $option in
+        -\? | --help | --help=*)
+            sed -n 's/^# \{0,1\}//p' "$0" | sed '1d;5,$d'
+            exit 0
+            ;;
+    esac
+done
+
 found=$(psql -X -q -A -t -v ON_ERROR_STOP=1 "$@" <<'SQL'
 SET statement_timeout = '5min';
 SELECT regexp_replace(concat(severity, ': ', what, ' (' || how_often || ')', ' since ' || since::timestamptz(0),

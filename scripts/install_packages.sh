@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs: scripts/install_packages.sh demo|check|fuzz
+# Installs what a task needs: scripts/install_packages.sh demo|check|fuzz|memcheck|versions
 # As root, by apt-get; to anyone else it shows the command. Does nothing when all is there.
 
 set -euo pipefail
@@ -28,17 +28,22 @@ has_cron() {
 has_python() { /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }; }
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
-# The PostgreSQL to use: of the headers that are here, else of the server, else 15, else what can be had.
+# The PostgreSQL to use: PG_CONFIG's, if it is where Debian has it; that of the headers that are here, else of the
+# server, else 15, else what can be had.
 choose_major() {
     local pg_config major offered
+    if [[ "${PG_CONFIG:-}" =~ ^/usr/lib/postgresql/([0-9]+)/ ]]; then
+        echo "${BASH_REMATCH[1]}"
+        return
+    fi
     if pg_config=$(find_pg_config); then
         "$pg_config" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/'
         return
     fi
-    for major in 15 18 17 16 14; do
+    for major in 15 18 17 16; do
         [ ! -x "/usr/lib/postgresql/$major/bin/initdb" ] || { echo "$major"; return; }
     done
-    offered=$(apt-cache pkgnames postgresql-server-dev- 2>/dev/null | sed -n 's/.*-dev-\(1[4-8]\)$/\1/p' | sort)
+    offered=$(apt-cache pkgnames postgresql-server-dev- 2>/dev/null | sed -n 's/.*-dev-\(1[5-8]\)$/\1/p' | sort)
     if [ -z "$offered" ] || grep -qx 15 <<<"$offered"; then echo 15; else tail -n 1 <<<"$offered"; fi
 }
 
@@ -66,6 +71,10 @@ find_missing() {
                 need python3-psycopg2 has_python psycopg2
                 need python3-aiosmtpd has_python aiosmtpd
             fi ;;
+        versions)
+            need debootstrap command -v debootstrap ;;
+        memcheck)
+            need valgrind command -v valgrind ;;
         fuzz)
             need clang command -v clang
             need libclang-rt-dev has_fuzzer ;;

@@ -41,14 +41,14 @@ private_quietly() {
 
 # Says whether this pg_config belongs to a supported PostgreSQL with the server's headers.
 is_pg_config() {
-    [[ "$("$1" --version 2>/dev/null)" =~ ^PostgreSQL\ 1[4-8] ]] && [ -f "$("$1" --pgxs)" ] &&
+    [[ "$("$1" --version 2>/dev/null)" =~ ^PostgreSQL\ 1[5-8] ]] && [ -f "$("$1" --pgxs)" ] &&
         [ -f "$("$1" --includedir-server)/postgres.h" ]
 }
 
 # Prints the pg_config to build with: PG_CONFIG if that is set, else the first that will do.
 find_pg_config() {
     local candidate candidates=("${PG_CONFIG:-pg_config}")
-    [ -n "${PG_CONFIG:-}" ] || candidates+=(/usr/lib/postgresql/{18,17,16,15,14}/bin/pg_config)
+    [ -n "${PG_CONFIG:-}" ] || candidates+=(/usr/lib/postgresql/{18,17,16,15}/bin/pg_config)
     for candidate in "${candidates[@]}"; do
         if is_pg_config "$candidate"; then
             command -v "$candidate"
@@ -82,7 +82,7 @@ private_run() {
 
 # Makes the directory. Nobody else may enter it: whoever can reach the socket is superuser.
 private_open() {
-    private_pg_config=$(find_pg_config) || private_fail "no pg_config of PostgreSQL 14 to 18 with the server's headers"
+    private_pg_config=$(find_pg_config) || private_fail "no pg_config of PostgreSQL 15 to 18 with the server's headers"
     private=$(mktemp -d "${TMPDIR:-/tmp}/retention.XXXXXX")
     trap private_close EXIT
     private_bindir=$private$("$private_pg_config" --bindir)

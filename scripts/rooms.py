@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Prints which rooms of sql/ and src/ use which others, and fails where an arrow goes up.
+"""Prints which rooms of sql/ and src/ use which others.
 
-The rooms of sql/ are ordered as sql/parts lists them, those of src/ by SOURCE_ROOMS. A file uses
-another where it names a function, a procedure, a view, a table or a type that is made there, or
-includes its header. "scripts/rooms.py -v" prints the names that make each arrow.
+Fails where an arrow goes up, or the drawing in ARCHITECTURE.md is another one. The rooms of sql/
+are ordered as sql/parts lists them, those of src/ by SOURCE_ROOMS. A file uses another where it
+names a function, a procedure, a view, a table or a type that is made there, or includes its header.
+"scripts/rooms.py -v" prints the names that make each arrow, "--draw" writes the drawing.
 """
 
 import pathlib
 import re
 import sys
+import textwrap
 from collections import defaultdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -67,31 +69,51 @@ def source_arrows():
                     yield room, other, header
 
 
-def report(title, order, arrows, verbose):
-    """Prints the arrows of each room, and those that go up; returns how many do."""
+def names_of(arrows):
+    """Collects the names that make each arrow."""
     names = defaultdict(set)
     for room, other, name in arrows:
         names[room, other].add(name)
-    rank = {room: number for number, room in enumerate(order)}
-    print(title)
+    return names
+
+
+def drawing(order, names):
+    """Draws each room with those that it uses, without those that only hear signals."""
     for room in order:
-        used = [other for other in order if (room, other) in names]
-        print(f"  {room:12} uses {', '.join(used) or 'nothing'}")
-    up = {arrow: used - SIGNALS for arrow, used in names.items()
-          if rank[arrow[1]] > rank[arrow[0]] and used - SIGNALS}
-    for (room, other), used in sorted(names.items() if verbose else up.items()):
-        mark = 'UP ' if (room, other) in up else '   '
-        print(f"  {mark}{room} -> {other}: {', '.join(sorted(used))}")
-    return len(up)
+        used = [other for other in order if names.get((room, other), set()) - SIGNALS]
+        line = f"{room:12} uses {', '.join(used) or 'nothing'}"
+        yield from textwrap.wrap(line, 96, subsequent_indent=' ' * 18)
+
+
+def upward(order, names):
+    """Yields the arrows that go up, with the names that make them."""
+    for (room, other), used in sorted(names.items()):
+        if order.index(other) > order.index(room) and used - SIGNALS:
+            yield f"{room} -> {other}: {', '.join(sorted(used - SIGNALS))}"
 
 
 def main():
-    """Prints both sides, and fails where an arrow goes up."""
-    verbose = '-v' in sys.argv[1:]
+    """Prints both sides; fails where an arrow goes up or the drawing is out of date."""
     order = list(dict.fromkeys(room_of(path) for path in sql_files()))
-    wrong = report('sql', order, sql_arrows(), verbose)
-    wrong += report('src', SOURCE_ROOMS, source_arrows(), verbose)
-    sys.exit(1 if wrong else 0)
+    sides = [('sql', order, names_of(sql_arrows())),
+             ('src', SOURCE_ROOMS, names_of(source_arrows()))]
+    drawn = '\n'.join(f'{title}\n  ' + '\n  '.join(drawing(order, names))
+                      for title, order, names in sides)
+    print(drawn)
+    if '-v' in sys.argv[1:]:
+        for _, _, names in sides:
+            for (room, other), used in sorted(names.items()):
+                print(f"{room} -> {other}: {', '.join(sorted(used))}")
+    page = ROOT / 'ARCHITECTURE.md'
+    text = page.read_text()
+    start, end = text.index('```rooms\n') + 9, text.index('\n```\n<!-- rooms')
+    if '--draw' in sys.argv[1:]:
+        page.write_text(text[:start] + drawn + text[end:])
+    faults = [f'goes up: {arrow}' for _, order, names in sides for arrow in upward(order, names)]
+    if '--draw' not in sys.argv[1:] and text[start:end] != drawn:
+        faults.append('ARCHITECTURE.md draws other arrows: scripts/rooms.py --draw')
+    print('\n'.join(faults), end='\n' if faults else '', file=sys.stderr)
+    sys.exit(1 if faults else 0)
 
 
 if __name__ == '__main__':

@@ -13,8 +13,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_order_moment',
       '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
     WHEN left(routine, 1) = '_' THEN NULL
-    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'health')
-      THEN 1
+    WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'flow_plan',
+                     'health', 'reachable') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',
@@ -27,7 +27,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
     WHEN routine IN (
       'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source',
       'drop_source', 'grant_access',
-      'track', 'untrack', 'add_segment', 'drop_segment', 'enable_segment', 'disable_segment',
+      'track', 'untrack', 'add_segment', 'drop_segment', 'alter_segment',
       'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
       'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
     ELSE 0
@@ -76,6 +76,9 @@ BEGIN
   PERFORM retention._reject_unless(rank IS NOT NULL,
     format('access level %s does not exist', coalesce('"' || level || '"', 'null')),
     'The levels are analyst, operator and admin.');
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM pg_roles r WHERE r.oid = role),
+    format('role %s does not exist', coalesce(role::oid::text, 'null')),
+    'pg_roles lists those there are.', 'undefined_object');
   PERFORM retention._reject_unless(
     pg_has_role((SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'retention'), 'USAGE'),
     format('role "%s" cannot give access', current_user),
@@ -111,4 +114,5 @@ COMMENT ON FUNCTION retention.grant_access(regrole, text, boolean) IS
   'Gives a role what it needs, and takes what it was given before: analyst reads, but no '
   'addresses of customers and no messages, unless addresses is true; operator also runs the jobs, '
   'reads the queue, and writes and runs flows; admin also configures. None of them needs a right '
-  'on the tables of the shop: these are read with their owners'' rights.';
+  'on the tables of the shop to run what is set up: these are read with their owners'' rights. '
+  'Who adds a source, a segment or contacts must be able to read them.';

@@ -1,4 +1,4 @@
-/* Every difference between the supported major versions (14 to 18) lives here. */
+/* Every difference between the supported major versions (15 to 18) lives here. */
 #ifndef RETENTION_PG_COMPAT_H
 #define RETENTION_PG_COMPAT_H
 
@@ -6,17 +6,12 @@
 
 #include "fmgr.h"
 
-#if PG_VERSION_NUM < 140000
-#error "retention needs PostgreSQL 14 or later"
+#if PG_VERSION_NUM < 150000
+#error "retention needs PostgreSQL 15 or later"
 #endif
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
-#endif
-
-/* Owning a setting's prefix turns misspelt settings into errors (15 and later). */
-#if PG_VERSION_NUM < 150000
-#define MarkGUCPrefixReserved(prefix) EmitWarningsOnPlaceholders(prefix)
 #endif
 
 /* A setting's stored value is allocated by guc_malloc from 16 on, by malloc before. */
@@ -25,15 +20,9 @@
 #define guc_free(pointer) free(pointer)
 #endif
 
-/* Set-returning functions that fill a tuplestore (15 and later have this one). */
-#if PG_VERSION_NUM < 150000
-#define MAT_SRF_USE_EXPECTED_DESC 0x01
-extern void InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags);
-#endif
-
-/* The memory that a hash table may use, in bytes (15 and later have this one). */
-#if PG_VERSION_NUM < 150000
-#define get_hash_memory_limit() ((Size) get_hash_mem() * 1024)
+/* A function that does not return is marked before its declaration from 18 on. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
 #endif
 
 /* Generated columns that are not stored exist from 18 on. */

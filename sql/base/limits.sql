@@ -61,17 +61,18 @@ COMMENT ON FUNCTION retention._in_calendar(timestamptz) IS
   'Whether a time is in the years 1 to 9999: to such a one, and to a local time of it, every '
   'interval that is allowed can be added.';
 
-CREATE OR REPLACE FUNCTION retention._check_clock(as_of timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION retention._check_clock(as_of timestamptz, whose text DEFAULT 'as_of')
+  RETURNS void
   LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM retention._reject_unless(isfinite(as_of),
-    format('as_of must be a finite time, not %s', coalesce(as_of::text, 'null')));
+    format('%s must be a finite time, not %s', whose, coalesce(as_of::text, 'null')));
   PERFORM retention._reject_unless(retention._in_calendar(as_of),
-    format('as_of must be in the years 1 to 9999, not %s', as_of));
+    format('%s must be in the years 1 to 9999, not %s', whose, as_of));
 END
 $$;
-COMMENT ON FUNCTION retention._check_clock(timestamptz) IS
+COMMENT ON FUNCTION retention._check_clock(timestamptz, text) IS
   'An error unless a job can go by this time.';
 
 CREATE OR REPLACE FUNCTION retention._is_mixed(span interval) RETURNS boolean
@@ -101,7 +102,7 @@ CREATE OR REPLACE FUNCTION retention._span_problem(span interval, at_least integ
   LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE
-    WHEN at_least > 0 AND span <= interval '0' THEN format('must be longer than %s', span)
+    WHEN at_least > 0 AND span <= interval '0' THEN format('must be longer than 0, not %s', span)
     WHEN at_least = 0 AND span < interval '0' THEN format('must not be negative, but is %s', span)
     WHEN span NOT BETWEEN interval '-100 years' AND interval '100 years'
       THEN format('must be at most 100 years, not %s', span)
@@ -127,6 +128,18 @@ $$;
 COMMENT ON FUNCTION retention._check_span(text, interval, integer, text) IS
   'An error unless an interval is null, or can be added to every time of the calendar.';
 
+CREATE OR REPLACE FUNCTION retention._check_needed_span(whose text, span interval) RETURNS void
+  LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(span IS NOT NULL, format('%s must not be null', whose), '',
+                                   'null_value_not_allowed');
+  PERFORM retention._check_span(whose, span, 1);
+END
+$$;
+COMMENT ON FUNCTION retention._check_needed_span(text, interval) IS
+  'An error unless an interval is there, longer than nothing, and one that is allowed.';
+
 CREATE OR REPLACE FUNCTION retention._check_days(whose text, span interval, hint text) RETURNS void
   LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -146,6 +159,17 @@ CREATE OR REPLACE FUNCTION retention._is_time_zone(name text) RETURNS boolean
   AS 'MODULE_PATHNAME', 'retention_is_time_zone';
 COMMENT ON FUNCTION retention._is_time_zone(text) IS
   'Whether a time zone has this name, and no abbreviation has it.';
+
+CREATE OR REPLACE FUNCTION retention._check_country(whose text, country text) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(coalesce(country ~ '^[A-Za-z]{2}$', true),
+    format('%s must be two letters of ISO 3166, not "%s"', whose, country), 'Such as PL or US.');
+END
+$$;
+COMMENT ON FUNCTION retention._check_country(text, text) IS
+  'An error unless a country is null, or can be one''s code.';
 
 CREATE OR REPLACE FUNCTION retention._is_listed_zone(name text) RETURNS boolean
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

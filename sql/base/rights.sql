@@ -62,6 +62,19 @@ COMMENT ON FUNCTION retention._caller() IS
   'Who called a function that runs as its owner: the role that is logged in, or was chosen by SET '
   'ROLE. An error in whatever runs with another''s rights.';
 
+CREATE OR REPLACE FUNCTION retention._check_role(role regrole) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(role IS NOT NULL, 'role must not be null', '',
+                                   'null_value_not_allowed');
+  PERFORM retention._reject_unless(EXISTS (SELECT FROM pg_roles r WHERE r.oid = role),
+    format('role %s does not exist', role::oid), 'pg_roles lists those there are.',
+    'undefined_object');
+END
+$$;
+COMMENT ON FUNCTION retention._check_role(regrole) IS 'An error unless there is such a role.';
+
 CREATE OR REPLACE FUNCTION retention._with_fields(
     "row" anyelement, VARIADIC names_and_values "any")
   RETURNS anyelement

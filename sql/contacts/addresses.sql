@@ -67,11 +67,14 @@ CREATE OR REPLACE FUNCTION retention.suppress(
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention._channels() c
-                                           WHERE c.channel = suppress.channel),
-    format('channel %s does not exist', coalesce('"' || channel || '"', 'null')),
-    'The channels are email, sms, push and webhook.');
+  PERFORM retention._check_channel(channel);
   PERFORM retention._check_length('the address to suppress', 'address', address);
+  PERFORM retention._check_country('country', country);
+  PERFORM retention._reject_unless(
+    retention._normal_address(channel, address, country) ~ CASE channel
+      WHEN 'email' THEN '^[^<>\s]+@[^<>\s@]+$' WHEN 'sms' THEN '^\+?[0-9]+$' ELSE '' END,
+    format('"%s" is no address of channel %s', left(address, 200), channel),
+    'A line of the list that is no address would hold nobody''s messages back.');
   country := coalesce(country, (SELECT m.country FROM retention.metric m
                                 WHERE m.metric = 'orders'));
   INSERT INTO retention.suppression

@@ -25,11 +25,20 @@ BEGIN
   PERFORM retention._check_length(
       format('customer_id "%s..." of a contact', left(NEW.customer_id, 40)), 'key', NEW.customer_id)
     WHERE octet_length(NEW.customer_id) > retention._most('key');
+  PERFORM retention._reject_unless(NEW.customer_id IS NOT NULL,
+    'customer_id of a contact must not be null', '', 'null_value_not_allowed');
+  PERFORM retention._check_country(format('country of customer "%s"', NEW.customer_id),
+                                   NEW.country);
+  PERFORM retention._reject_unless(jsonb_typeof(NEW.properties) = 'object',
+    format('properties of customer "%s" must be an object, not %s', NEW.customer_id,
+           coalesce(left(NEW.properties::text, 40), 'null')),
+    'Such as {"first_name": "Ada"}; {} for none.');
   RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION retention._check_contact() IS
-  'Trigger: rejects time zones that do not exist, and keys that are too long.';
+  'Trigger: rejects time zones that do not exist, keys that are too long, and what is no country '
+  'or no object.';
 
 CREATE OR REPLACE FUNCTION retention._note_consent() RETURNS trigger
   -- Whoever may write contacts needs no other right.
@@ -51,9 +60,63 @@ $$;
 COMMENT ON FUNCTION retention._note_consent() IS
   'Trigger: keeps when a consent was given or taken back, and by whom.';
 
-CREATE TRIGGER find_by_name BEFORE INSERT ON retention.contact_source
-  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
-COMMENT ON TRIGGER find_by_name ON retention.contact_source IS 'Finds the relation by its name.';
+CREATE OR REPLACE FUNCTION retention._note_consent_gone() RETURNS trigger
+  -- Whoever may write contacts needs no other right.
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
+  INSERT INTO retention.consent_change
+      (customer_id, channel, agreed, changed_at, changed_by, source)
+    SELECT d.customer_id, c.channel, NULL, retention.now(), session_user,
+           nullif(current_setting('application_name'), '')
+    FROM changed d, LATERAL (
+      VALUES ('email', d.email_consent), ('sms', d.sms_consent), ('push', d.push_consent))
+      AS c (channel, agreed)
+    WHERE c.agreed ORDER BY d.customer_id, c.channel;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._note_consent_gone() IS
+  'Trigger: a consent ends with its contact, which may be inserted again without it.';
+
+CREATE OR REPLACE FUNCTION retention._note_consent_again() RETURNS trigger
+  -- Each one's changes are looked up by key, however many are imported.
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.contact');
+  IF NOT EXISTS (SELECT FROM retention.consent_change) THEN
+    RETURN NULL;
+  END IF;
+  WITH different AS MATERIALIZED (
+    SELECT n.customer_id, c.channel, c.agreed, known.change_id,
+           -- Deleted in this transaction, and back as it was.
+           known.agreed IS NULL AND known.changed_at = retention.now() AS is_undone
+    FROM changed n CROSS JOIN LATERAL (
+      SELECT DISTINCT ON (l.channel) l.* FROM retention.consent_change l
+      WHERE l.customer_id = n.customer_id ORDER BY l.channel, l.change_id DESC) AS known
+    CROSS JOIN LATERAL (
+      VALUES ('email', n.email_consent), ('sms', n.sms_consent), ('push', n.push_consent))
+      AS c (channel, agreed)
+    WHERE c.channel = known.channel AND (known.agreed IS TRUE) <> (c.agreed IS TRUE)),
+  undone AS (
+    DELETE FROM retention.consent_change l USING different d
+    WHERE d.is_undone AND l.change_id = d.change_id)
+  INSERT INTO retention.consent_change
+      (customer_id, channel, agreed, changed_at, changed_by, source)
+    SELECT d.customer_id, d.channel, d.agreed, retention.now(), session_user,
+           nullif(current_setting('application_name'), '')
+    FROM different d WHERE NOT d.is_undone ORDER BY d.customer_id, d.channel
+    -- While a dump is restored numbers are drawn from the start.
+    ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION retention._note_consent_again() IS
+  'Trigger: keeps the consents of contacts that are inserted again where they differ from what '
+  'was known last.';
 
 CREATE OR REPLACE FUNCTION retention._contact_columns()
   RETURNS TABLE (name name, type text, number smallint)
@@ -216,3 +279,32 @@ CREATE OR REPLACE FUNCTION retention._contact_query(customer_ids text DEFAULT '$
 COMMENT ON FUNCTION retention._contact_query(text) IS
   'The query for the contacts of customers, whose keys are an expression, or, with null, of all: '
   'key, contact, and how many rows there are.';
+
+CREATE OR REPLACE FUNCTION retention._check_channel(channel text) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(
+    EXISTS (SELECT FROM retention._channels() c WHERE c.channel = _check_channel.channel),
+    format('channel %s does not exist', coalesce('"' || channel || '"', 'null')),
+    'The channels are email, sms, push and webhook.');
+END
+$$;
+COMMENT ON FUNCTION retention._check_channel(text) IS 'An error unless there is such a channel.';
+
+CREATE OR REPLACE FUNCTION retention._check_suppression() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.suppression');
+  PERFORM retention._check_channel(NEW.channel);
+  PERFORM retention._check_length('the address to suppress', 'address', NEW.address);
+  PERFORM retention._reject_unless(NEW.reason IS NOT NULL,
+    'the reason of a suppression must not be null', 'Such as bounced, complained, unsubscribed.',
+    'null_value_not_allowed');
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION retention._check_suppression() IS
+  'Trigger: rejects channels that do not exist, and rows without an address or a reason.';
+

@@ -45,14 +45,14 @@ CREATE TABLE retention.consent_change (
 );
 CREATE INDEX consent_change_customer ON retention.consent_change (customer_id);
 COMMENT ON TABLE retention.consent_change IS
-  'Every change of a consent in retention.contact. What a contact had when it was inserted is no '
-  'change.';
+  'Every change of a consent in retention.contact, and that it ended with its contact. What a new '
+  'customer''s contact had when it was inserted is no change.';
 COMMENT ON COLUMN retention.consent_change.change_id IS 'Number of the change.';
 COMMENT ON COLUMN retention.consent_change.customer_id IS
   'The shop''s key of the customer, as text.';
 COMMENT ON COLUMN retention.consent_change.channel IS 'email, sms or push.';
 COMMENT ON COLUMN retention.consent_change.agreed IS
-  'The consent from then on; null counts as false.';
+  'The consent from then on; null counts as false: there is none, or no contact any more.';
 COMMENT ON COLUMN retention.consent_change.changed_at IS 'Engine''s time of the change.';
 COMMENT ON COLUMN retention.consent_change.changed_by IS 'The role that was logged in.';
 COMMENT ON COLUMN retention.consent_change.source IS
@@ -78,7 +78,7 @@ CREATE TABLE retention.suppression (
   channel       text COLLATE "C" NOT NULL,
   address       text COLLATE "C" NOT NULL,
   reason        text NOT NULL,
-  suppressed_at timestamptz NOT NULL,
+  suppressed_at timestamptz NOT NULL DEFAULT retention.now(),
   PRIMARY KEY (address, channel)
 );
 COMMENT ON TABLE retention.suppression IS

@@ -134,10 +134,11 @@ BEGIN
   PERFORM retention._reject_unless("from" < first.as_of,
     format('history of metric "%s" is recorded from %s on: nothing to backfill from %s', metric,
            first.as_of, "from"));
+  PERFORM retention._check_clock("to", 'to') WHERE "to" IS NOT NULL;
   PERFORM retention._reject_unless("from" <= coalesce("to", "from"),
                                    format('the history to backfill ends on %s, before %s', "to",
                                           "from"));
-  PERFORM retention._check_span('step', coalesce(step, '0'), 1);
+  PERFORM retention._check_needed_span('step', step);
   -- Steps in the calendar of the metric's zone.
   SELECT array_agg(past AT TIME ZONE settings.time_zone ORDER BY past) INTO moments
     FROM generate_series("from" AT TIME ZONE settings.time_zone,

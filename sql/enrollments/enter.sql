@@ -198,11 +198,21 @@ BEGIN
     'Hand over keys by which conditions and templates find the rest.');
   INSERT INTO retention.flow_entry (flow_id, customer_id, event)
     VALUES (target.flow_id, customer_id, event);
+  IF NOT EXISTS (
+    SELECT FROM retention.customer c WHERE c.customer_id = enroll.customer_id
+    UNION ALL SELECT FROM retention.contact c WHERE c.customer_id = enroll.customer_id
+    UNION ALL SELECT FROM retention.merged_customer m WHERE m.customer_id = enroll.customer_id
+    -- Whom it knows is found out later.
+    UNION ALL SELECT FROM retention.contact_source)
+  THEN
+    RAISE NOTICE 'customer "%" has neither an order nor a contact', left(customer_id, 100)
+      USING HINT = 'They are enrolled all the same. Enroll by the shop''s key of the customer.';
+  END IF;
 END
 $$;
 COMMENT ON FUNCTION retention.enroll(text, text, jsonb) IS
   'Has a customer enter a flow with the next tick, as far as its entry filter and its rule of '
-  'reentry allow.';
+  'reentry allow. One who is not known is enrolled too, with a notice.';
 
 CREATE OR REPLACE FUNCTION retention.backfill_flow(flow text) RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

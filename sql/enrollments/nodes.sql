@@ -74,29 +74,39 @@ COMMENT ON FUNCTION retention._hold(retention.traveller[], timestamptz) IS
   'Has travellers wait where an expression cannot be run, for now or any more, for longer from '
   'time to time, and says so.';
 
+CREATE OR REPLACE FUNCTION retention._screen_statement(document jsonb) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN format($query$
+    SELECT array_agg(retention._with_fields(t, 'outcome', coalesce((t).outcome, ends),
+                                            'is_changed', (t).is_changed OR ends IS NOT NULL)),
+           NULL::retention.queued_message[]
+    FROM (SELECT person.traveller AS t,
+                 CASE %s END AS ends
+          FROM %s) AS screened$query$,
+    concat_ws(' ',
+      CASE WHEN document ? 'exit'
+           THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
+      CASE WHEN document ? 'filter'
+           THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE '
+                       'THEN ''filtered''', document ->> 'filter') END),
+    retention._person_query(coalesce(document ->> 'metric', 'orders')));
+END
+$$;
+COMMENT ON FUNCTION retention._screen_statement(jsonb) IS
+  'The statement that ends travellers ($1, with the keys $2) who fit the exit condition of a '
+  'document as of $3, or are about to act and no longer fit its filter.';
+
 CREATE OR REPLACE FUNCTION retention._screen_version(
     author regrole, document jsonb, travellers retention.traveller[], as_of timestamptz)
   RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  checks text;
-  result record;
+  result record := retention._try_run(author, retention._screen_statement(document), travellers,
+                                      as_of, NULL);
 BEGIN
-  checks := concat_ws(' ',
-    CASE WHEN document ? 'exit'
-         THEN format(E'WHEN (\n%s\n) THEN ''exited''', document ->> 'exit') END,
-    CASE WHEN document ? 'filter'
-         THEN format(E'WHEN NOT (person.traveller).is_waiting AND (\n%s\n) IS NOT TRUE '
-                     'THEN ''filtered''', document ->> 'filter') END);
-  result := retention._try_run(author,
-    format($query$
-      SELECT array_agg(retention._with_fields(t, 'outcome', coalesce((t).outcome, ends),
-                                              'is_changed', (t).is_changed OR ends IS NOT NULL)),
-             NULL::retention.queued_message[]
-      FROM (SELECT person.traveller AS t, CASE %s END AS ends FROM %s) AS screened$query$,
-      checks, retention._person_query(coalesce(document ->> 'metric', 'orders'))),
-    travellers, as_of, NULL);
   RETURN result.moved || retention._hold(result.held, as_of);
 END
 $$;

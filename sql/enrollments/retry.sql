@@ -248,8 +248,55 @@ COMMENT ON FUNCTION retention._render_again(retention.failed_message[], integer,
   'Renders messages anew from their contexts, with a new code where the one they had was taken '
   'back; those that get none stay as they are.';
 
+CREATE OR REPLACE FUNCTION retention._is_held(
+    node retention.flow_node, since timestamptz, due_at timestamptz)
+  RETURNS boolean
+  LANGUAGE sql IMMUTABLE
+  -- Others wait there as the node means it, such as for the end of a delay.
+  RETURN (node).error IS NOT NULL AND due_at IS NOT NULL
+         AND (since IS NULL OR (node).type = 'wait_for'
+              OR due_at = (node).error_at + retention._retry_after((node).failures));
+COMMENT ON FUNCTION retention._is_held(retention.flow_node, timestamptz, timestamptz) IS
+  'Whether an enrollment waits at its node because an expression cannot be run.';
+
+CREATE OR REPLACE FUNCTION retention._end_waiting(
+    flow retention.flow, since timestamptz, as_of timestamptz)
+  RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  nodes integer[] := ARRAY(
+    SELECT n.node_id FROM retention.flow_node n
+    WHERE n.flow_id = flow.flow_id AND n.error IS NOT NULL
+      AND coalesce(n.error_at >= _end_waiting.since, true));
+  held bigint;
+  listed bigint;
+BEGIN
+  UPDATE retention.enrollment e SET due_at = least(e.due_at, as_of)
+    FROM retention.flow_node n
+    WHERE n.node_id = ANY (nodes) AND e.node_id = n.node_id AND e.flow_id = flow.flow_id
+      AND retention._is_held(n, e.since, e.due_at);
+  GET DIAGNOSTICS held = ROW_COUNT;
+  -- What still cannot be run has an error again after the next tick.
+  UPDATE retention.flow_node n
+    SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
+    WHERE n.node_id = ANY (nodes);
+  UPDATE retention.flow f SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
+    WHERE f.flow_id = flow.flow_id AND f.error IS NOT NULL
+      AND coalesce(f.error_at >= _end_waiting.since, true);
+  UPDATE retention.flow_entry e SET due_at = least(e.due_at, as_of)
+    WHERE e.flow_id = flow.flow_id AND e.error IS NOT NULL
+      AND coalesce(e.due_at - retention._retry_after(e.failures) >= _end_waiting.since, true);
+  GET DIAGNOSTICS listed = ROW_COUNT;
+  RETURN held + listed;
+END
+$$;
+COMMENT ON FUNCTION retention._end_waiting(retention.flow, timestamptz, timestamptz) IS
+  'Has customers be tried now who wait at nodes of a flow, or to enter it, since what failed '
+  'there. Returns their number.';
+
 CREATE OR REPLACE FUNCTION retention.retry(flow text, since timestamptz DEFAULT NULL)
-  RETURNS TABLE (enrollments bigint, messages bigint)
+  RETURNS TABLE (enrollments bigint, messages bigint, waiting bigint)
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -260,10 +307,12 @@ DECLARE
 BEGIN
   -- Not within an expression of a flow.
   PERFORM retention._caller(), retention._pin_settings();
+  PERFORM retention._check_clock(since, 'since') WHERE since IS NOT NULL;
   PERFORM retention._reject_unless(target.status <> 'archived',
     format('flow "%s" is archived', flow),
     format('SELECT retention.set_status(%L, ''live'');', flow),
     'object_not_in_prerequisite_state');
+  waiting := retention._end_waiting(target, since, as_of);
   restarted := retention._retry_enrollments(target, since, as_of);
   failed := retention._failed_messages(target, since);
   PERFORM retention._revive(
@@ -285,4 +334,5 @@ COMMENT ON FUNCTION retention.retry(text, timestamptz) IS
   'Once it is mended: has those whose enrollments in a flow ended with an error, since a time or '
   'ever, go on at the node where they failed, unless they have entered again meanwhile; renders '
   'messages anew that could not be rendered, with the template of now; and has dead ones be sent '
-  'once more. Returns how many there were of each.';
+  'once more. Whoever waits at a node, or to enter, where an expression could not be run is tried '
+  'with the next tick, rather than after some time. Returns how many there were of each.';

@@ -58,9 +58,9 @@ BEGIN
   PERFORM retention._reject_unless(target.version IS NOT NULL OR status = 'draft',
     format('flow "%s" has not been published', flow), format('SELECT retention.publish(%L);', flow),
     'object_not_in_prerequisite_state');
+  PERFORM retention._check_home() WHERE status IN ('live', 'manual');
   UPDATE retention.flow f SET status = set_status.status WHERE f.flow_id = target.flow_id;
   IF status IN ('live', 'manual') AND target.status NOT IN ('live', 'manual') THEN
-    PERFORM retention._check_home();
     INSERT INTO retention.flow_home (here, decided_at) VALUES (retention._here(), retention.now())
     ON CONFLICT DO NOTHING;
     PERFORM retention._start_trigger(target.flow_id), retention._release_messages(target.flow_id);

@@ -31,12 +31,14 @@ CREATE OR REPLACE FUNCTION retention._require_valid(document jsonb, author regro
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  problems text[] := ARRAY(SELECT btrim(concat_ws(' ', nullif(p.path, ''), p.problem))
+  problems text[] := ARRAY(SELECT concat_ws(': ', nullif(p.path, ''), p.problem)
                            FROM retention._problems(document, author) AS p);
 BEGIN
   PERFORM retention._reject_unless(problems = '{}', format('flow document: %s', problems[1]),
     'docs/flow_document.md describes the document; validate_flow lists the problems as rows.',
-    detail => E'Every problem:\n' || array_to_string(problems, E'\n'));
+    -- One alone has been told.
+    detail => CASE WHEN cardinality(problems) > 1
+                   THEN E'Every problem:\n' || array_to_string(problems, E'\n') ELSE '' END);
 END
 $$;
 COMMENT ON FUNCTION retention._require_valid(jsonb, regrole) IS
@@ -105,6 +107,7 @@ AS $$
 DECLARE
   target retention.flow := retention._require_flow(flow);
 BEGIN
+  PERFORM retention._check_role(role);
   PERFORM retention._reject_unless(retention._may_act_as(role),
                                    format('no right to act as %s', coalesce(role::text, 'null')),
     'The flow''s expressions will run with that role''s rights: be a member of it.',
@@ -145,33 +148,6 @@ END
 $$;
 COMMENT ON FUNCTION retention._write_nodes(integer, integer, jsonb) IS
   'Compiles the nodes of a version.';
-
-CREATE OR REPLACE FUNCTION retention._events_problem(
-    kind text, metric text, OUT problem text, OUT way_out text)
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  source retention.source;
-BEGIN
-  IF kind IN ('order', 'refund') THEN
-    -- One that records comes first.
-    SELECT * INTO source FROM retention.source s
-      WHERE s.metric = _events_problem.metric AND s.kind = _events_problem.kind
-      ORDER BY s.events_from IS NULL, s.source_id LIMIT 1;
-    IF source.events_from IS NULL THEN
-      problem := format('trigger "%s" would start nothing: no source of metric "%s" records '
-                        '%1$ss as events', kind, metric);
-      way_out := CASE WHEN FOUND THEN retention._add_again(source, true)
-        ELSE format('SELECT retention.add_source(%s);', concat_ws(', ', '''...''',
-          'order_id => ''...''', 'kind => ' || quote_literal(nullif(kind, 'order')),
-          'metric => ' || quote_literal(nullif(metric, 'orders')))) END;
-    END IF;
-  END IF;
-END
-$$;
-COMMENT ON FUNCTION retention._events_problem(text, text) IS
-  'What is wrong where orders or refunds of a metric would start a flow, and none of them is '
-  'recorded, and the way out; null: nothing.';
 
 CREATE OR REPLACE FUNCTION retention._check_events(
     kind text, metric text) RETURNS void

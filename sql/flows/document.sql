@@ -549,11 +549,44 @@ $$;
 COMMENT ON FUNCTION retention._problems(jsonb, regrole) IS
   'Everything that is wrong with a flow document, whose expressions have the rights of its author.';
 
+CREATE OR REPLACE FUNCTION retention._events_problem(
+    kind text, metric text, OUT problem text, OUT way_out text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  source retention.source;
+BEGIN
+  IF kind IN ('order', 'refund') THEN
+    -- One that records comes first.
+    SELECT * INTO source FROM retention.source s
+      WHERE s.metric = _events_problem.metric AND s.kind = _events_problem.kind
+      ORDER BY s.events_from IS NULL, s.source_id LIMIT 1;
+    IF source.events_from IS NULL THEN
+      problem := format('trigger "%s" would start nothing: no source of metric "%s" records '
+                        '%1$ss as events', kind, metric);
+      way_out := CASE WHEN FOUND THEN retention._add_again(source, true)
+        ELSE format('SELECT retention.add_source(%s);', concat_ws(', ', '''...''',
+          'order_id => ''...''', 'kind => ' || quote_literal(nullif(kind, 'order')),
+          'metric => ' || quote_literal(nullif(metric, 'orders')))) END;
+    END IF;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._events_problem(text, text) IS
+  'What is wrong where orders or refunds of a metric would start a flow, and none of them is '
+  'recorded, and the way out; null: nothing.';
+
 CREATE OR REPLACE FUNCTION retention.validate_flow(document jsonb)
   RETURNS TABLE (path text, problem text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT * FROM retention._problems(document, retention._caller())
+  UNION ALL
+  -- What publish asks besides.
+  SELECT 'trigger', concat_ws(': ', e.problem, e.way_out)
+  FROM retention._events_problem(document #>> '{trigger,type}',
+                                 coalesce(document ->> 'metric', 'orders')) AS e
+  WHERE e.problem IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention.validate_flow(jsonb) IS
   'Everything that is wrong with a flow document, with the place of each problem; no row: nothing '

@@ -54,19 +54,27 @@ COMMENT ON FUNCTION retention._profile_query(text) IS
 CREATE OR REPLACE FUNCTION retention._person_query(metric text) RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  columns text := (
+    SELECT string_agg(c.line, E',\n           ' ORDER BY c.number)
+    FROM (SELECT c.number / 3 AS number,
+                 string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I'
+                                   ELSE 'profile.%I' END, c.name), ', ' ORDER BY c.name) AS line
+          FROM (SELECT *, row_number() OVER (ORDER BY name) + 2 AS number
+                FROM retention._person_columns()) AS c
+          GROUP BY c.number / 3) AS c);
 BEGIN
   -- A unique key: the planner leaves the profile out where no expression uses it.
-  RETURN (SELECT format($query$(
-    SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since, %s,
+  RETURN format($query$(
+    SELECT t AS traveller, t.customer_id, t.event, t.entered_at, coalesce(t.since, $3) AS since,
+           %s,
            CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}')
-             ELSE retention._merge_properties((t.contact).properties,
-                                              t.properties) END AS properties
+                ELSE retention._merge_properties((t.contact).properties, t.properties)
+           END AS properties
     FROM unnest($1::retention.traveller[]) AS t
-    LEFT JOIN (%s) AS profile ON profile.customer_id = t.customer_id) AS person$query$,
-    string_agg(format(CASE c.origin WHEN 'contact' THEN '(t.contact).%I' ELSE 'profile.%I' END,
-                      c.name), ', '),
-    retention._profile_query(metric))
-    FROM retention._person_columns() AS c);
+    LEFT JOIN (%s) AS profile
+      ON profile.customer_id = t.customer_id) AS person$query$,
+    columns, retention._profile_query(metric));
 END
 $$;
 COMMENT ON FUNCTION retention._person_query(text) IS

@@ -170,6 +170,23 @@ COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz)
   'Travellers with their customers'' contacts as they are now; those whose contact cannot be read '
   'end with an error, or are held.';
 
+CREATE OR REPLACE FUNCTION retention._fitting_statement(condition text, metric text) RETURNS text
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- OFFSET keeps the condition to these customers: it may fail for others.
+  RETURN format($query$
+    SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[]
+    FROM (SELECT person.traveller AS t, (
+%s
+) AS fits
+          FROM %s OFFSET 0) AS asked
+    WHERE fits$query$, condition, retention._person_query(metric));
+END
+$$;
+COMMENT ON FUNCTION retention._fitting_statement(text, text) IS
+  'The statement that returns the travellers ($1, with the keys $2) who fit a condition as of $3.';
+
 CREATE OR REPLACE FUNCTION retention._fitting(
     author regrole, metric text, condition text, travellers retention.traveller[],
     as_of timestamptz,
@@ -185,13 +202,7 @@ BEGIN
     RETURN;
   END IF;
   known := retention._with_contacts(travellers, as_of);
-  result := retention._try_run(author,
-    -- OFFSET keeps the condition to these customers: it may fail for others.
-    format($query$
-      SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[]
-      FROM (SELECT person.traveller AS t, (
-%s
-) AS fits FROM %s OFFSET 0) AS asked WHERE fits$query$, condition, retention._person_query(metric)),
+  result := retention._try_run(author, retention._fitting_statement(condition, metric),
     ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NULL), as_of, NULL);
   held := known.held || result.held;
   PERFORM retention._reject_unless(cardinality(held) IS DISTINCT FROM cardinality(travellers),

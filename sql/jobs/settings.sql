@@ -5,10 +5,11 @@ CREATE OR REPLACE FUNCTION retention._note_settings() RETURNS trigger
 AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
-  -- In the order of everybody else. What time has brought about by now is not due to the settings.
-  PERFORM retention._lock_all(),
-          retention._evaluate_segments(CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings'
-                                       END, retention.now());
+  IF EXISTS (SELECT FROM retention.segment) THEN
+    -- In the order of everybody else. What time has brought about by now is not due to the settings.
+    PERFORM retention._lock_all(), retention._evaluate_segments(
+      CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings' END, retention.now());
+  END IF;
   PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
                                  'retention.refresh(%L); changes of its orders wait until then',
                                  NEW.metric, NEW.metric), 'notice')

@@ -22,18 +22,6 @@ COMMENT ON FUNCTION retention._parts(regclass) IS
 
 -- Numbers that triggers can carry: an argument with a name, or an oid, would not survive a rename,
 -- or a dump.
-CREATE TABLE retention.tracked_via (
-  via_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  relation regclass NOT NULL UNIQUE
-);
-COMMENT ON TABLE retention.tracked_via IS
-  'Relations of orders through which tables are tracked that only know their order.';
-COMMENT ON COLUMN retention.tracked_via.via_id IS 'Number, as the triggers and change_log have it.';
-COMMENT ON COLUMN retention.tracked_via.relation IS 'The relation, a source of orders.';
-
-SELECT pg_extension_config_dump('retention.tracked_via', '');
-SELECT pg_extension_config_dump('retention.tracked_via_via_id_seq', '');
-
 CREATE OR REPLACE VIEW retention.tracked AS
   SELECT t.tgrelid::regclass AS relation,
          a.list[:a.customers] AS customer_id_columns,

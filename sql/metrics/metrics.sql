@@ -107,9 +107,7 @@ BEGIN
     retention._is_listed_zone(NEW.time_zone),
     format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
     'Names such as Europe/Warsaw are listed in pg_timezone_names.');
-  PERFORM retention._reject_unless(coalesce(NEW.country ~ '^[A-Za-z]{2}$', true),
-    format('country of metric "%s" must be two letters of ISO 3166, not "%s"', NEW.metric,
-           NEW.country), 'Such as PL or US.');
+  PERFORM retention._check_country(format('country of metric "%s"', NEW.metric), NEW.country);
   PERFORM retention._check_days(format('history of metric "%s"', NEW.metric), NEW.history,
                                 'alter_metric(..., reset => ''{history}'') counts all orders.');
   PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),

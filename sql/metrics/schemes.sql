@@ -40,6 +40,11 @@ CREATE OR REPLACE FUNCTION retention._keep_cell() RETURNS trigger
 AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.rfm_cell');
+  PERFORM retention._reject_unless(
+    coalesce(least(NEW.r, NEW.f, NEW.m) >= 1 AND greatest(NEW.r, NEW.f, NEW.m) <= 10, true),
+    format('scores of scheme "%s" must be from 1 to 10, not %s, %s and %s',
+           NEW.scheme, NEW.r, NEW.f, NEW.m), '', 'numeric_value_out_of_range');
+  PERFORM retention._check_length('the name of a group', 'name', NEW.rfm_group);
   IF TG_OP = 'UPDATE' THEN
     NEW.builtin := false;
   ELSE

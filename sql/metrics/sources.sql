@@ -27,12 +27,14 @@ BEGIN
       AND NOT attisdropped;
   PERFORM retention._reject_unless(FOUND,
     format('column "%s" of %s does not exist', column_name, relation),
-    format('Name the column with %s => ''...''.', role), 'undefined_column');
+    CASE role WHEN '' THEN format('Use a view of %s that has it.', relation)
+              ELSE format('Name the column with %s => ''...''.', role) END, 'undefined_column');
   RETURN found_type;
 END
 $$;
 COMMENT ON FUNCTION retention._column_type(regclass, text, name) IS
-  'A column''s type, or an error that names the column.';
+  'A column''s type, or an error that names the column, and the argument that could name another '
+  'one; an empty one: none can.';
 
 CREATE OR REPLACE FUNCTION retention._read_by_reader(relation regclass) RETURNS SETOF regclass
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

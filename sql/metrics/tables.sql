@@ -200,3 +200,15 @@ COMMENT ON COLUMN retention.metric_error.error_code IS 'SQLSTATE of that error.'
 COMMENT ON COLUMN retention.metric_error.error_at IS 'Engine''s time of that error.';
 COMMENT ON COLUMN retention.metric_error.failures IS
   'How often in a row; what failed is tried again after a minute, then two, four, up to an hour.';
+
+CREATE TABLE retention.tracked_via (
+  via_id   integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  relation regclass NOT NULL UNIQUE
+);
+COMMENT ON TABLE retention.tracked_via IS
+  'Relations of orders through which tables are tracked that only know their order.';
+COMMENT ON COLUMN retention.tracked_via.via_id IS 'Number, as the triggers and change_log have it.';
+COMMENT ON COLUMN retention.tracked_via.relation IS 'The relation, a source of orders.';
+
+SELECT pg_extension_config_dump('retention.tracked_via', '');
+SELECT pg_extension_config_dump('retention.tracked_via_via_id_seq', '');

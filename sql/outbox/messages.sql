@@ -26,6 +26,31 @@ $$;
 COMMENT ON FUNCTION retention._release_messages(integer) IS
   'Lets those of a flow''s messages go that were held during a pause, and tells who listens.';
 
+CREATE OR REPLACE FUNCTION retention._lateness(message jsonb) RETURNS interval
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN retention._span(coalesce(message ->> 'lateness', '1 day')::interval);
+COMMENT ON FUNCTION retention._lateness(jsonb) IS
+  'How late a message of a flow''s document may be sent.';
+
+CREATE OR REPLACE FUNCTION retention._message_rules(node_ids integer[])
+  RETURNS SETOF retention.message_rule
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT n.node_id, n.node, n.config ->> 'channel',
+         n.config ->> 'subject', n.config ->> 'body', n.config ->> 'text', n.config ->> 'url',
+         coalesce((n.config -> 'transactional')::boolean, false),
+         retention._apart(n.config ->> 'channel', n.config -> 'smart_sending'),
+         retention._address_apart(n.config, v.document),
+         retention._lateness(n.config),
+         f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual'
+  FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
+  JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
+  LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
+  WHERE n.node_id = ANY (node_ids)
+$$;
+COMMENT ON FUNCTION retention._message_rules(integer[]) IS
+  'What message nodes say of their messages: templates, and how they are sent.';
+
 CREATE OR REPLACE FUNCTION retention._write_messages(
     queued retention.queued_message[], as_of timestamptz)
   RETURNS void
@@ -42,97 +67,63 @@ BEGIN
     RETURN;
   END IF;
   PERFORM retention._plan_for(cardinality(queued));
-  WITH node AS MATERIALIZED (
-    SELECT n.node_id, n.node, n.config ->> 'channel' AS channel, n.config ->> 'subject' AS subject,
-           n.config ->> 'body' AS body,
-           n.config ->> 'text' AS text, n.config ->> 'url' AS url,
-           coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
-           retention._apart(n.config ->> 'channel', n.config -> 'smart_sending') AS apart,
-           retention._lateness(n.config) AS lateness,
-           retention._address_apart(n.config, v.document) AS address_apart,
-           f.status = 'manual' OR coalesce(s.status,
-                                           n.config ->> 'status') = 'manual' AS needs_approval
-    FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
-    JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-    LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
-    WHERE n.node_id IN (SELECT q.node_id FROM unnest(queued) AS q)),
+  WITH rule AS MATERIALIZED (
+    SELECT * FROM retention._message_rules(ARRAY(SELECT DISTINCT q.node_id FROM unnest(queued) AS q))),
+  -- Bodies may be of any size: they stay rows, which spill to disk.
   written AS MATERIALIZED (
-    SELECT q.*, n.node, n.channel, n.is_transactional, n.apart, n.lateness, n.needs_approval,
+    SELECT q.*, r.node, r.channel, r.is_transactional, r.apart, r.lateness, r.needs_approval,
            subject.rendered AS subject, body.rendered AS body, text.rendered AS text,
            url.rendered AS url,
-           CASE WHEN q.reason IS NULL THEN coalesce(subject.error, body.error, text.error,
-                                                    url.error) END AS error
-    FROM unnest(queued) AS q JOIN node n USING (node_id)
-    LEFT JOIN LATERAL retention._try_render(n.subject, q.context,
-                                            false) AS subject ON q.reason IS NULL
-    LEFT JOIN LATERAL retention._try_render(n.body, q.context,
-                                            n.channel = 'email') AS body ON q.reason IS NULL
-    LEFT JOIN LATERAL retention._try_render(n.text, q.context, false) AS text ON q.reason IS NULL
-      AND n.text IS NOT NULL
-    LEFT JOIN LATERAL retention._try_render(n.url, q.context, false) AS url ON q.reason IS NULL
-      AND n.url IS NOT NULL),
-  counted AS MATERIALIZED (
-    SELECT w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart,
-           row_number() OVER (PARTITION BY w.customer_id, w.channel
-                              ORDER BY w.enrollment_id, w.node_id) AS turn
-    FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional),
-  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one
-  -- after the other.
-  granted AS (
-    INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
-    SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c
-    GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
-    ON CONFLICT (customer_id, channel) DO UPDATE
-      SET queued_at = excluded.queued_at, apart = excluded.apart,
-          previous_at = retention._counted_at(l, excluded.queued_at - excluded.apart)
-      WHERE coalesce(retention._counted_at(l, excluded.queued_at - excluded.apart)
-                       <= excluded.queued_at - excluded.apart, true)
-    RETURNING customer_id, channel, previous_at),
-  -- Of several to one customer on one channel the first that is far enough from the last one goes,
-  -- and those that go in any case.
-  apart AS (
-    SELECT c.enrollment_id, c.node_id
-    FROM (SELECT c.*, min(c.turn) FILTER (WHERE c.is_far)
-                        OVER (PARTITION BY c.customer_id, c.channel) AS first
-          FROM (SELECT c.*, c.apart IS NULL OR coalesce(
-                         -- It was looked up for the least of their times only.
-                         retention._counted_at(
-                           (c.customer_id, c.channel, g.previous_at, NULL, NULL)
-                             ::retention.last_message, as_of - c.apart)
-                         <= as_of - c.apart, true) AS is_far
-                FROM counted c JOIN granted g USING (customer_id, channel)) AS c) AS c
-    WHERE c.apart IS NULL OR c.turn = c.first),
+           CASE WHEN q.reason IS NULL
+                THEN coalesce(subject.error, body.error, text.error, url.error) END AS error
+    FROM unnest(queued) AS q JOIN rule r USING (node_id)
+    LEFT JOIN LATERAL retention._try_render(r.subject, q.context, false) AS subject
+      ON q.reason IS NULL
+    LEFT JOIN LATERAL retention._try_render(r.body, q.context, r.channel = 'email') AS body
+      ON q.reason IS NULL
+    LEFT JOIN LATERAL retention._try_render(r.text, q.context, false) AS text
+      ON q.reason IS NULL AND r.text IS NOT NULL
+    LEFT JOIN LATERAL retention._try_render(r.url, q.context, false) AS url
+      ON q.reason IS NULL AND r.url IS NOT NULL),
+  far_enough AS MATERIALIZED (
+    SELECT f.enrollment_id, f.node_id
+    FROM retention._far_enough(ARRAY(
+      SELECT ROW (w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart)::retention.sending
+      FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional),
+      as_of) AS f),
+  -- Joined, so that it is asked also where nobody has to keep a distance: it notes who was written
+  -- to.
   decided AS (
-    SELECT w.*, CASE WHEN w.reason IS NOT NULL OR w.error IS NOT NULL OR w.is_transactional
-      OR w.apart IS NULL THEN w.reason
-                     WHEN (w.enrollment_id, w.node_id) NOT IN (SELECT a.enrollment_id, a.node_id
-                         FROM apart a) THEN 'smart sending' END AS skipped
-    FROM written w OFFSET 0),
+    SELECT w.*, CASE WHEN w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional
+                          AND w.apart IS NOT NULL AND f.enrollment_id IS NULL
+                     THEN 'smart sending' ELSE w.reason END AS skipped
+    FROM written w LEFT JOIN far_enough f USING (enrollment_id, node_id) OFFSET 0),
   inserted AS (
-    INSERT INTO retention.message (enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at,
-                                   node, channel, state, reason, last_error,
-                                   customer_id, address, subject, body, text, context)
+    INSERT INTO retention.message (
+      enrollment_id, flow_id, node_id, queued_at, ready_at, expires_at, node, channel,
+      state, reason, last_error, customer_id, address, subject, body, text, context)
     SELECT d.enrollment_id, d.flow_id, d.node_id, as_of, as_of, d.due_at + d.lateness, d.node,
            d.channel, state.name,
            CASE state.name WHEN 'held' THEN 'approval' WHEN 'error' THEN 'cannot be rendered'
-             ELSE d.skipped END, d.error, d.customer_id, coalesce(d.url, d.address),
-           CASE WHEN state.is_kept THEN d.subject END, CASE WHEN state.is_kept THEN d.body END, CASE
-             WHEN state.is_kept THEN d.text END, d.context
+                ELSE d.skipped END,
+           d.error, d.customer_id, coalesce(d.url, d.address),
+           CASE WHEN state.is_kept THEN d.subject END, CASE WHEN state.is_kept THEN d.body END,
+           CASE WHEN state.is_kept THEN d.text END, d.context
     FROM decided d,
     LATERAL (SELECT CASE WHEN d.skipped = 'holdout' THEN 'ghost'
-                    WHEN d.skipped IS NOT NULL THEN 'suppressed'
-                      WHEN d.error IS NOT NULL THEN 'error'
+                         WHEN d.skipped IS NOT NULL THEN 'suppressed'
+                         WHEN d.error IS NOT NULL THEN 'error'
                          WHEN d.needs_approval THEN 'held' ELSE 'ready' END) AS chosen (name),
     LATERAL (SELECT chosen.name, chosen.name IN ('held', 'ready')) AS state (name, is_kept)
     ORDER BY d.enrollment_id, d.node_id
     ON CONFLICT (enrollment_id, node) DO NOTHING
     RETURNING message_id, flow_id, node_id, node, channel, state, customer_id, address)
   SELECT array_agg(DISTINCT i.channel) FILTER (WHERE i.state = 'ready'),
-         array_agg(retention._asked_grant(i.flow_id, i.node, i.address, i.customer_id, i.message_id,
-                                          as_of, n.address_apart))
-           FILTER (WHERE n.address_apart IS NOT NULL)
-    INTO channels, asked FROM inserted i JOIN node n USING (node_id)
-      WHERE retention._may_reach(i.state);
+         array_agg(retention._asked_grant(i.flow_id, i.node, i.address, i.customer_id,
+                                          i.message_id, as_of, r.address_apart))
+           FILTER (WHERE r.address_apart IS NOT NULL)
+    INTO channels, asked
+    FROM inserted i JOIN rule r USING (node_id) WHERE retention._may_reach(i.state);
   PERFORM retention._one_per_address(asked);
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
 END
@@ -156,7 +147,7 @@ BEGIN
           WHERE m.message_id = ANY (message_ids) AND m.customer_id IS NOT NULL
           GROUP BY m.customer_id), retention.now());
   PERFORM retention._reject_unless(known.held IS NULL OR known.moved IS NOT NULL,
-                                   'contacts cannot be read: ' || (known.held[1]).reason,
+                                   (known.held[1]).reason,
     'Messages stay ready meanwhile.', (known.held[1]).error_code);
   RETURN known.moved || known.held;
 END

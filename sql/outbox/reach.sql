@@ -1,17 +1,31 @@
 -- How many a flow can write to: told when it goes live.
 
+CREATE OR REPLACE FUNCTION retention._unreachable(
+    channel text, is_transactional boolean, metric text)
+  RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('CASE WHEN t.rows > 1 THEN ''several contacts'' ELSE %s END',
+           retention._unsendable(quote_literal(c.channel), a.expression,
+             '(t.contact).' || c.consent, is_transactional::text, 'false',
+             CASE WHEN EXISTS (SELECT FROM retention.suppression s WHERE s.channel = c.channel)
+                  THEN retention._suppressed(quote_literal(c.channel), a.expression,
+                         retention._country('(t.contact).country', metric)) ELSE 'false' END))
+  FROM retention._channels() AS c,
+       LATERAL (SELECT '(t.contact).' || c.address AS expression) AS a
+  WHERE c.channel = _unreachable.channel AND c.address IS NOT NULL
+$$;
+COMMENT ON FUNCTION retention._unreachable(text, boolean, text) IS
+  'The expression for why a contact t, of the query of contacts, cannot be written to on a '
+  'channel; null where the channel knows no addresses of customers.';
+
 CREATE OR REPLACE FUNCTION retention._message_kinds(flow retention.flow)
   RETURNS TABLE (name text, expression text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   -- Each channel once, and once more where it has messages that need no consent besides others.
   SELECT m.channel || CASE WHEN m.is_transactional THEN ', transactional' ELSE '' END,
-         format('CASE WHEN t.rows > 1 THEN ''several contacts'' ELSE %s END',
-           retention._unsendable(quote_literal(c.channel), address.expression,
-             '(t.contact).' || c.consent, m.is_transactional::text, 'false',
-             CASE WHEN EXISTS (SELECT FROM retention.suppression s WHERE s.channel = c.channel)
-                  THEN retention._suppressed(quote_literal(c.channel), address.expression,
-                         retention._country('(t.contact).country', m.metric)) ELSE 'false' END))
+         reached.expression
   FROM (SELECT DISTINCT n.config ->> 'channel' AS channel,
                coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
                coalesce(v.document ->> 'metric', 'orders') AS metric
@@ -19,8 +33,9 @@ AS $$
         LEFT JOIN retention.message_status s USING (flow_id, node)
         WHERE (n.flow_id, n.version) = ((flow).flow_id, (flow).version) AND n.type = 'message'
           AND coalesce(s.status, n.config ->> 'status', 'live') <> 'draft') AS m
-  JOIN retention._channels() AS c ON c.channel = m.channel AND c.address IS NOT NULL,
-  LATERAL (SELECT '(t.contact).' || c.address AS expression) AS address
+  CROSS JOIN LATERAL retention._unreachable(m.channel, m.is_transactional, m.metric)
+    AS reached (expression)
+  WHERE reached.expression IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._message_kinds(retention.flow) IS
   'The channels of a flow''s messages that have addresses, and the expression for why a contact t '
@@ -70,8 +85,12 @@ BEGIN
   IF retention._tells() THEN
     PERFORM retention._pin_settings();
     PERFORM retention._tell(
-        format('flow "%s": %s of %s contacts can be written to by %s%s', target.flow, r.reachable,
-               r.contacts, r.name, '; ' || r.others), 'notice')
+        CASE WHEN r.contacts = 0 THEN format(
+               'flow "%s": there are no contacts, so nobody can be written to by %s: fill '
+               'retention.contact, or have them read by SELECT retention.use_contacts(...)',
+               target.flow, r.name)
+             ELSE format('flow "%s": %s of %s contacts can be written to by %s%s', target.flow,
+                         r.reachable, r.contacts, r.name, '; ' || r.others) END, 'notice')
       FROM retention._count_reach(target) AS r;
   END IF;
 EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
@@ -85,3 +104,23 @@ END
 $$;
 COMMENT ON FUNCTION retention._tell_reach(integer) IS
   'Tells how many contacts a flow can write to. A failure is a warning.';
+
+CREATE OR REPLACE FUNCTION retention.reachable(channel text, transactional boolean DEFAULT false)
+  RETURNS TABLE (customer_id text, reason text)
+  LANGUAGE plpgsql ROWS 1000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  expression text := retention._unreachable(channel, coalesce(transactional, false), 'orders');
+BEGIN
+  PERFORM retention._check_channel(channel);
+  PERFORM retention._reject_unless(expression IS NOT NULL,
+    format('channel %s has no addresses of customers', channel), 'Its messages go to their url.');
+  PERFORM retention._pin_settings();
+  RETURN QUERY EXECUTE format('SELECT t.customer_id, %s FROM (%s) AS t',
+                              expression, retention._contact_query(NULL));
+END
+$$;
+COMMENT ON FUNCTION retention.reachable(text, boolean) IS
+  'Who can be written to on a channel now: a row for each contact, wherever contacts are, with '
+  'the reason why not: no address, no consent, suppression list, several contacts; null: yes. By '
+  'the same rules as messages of flows. Addresses are not shown. Reads all contacts.';

@@ -1,22 +1,5 @@
 -- What senders call: messages are claimed, and acknowledged or failed.
 
-CREATE OR REPLACE FUNCTION retention._asked_grant(
-    flow_id integer, node text, address text, customer_id text, message_id bigint,
-    queued_at timestamptz, apart interval)
-  RETURNS retention.address_grant
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN ROW (retention._address_slot(flow_id, node, address), retention._holder(customer_id),
-              message_id, queued_at, apart)::retention.address_grant;
-COMMENT ON FUNCTION retention._asked_grant(
-  integer, text, text, text, bigint, timestamptz, interval) IS
-  'What a message asks of _one_per_address: its address, for so long.';
-
-CREATE OR REPLACE FUNCTION retention._lateness(message jsonb) RETURNS interval
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE
-  RETURN retention._span(coalesce(message ->> 'lateness', '1 day')::interval);
-COMMENT ON FUNCTION retention._lateness(jsonb) IS
-  'How late a message of a flow''s document may be sent.';
-
 CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease interval)
   RETURNS bigint[]
   -- Messages and contacts are looked up by key, however many more there are.
@@ -122,14 +105,11 @@ DECLARE
   claimed bigint[] := '{}';
   taken bigint[];
 BEGIN
-  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention._channels() c
-                                           WHERE c.channel = claim_messages.channel),
-    format('channel %s does not exist', coalesce('"' || channel || '"', 'null')),
-    'The channels are email, sms, push and webhook.');
+  PERFORM retention._check_channel(channel);
   PERFORM retention._reject_unless("limit" > 0,
                                    format('limit must be 1 or more, not %s',
                                           coalesce("limit"::text, 'null')));
-  PERFORM retention._check_span('lease', coalesce(lease, '0'), 1);
+  PERFORM retention._check_needed_span('lease', lease);
   IF retention._is_copy() THEN
     RAISE WARNING 'no message is claimed: flows were made live in another database, of which this '
                   'one is a copy, or has taken its place'
@@ -168,7 +148,17 @@ CREATE OR REPLACE FUNCTION retention.ack(
 AS $$
 DECLARE
   acknowledged bigint;
+  oldest timestamptz;
 BEGIN
+  PERFORM retention._check_clock(sent_at, 'sent_at');
+  SELECT min(m.queued_at) INTO oldest FROM retention.message m
+    WHERE m.message_id = ANY (message_ids);
+  -- Clocks of senders differ, but not by more.
+  PERFORM retention._reject_unless(
+    sent_at <= retention.now() + interval '1 day'
+      AND coalesce(sent_at >= oldest - interval '1 day', true),
+    format('sent_at must be between when a message was written and now, not %s', sent_at),
+    'Leave it out for now.');
   -- Also when the lease has run out meanwhile: it has been sent.
   UPDATE retention.message m SET state = 'sent', reason = NULL, sent_at = ack.sent_at,
       last_error = NULL
@@ -195,6 +185,8 @@ AS $$
 DECLARE
   failed bigint;
 BEGIN
+  PERFORM retention._reject_unless(fail.error IS NOT NULL, 'the error must not be null',
+    'Say what the sender was told: health shows it to whoever mends it.', 'null_value_not_allowed');
   UPDATE retention.message m
     SET state = CASE WHEN permanent OR m.attempts >= retention._most_attempts() THEN 'dead'
       ELSE 'ready' END,

@@ -54,6 +54,52 @@ CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, en
 COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
   'When the last message was written that smart sending counts; null: there is none.';
 
+CREATE OR REPLACE FUNCTION retention._far_enough(asked retention.sending[], as_of timestamptz)
+  RETURNS SETOF retention.sending
+  -- As _write_messages.
+  LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
+  SET enable_nestloop = off
+AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM retention._plan_for(cardinality(asked));
+  RETURN QUERY
+  WITH counted AS MATERIALIZED (
+    SELECT a AS sending, a.customer_id, a.channel, a.apart,
+           row_number() OVER (PARTITION BY a.customer_id, a.channel
+                              ORDER BY a.enrollment_id, a.node_id) AS turn
+    FROM unnest(asked) AS a),
+  -- In the order of keys, so that workers do not wait for each other in a circle; they decide one
+  -- after the other.
+  granted AS (
+    INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart)
+    SELECT c.customer_id, c.channel, as_of, min(coalesce(c.apart, '0')) FROM counted c
+    GROUP BY c.customer_id, c.channel ORDER BY c.customer_id, c.channel
+    ON CONFLICT (customer_id, channel) DO UPDATE
+      SET queued_at = excluded.queued_at, apart = excluded.apart,
+          previous_at = retention._counted_at(l, excluded.queued_at - excluded.apart)
+      WHERE coalesce(retention._counted_at(l, excluded.queued_at - excluded.apart)
+                       <= excluded.queued_at - excluded.apart, true)
+    RETURNING customer_id, channel, previous_at),
+  judged AS (
+    SELECT c.*, c.apart IS NULL OR coalesce(
+             -- It was looked up for the least of their times only.
+             retention._counted_at((c.customer_id, c.channel, g.previous_at, NULL, NULL)
+                                     ::retention.last_message, as_of - c.apart)
+               <= as_of - c.apart, true) AS is_far
+    FROM counted c JOIN granted g USING (customer_id, channel)),
+  ranked AS (
+    SELECT j.*, min(j.turn) FILTER (WHERE j.is_far)
+                  OVER (PARTITION BY j.customer_id, j.channel) AS first
+    FROM judged j)
+  SELECT (r.sending).* FROM ranked r WHERE r.apart IS NULL OR r.turn = r.first;
+END
+$$;
+COMMENT ON FUNCTION retention._far_enough(retention.sending[], timestamptz) IS
+  'Decides smart sending, for some messages that are to be sent now: of several to one customer on '
+  'one channel the first that is far enough from the last one goes, and those that go in any case. '
+  'Returns these, and notes when the last one went.';
+
 CREATE OR REPLACE FUNCTION retention._address_slot(flow_id integer, node text, address text)
   RETURNS bigint
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -65,6 +111,17 @@ CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN hashtextextended(customer_id, 0);
 COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a customer.';
+
+CREATE OR REPLACE FUNCTION retention._asked_grant(
+    flow_id integer, node text, address text, customer_id text, message_id bigint,
+    queued_at timestamptz, apart interval)
+  RETURNS retention.address_grant
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN ROW (retention._address_slot(flow_id, node, address), retention._holder(customer_id),
+              message_id, queued_at, apart)::retention.address_grant;
+COMMENT ON FUNCTION retention._asked_grant(
+  integer, text, text, text, bigint, timestamptz, interval) IS
+  'What a message asks of _one_per_address: its address, for so long.';
 
 CREATE OR REPLACE FUNCTION retention._address_apart(message jsonb, document jsonb) RETURNS interval
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -80,6 +80,33 @@ COMMENT ON COLUMN retention.last_message.previous_at IS
 COMMENT ON COLUMN retention.last_message.apart IS
   'How far apart from the one before that message had to be.';
 
+CREATE TYPE retention.message_rule AS (
+  node_id          integer,
+  node             text,
+  channel          text,
+  subject          text,
+  body             text,
+  text             text,
+  url              text,
+  is_transactional boolean,
+  apart            interval,
+  address_apart    interval,
+  lateness         interval,
+  needs_approval   boolean
+);
+COMMENT ON TYPE retention.message_rule IS
+  'What a message node says of its messages: templates, and how they are sent.';
+
+CREATE TYPE retention.sending AS (
+  customer_id   text,
+  channel       text,
+  enrollment_id bigint,
+  node_id       integer,
+  apart         interval
+);
+COMMENT ON TYPE retention.sending IS
+  'A message that is about to be sent, as smart sending sees it.';
+
 CREATE TYPE retention.claimed_message AS (
   message_id      bigint,
   idempotency_key text,

@@ -41,9 +41,9 @@ AS $$
      'UPDATE retention.coupon SET customer_id = $2 WHERE customer_id = $1'),
     ('flow_entry', false, 'DELETE FROM retention.flow_entry WHERE customer_id = $1',
      'UPDATE retention.flow_entry SET customer_id = $2 WHERE customer_id = $1'),
-    ('contact', false, 'DELETE FROM retention.contact WHERE customer_id = $1', NULL),
     ('consent_change', false, 'DELETE FROM retention.consent_change WHERE customer_id = $1',
      'UPDATE retention.consent_change SET customer_id = $2 WHERE customer_id = $1'),
+    ('contact', false, 'DELETE FROM retention.contact WHERE customer_id = $1', NULL),
     ('merged_customer', false,
      'DELETE FROM retention.merged_customer WHERE $1 IN (customer_id, merged_into)', NULL),
     ('segment_member', true, 'DELETE FROM retention.segment_member WHERE customer_id = $1', NULL),
@@ -231,10 +231,11 @@ AS $$
           WHERE e.customer_id = _values_of.customer_id
         UNION ALL SELECT m.context || to_jsonb(m.address) FROM retention.message m
           WHERE m.customer_id = _values_of.customer_id
-        UNION ALL SELECT to_jsonb(o) FROM retention.order_event o
+        -- Not what is no person's: relations may be named so.
+        UNION ALL SELECT to_jsonb(o) - '{metric,kind}'::text[] FROM retention.order_event o
           WHERE o.customer_id = _values_of.customer_id
-        UNION ALL SELECT to_jsonb(c) FROM retention.customer c
-          WHERE c.customer_id = _values_of.customer_id) AS d (document),
+        UNION ALL SELECT to_jsonb(c) - '{metric,rfm_group,previous_rfm_group}'::text[]
+        FROM retention.customer c WHERE c.customer_id = _values_of.customer_id) AS d (document),
        jsonb_path_query(d.document,
                         'strict $.** ? (@.type() == "string" || @.type() == "number")') AS leaf,
        LATERAL (SELECT leaf #>> '{}') AS v (value)
@@ -304,6 +305,8 @@ BEGIN
                                                         retention.now()::text) AS t
     GROUP BY t.relation ORDER BY t.relation;
   is_known := FOUND;
+  -- That they ended with the contact.
+  DELETE FROM retention.consent_change c WHERE c.customer_id = ANY (keys);
   RETURN QUERY SELECT 'suppression', r.rows
     FROM retention._forget_addresses(keep, channels, addresses) AS r (rows) WHERE r.rows > 0;
   RETURN QUERY SELECT t.* FROM retention._forget_errors(personal) AS t;

@@ -16,11 +16,15 @@ CREATE OR REPLACE FUNCTION retention._merge_contacts("from" text, "into" text) R
 AS $$
 DECLARE
   theirs retention.contact;
+  known bigint := coalesce((SELECT max(c.change_id) FROM retention.consent_change c
+                            WHERE c.customer_id = "from"), 0);
 BEGIN
   DELETE FROM retention.contact c WHERE c.customer_id = "from" RETURNING c.* INTO theirs;
   IF NOT FOUND THEN
     RETURN 0;
   END IF;
+  -- It goes on with the other one.
+  DELETE FROM retention.consent_change c WHERE c.customer_id = "from" AND c.change_id > known;
   theirs.customer_id := "into";
   INSERT INTO retention.contact AS c SELECT (theirs).*
     ON CONFLICT (customer_id) DO UPDATE SET

@@ -25,45 +25,6 @@ CREATE OR REPLACE VIEW retention.inactive AS SELECT * FROM retention.profile
   WHERE metric = 'orders' AND rfm_group = 'Inactive';
 COMMENT ON VIEW retention.inactive IS 'Customers of metric "orders" in group Inactive.';
 
-CREATE OR REPLACE VIEW retention.loyal_customers AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Loyal Customers';
-COMMENT ON VIEW retention.loyal_customers IS
-  'Customers of metric "orders" in group Loyal Customers.';
-
-CREATE OR REPLACE VIEW retention.potential_loyalists AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Potential Loyalists';
-COMMENT ON VIEW retention.potential_loyalists IS
-  'Customers of metric "orders" in group Potential Loyalists.';
-
-CREATE OR REPLACE VIEW retention.new_customers AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'New Customers';
-COMMENT ON VIEW retention.new_customers IS 'Customers of metric "orders" in group New Customers.';
-
-CREATE OR REPLACE VIEW retention.promising AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Promising';
-COMMENT ON VIEW retention.promising IS 'Customers of metric "orders" in group Promising.';
-
-CREATE OR REPLACE VIEW retention.need_attention AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Need Attention';
-COMMENT ON VIEW retention.need_attention IS 'Customers of metric "orders" in group Need Attention.';
-
-CREATE OR REPLACE VIEW retention.about_to_sleep AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'About To Sleep';
-COMMENT ON VIEW retention.about_to_sleep IS 'Customers of metric "orders" in group About To Sleep.';
-
-CREATE OR REPLACE VIEW retention.cant_lose_them AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Can''t Lose Them';
-COMMENT ON VIEW retention.cant_lose_them IS
-  'Customers of metric "orders" in group Can''t Lose Them.';
-
-CREATE OR REPLACE VIEW retention.hibernating AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Hibernating';
-COMMENT ON VIEW retention.hibernating IS 'Customers of metric "orders" in group Hibernating.';
-
-CREATE OR REPLACE VIEW retention.lost AS SELECT * FROM retention.profile
-  WHERE metric = 'orders' AND rfm_group = 'Lost';
-COMMENT ON VIEW retention.lost IS 'Customers of metric "orders" in group Lost.';
-
 CREATE OR REPLACE VIEW retention.win_back AS SELECT * FROM retention.profile
   WHERE metric = 'orders' AND rfm_group IN ('At Risk', 'Needs Attention', 'Need Attention',
                                             'Can''t Lose Them');

@@ -117,8 +117,8 @@ AS $$
   SELECT (middle - half) / (1 + zz / n), (middle + half) / (1 + zz / n)
   FROM (SELECT p + zz / (2 * n) AS middle, sqrt(zz * (p * (1 - p) / n + zz / (4 * n * n))) AS half,
                n, zz
-        FROM (SELECT converted::double precision / customers AS p, customers::double precision AS n,
-                     1.959963984540054 ^ 2 AS zz WHERE customers > 0) AS given) AS parts
+        FROM (SELECT converted / n AS p, n, 1.959963984540054 ^ 2 AS zz
+              FROM (SELECT nullif(customers, 0)::double precision) AS arm (n)) AS given) AS parts
 $$;
 COMMENT ON FUNCTION retention._wilson(bigint, bigint) IS
   'The 95 % interval of a share (Wilson 1927).';

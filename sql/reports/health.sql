@@ -1,41 +1,49 @@
 -- Health: one list of what is wrong now.
 
-CREATE TYPE retention.finding AS (
-  severity   text,
-  what       text,
-  since      timestamptz,
-  how_often  bigint,
-  detail     text,
-  what_to_do text
-);
-COMMENT ON TYPE retention.finding IS 'A row of health.';
-
 CREATE OR REPLACE FUNCTION retention._problem_findings(reader name)
   RETURNS SETOF retention.finding
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.severity, format(k.what, p.name, p.node), min(p.happened_at), sum(p.occurrences)::bigint,
+  SELECT k.severity,
+         format(k.what, p.name, p.node)
+           || CASE WHEN p.version < f.version THEN format(', version %s', p.version) ELSE '' END,
+         min(p.happened_at),
+         CASE p.kind
+           WHEN 'node' THEN (
+             SELECT count(*) FROM retention.enrollment e JOIN retention.flow_node n USING (node_id)
+             WHERE (n.flow_id, n.version, n.node) = (f.flow_id, p.version, p.node)
+               AND e.flow_id = f.flow_id AND retention._is_held(n, e.since, e.due_at))
+           WHEN 'entry' THEN (
+             SELECT count(*) FROM retention.flow_entry e
+             WHERE e.flow_id = f.flow_id AND e.error IS NOT NULL)
+           ELSE sum(p.occurrences)::bigint END,
          retention._shown_error(
            (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
-         format(k.what_to_do, p.name)
+         format(k.what_to_do, p.name, p.version)
   FROM retention.problem p JOIN (VALUES
     ('node', 'error', 'customers wait at node "%2$s" of flow "%1$s"',
-     'Mend what its expression names; it is tried again by itself.'),
+     'Mend what its expression reads; it is tried again by itself, and at once by SELECT * FROM '
+     'retention.retry(%1$L); where a new version mends it, they get there by SELECT '
+     'retention.migrate_flow(%1$L, %2$s);'),
     ('flow', 'error', 'nobody can enter flow "%1$s"',
-     'Mend its trigger or entry filter; it is tried again by itself.'),
+     'Mend its trigger or entry filter; it is tried again by itself, and at once by SELECT * FROM '
+     'retention.retry(%1$L);'),
     ('segment', 'error', 'segment "%1$s" cannot be evaluated',
      'Mend its view; it is tried again by itself.'),
     ('metric', 'error', 'changes of metric "%1$s" cannot be processed',
      'Mend its sources; it is tried again by itself, and CALL retention.refresh(%1$L) reads all.'),
     ('entry', 'warning', 'the entry filter of flow "%1$s" fails for the moment',
-     'It is tried again by itself.'),
+     'It is tried again by itself, and at once by SELECT * FROM retention.retry(%1$L);'),
     ('enrollment', 'warning', 'enrollments have failed at node "%2$s" of flow "%1$s"',
-     'Mend the values or the expression, then SELECT * FROM retention.retry(%1$L);'))
+     'Mend the values, or what the expression reads, then SELECT * FROM retention.retry(%1$L); '
+     'where a new version mends the expression: BEGIN; SELECT * FROM retention.retry(%1$L); '
+     'SELECT retention.migrate_flow(%1$L, %2$s); COMMIT;'))
     AS k (kind, severity, what, what_to_do) USING (kind)
+  LEFT JOIN retention.flow f
+    ON f.flow = p.name AND p.kind IN ('node', 'flow', 'entry', 'enrollment')
   -- What belongs to an archived flow is over.
-  WHERE NOT (p.kind IN ('node', 'flow', 'entry', 'enrollment')
-             AND (SELECT f.status FROM retention.flow f WHERE f.flow = p.name) = 'archived')
-  GROUP BY k.severity, k.what, k.what_to_do, p.name, p.node
+  WHERE f.status IS DISTINCT FROM 'archived'
+  GROUP BY k.severity, k.what, k.what_to_do, p.kind, p.name, p.node, p.version, f.flow_id, f.version
 $$;
 COMMENT ON FUNCTION retention._problem_findings(name) IS
   'What retention.problem has of others than messages, for each flow and node, segment and metric.';
@@ -223,5 +231,6 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention.health() IS
   'What is wrong, the worst first: errors stop something for all, warnings for some or soon, '
-  'notes can wait. Since when, how many customers, messages, rows or codes it is about, and what '
-  'to do. No row: all is well. scripts/health.sh asks it for a monitor.';
+  'notes can wait. Since when, how many customers, messages, rows or codes it is about (of a flow '
+  'that nobody can enter, a segment or a metric, how often it has failed in a row), and what to '
+  'do. No row: all is well. scripts/health.sh asks it for a monitor.';

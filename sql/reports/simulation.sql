@@ -141,7 +141,7 @@ DECLARE
   at timestamptz := "from";
   until timestamptz;
 BEGIN
-  PERFORM retention._check_span('step', coalesce(step, '0'), 1);
+  PERFORM retention._check_needed_span('step', step);
   PERFORM retention._reject_unless(retention._in_calendar("from") AND retention._in_calendar("to"),
     format('from and to must be times in the years 1 to 9999, not %s and %s',
            coalesce("from"::text, 'null'), coalesce("to"::text, 'null')));

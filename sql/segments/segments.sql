@@ -1,9 +1,5 @@
 -- Adding, switching and refreshing segments.
 
-CREATE TRIGGER find_by_name BEFORE INSERT ON retention.segment
-  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
-COMMENT ON TRIGGER find_by_name ON retention.segment IS 'Finds the relation by its name.';
-
 CREATE OR REPLACE FUNCTION retention._require_segment(segment text) RETURNS retention.segment
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -31,7 +27,7 @@ DECLARE
 BEGIN
   PERFORM retention._reject_unless(relation IS NOT NULL, 'the segment''s relation must not be null',
                                    '', 'null_value_not_allowed');
-  PERFORM retention._column_type(relation, 'customer_id', 'customer_id');
+  PERFORM retention._column_type(relation, '', 'customer_id');
   PERFORM retention._check_readable(relation, '{customer_id}');
   segment := coalesce(segment, (SELECT relname FROM pg_class WHERE oid = relation));
   PERFORM retention._check_length('the name of a segment', 'name', segment);
@@ -70,33 +66,28 @@ $$;
 COMMENT ON FUNCTION retention.drop_segment(text) IS
   'Removes a segment and its growth; its members leave. The view stays.';
 
-CREATE OR REPLACE FUNCTION retention.disable_segment(segment text) RETURNS void
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  PERFORM retention._require_segment(segment);
-  UPDATE retention.segment s SET enabled = false WHERE s.segment = disable_segment.segment;
-END
-$$;
-COMMENT ON FUNCTION retention.disable_segment(text) IS
-  'Leaves a segment''s members as they are until it is enabled again.';
-
-CREATE OR REPLACE FUNCTION retention.enable_segment(segment text, backfill boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION retention.alter_segment(
+    segment text, enabled boolean, backfill boolean DEFAULT false)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   stored retention.segment := retention._require_segment(segment);
 BEGIN
-  UPDATE retention.segment s SET enabled = true WHERE s.segment = enable_segment.segment;
-  PERFORM retention._update_members(retention._current_segment(stored), CASE
-                                    WHEN backfill THEN 'backfill' ELSE 'definition' END,
-                                    retention.now());
+  PERFORM retention._reject_unless(enabled IS NOT NULL, 'enabled must be true or false, not null',
+    'true keeps the segment current, false leaves its members as they are.',
+    'null_value_not_allowed');
+  UPDATE retention.segment s SET enabled = alter_segment.enabled
+    WHERE s.segment = alter_segment.segment;
+  IF enabled THEN
+    PERFORM retention._update_members(retention._current_segment(stored),
+      CASE WHEN backfill THEN 'backfill' ELSE 'definition' END, retention.now());
+  END IF;
 END
 $$;
-COMMENT ON FUNCTION retention.enable_segment(text, boolean) IS
-  'Keeps a disabled segment current again, from now on. Who entered meanwhile starts no flow, '
-  'unless backfill is true.';
+COMMENT ON FUNCTION retention.alter_segment(text, boolean, boolean) IS
+  'enabled => false leaves a segment''s members as they are, until true keeps it current again, '
+  'from then on. Who entered meanwhile starts no flow, unless backfill is true.';
 
 CREATE OR REPLACE FUNCTION retention.refresh_segment(segment text, backfill boolean DEFAULT false)
   RETURNS void

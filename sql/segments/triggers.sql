@@ -18,3 +18,7 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OF segment, customer_id
   FOR EACH STATEMENT EXECUTE FUNCTION retention._refuse_change();
 COMMENT ON TRIGGER refuse_change ON retention.segment_member IS
   'Rejects changes that the queue could not show.';
+
+CREATE TRIGGER find_by_name BEFORE INSERT ON retention.segment
+  FOR EACH ROW EXECUTE FUNCTION retention._find_by_name();
+COMMENT ON TRIGGER find_by_name ON retention.segment IS 'Finds the relation by its name.';

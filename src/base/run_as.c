@@ -154,22 +154,69 @@ watch_names(void)
 	post_parse_analyze_hook = check_names;
 }
 
+/* What is said of a relation that cannot be read. Made before, for then nothing can be looked up. */
+typedef struct Reading
+{
+	char	   *label;			/* the relation's name; NULL: it is none of others */
+	char	   *owner;
+} Reading;
+
+static Reading
+reading_of(Oid relation, Oid role)
+{
+	if (!OidIsValid(relation))
+		return (Reading) {NULL, NULL};
+	return (Reading) {
+		.label = relation_label(CurrentMemoryContext, relation),
+		.owner = GetUserNameFromId(role, true)
+	};
+}
+
+/*
+ * Has an error say what could not be read, and what to do, rather than where in
+ * our functions that was noticed. Its SQLSTATE stays, and a hint of theirs, but
+ * for those that explain names and types by our query.
+ */
+static void
+tell_reading(ErrorData *error, const Reading *reading)
+{
+	bool		is_of_names = ERRCODE_TO_CATEGORY(error->sqlerrcode) ==
+		ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION;
+
+	/* Nested, or our own. */
+	if (strncmp(error->message, reading->label, strlen(reading->label)) != 0)
+		error->message = psprintf("%s cannot be read: %s", reading->label, error->message);
+	if (error->hint == NULL || is_of_names)
+		error->hint = psprintf("Mend it, or what it reads: it is read with the rights of its owner %s, and "
+							   "with search_path = pg_catalog, pg_temp.",
+							   reading->owner == NULL ? "" : reading->owner);
+	error->internalquery = NULL;
+	error->internalpos = 0;
+	error->cursorpos = 0;
+}
+
 /*
  * Goes on with an error of a statement. One that says "cancelled" and comes
  * from the statement itself, such as from another server that it has asked, is
  * no cancelling of ours: it becomes operator_intervention, which passes as well.
  */
 static void
-rethrow(MemoryContext context)
+rethrow(MemoryContext context, const Reading *reading)
 {
 	ErrorData  *error;
+	bool		is_interrupt;
 
-	if (geterrcode() != ERRCODE_QUERY_CANCELED)
+	if (geterrcode() != ERRCODE_QUERY_CANCELED && reading->label == NULL)
 		PG_RE_THROW();
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
-	if (error->funcname == NULL || strcmp(error->funcname, "ProcessInterrupts") != 0)
+	is_interrupt = error->funcname != NULL && strcmp(error->funcname, "ProcessInterrupts") == 0;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !is_interrupt)
 		error->sqlerrcode = ERRCODE_OPERATOR_INTERVENTION;
+	if (reading->label != NULL)
+		error->context = NULL;
+	if (reading->label != NULL && !is_interrupt)
+		tell_reading(error, reading);
 	FlushErrorState();
 	ReThrowError(error);
 }
@@ -195,6 +242,7 @@ static int
 run_checked(const Statement *statement, const SPIExecuteOptions *options)
 {
 	MemoryContext context = CurrentMemoryContext;
+	Reading		reading = reading_of(statement->relation, statement->role);
 	volatile int status = 0;
 
 	only_relation = statement->relation;
@@ -205,7 +253,7 @@ run_checked(const Statement *statement, const SPIExecuteOptions *options)
 	PG_CATCH();
 	{
 		only_relation = InvalidOid;
-		rethrow(context);
+		rethrow(context, &reading);
 	}
 	PG_END_TRY();
 	only_relation = InvalidOid;

@@ -13,17 +13,7 @@
 /* Before this part of the discount's own time next to nothing is discounted. */
 #define DISCOUNT_START 1e-17
 
-/* Every model there is: a line for each. */
-#define MODELS(MODEL) \
-	MODEL(bgnbd) \
-	MODEL(mbgnbd) \
-	MODEL(paretonbd) \
-	MODEL(gammagamma)
-
-#define DECLARE(model) extern const PurchaseModel model;
 #define REGISTER(model) &model,
-
-MODELS(DECLARE)
 
 static const PurchaseModel *const registry[] = {
 	MODELS(REGISTER)

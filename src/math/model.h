@@ -1,8 +1,8 @@
 /*
  * model.h: the purchase and spend models behind one structure.
  *
- * A model is a file that fills in a PurchaseModel, and a line in the registry
- * of model.c. Times are in days, or in whatever unit the model was fitted in.
+ * A model is a file that fills in a PurchaseModel, and a line in the list
+ * MODELS. Times are in days, or in whatever unit the model was fitted in.
  *
  * All purchase models let a customer buy as a Poisson process while alive, at
  * a rate that is gamma distributed over customers: their first two parameters
@@ -103,6 +103,17 @@ struct PurchaseModel
 	int			scale_parameter;	/* expected orders are a smooth function of horizon / (this parameter + t) */
 	int			first_chances;	/* of leaving at the first purchase itself: 0 or 1 (the beta-geometric models) */
 };
+
+/* Every model there is: a line for each. */
+#define MODELS(MODEL) \
+	MODEL(bgnbd) \
+	MODEL(mbgnbd) \
+	MODEL(paretonbd) \
+	MODEL(gammagamma)
+
+#define DECLARE_MODEL(model) extern const PurchaseModel model;
+
+MODELS(DECLARE_MODEL)
 
 extern const PurchaseModel *model_find(const char *name, int length);
 extern const PurchaseModel *model_at(int index);

@@ -12,7 +12,7 @@ extern double amount_near_double(Datum numeric);
 extern void amount_read(Datum numeric, Decimal *result);
 extern Datum amount_numeric(const Decimal *value);
 extern Datum amount_quotient(const Decimal *sum, int64 count);
-extern void amount_overflow(void) pg_attribute_noreturn();
+pg_noreturn extern void amount_overflow(void);
 
 /* Raises the error that goes with a status. */
 static inline void

@@ -46,7 +46,8 @@ SELECT s.*, retention._normal_address('sms', number, country) AS found FROM spel
 -- What is normal stays so.
 SELECT s.* FROM spelling s WHERE normal IS DISTINCT FROM retention._normal_address('sms', normal, country) AND normal LIKE '+%';
 
-SELECT a AS written, retention._normal_address('email', a, NULL) AS normal
+-- Bytes, for psql finds letters without a width as wide as its version does.
+SELECT encode(convert_to(a, 'UTF8'), 'escape') AS written, retention._normal_address('email', a, NULL) AS normal
   FROM unnest(ARRAY[' Ann@Example.COM ', E'\tann@example.com\n', U&'\FEFFann@example.com\200B', U&'\00A0\2003ann@example.com\00A0', 'a.n.n+shop@gmail.com', 'Ann Lee <ann@example.com>', '']) AS a;
 SELECT retention._normal_address('email', NULL, 'PL') AS nothing, retention._normal_address(NULL, 'a', 'PL') AS nowhere,
        retention._normal_address('push', ' Token-A ', NULL) AS token;

@@ -31,21 +31,12 @@ COPY "Or'der" FROM STDIN (FORMAT csv);
 12,102,1,1
 \.
 SELECT noted();
--- Each statement of a WITH by itself; MERGE, from 15 on, as what it does.
+-- Each statement of a WITH by itself; MERGE as what it does.
 WITH gone AS (DELETE FROM "Or'der" WHERE id = 11 RETURNING *), made AS (INSERT INTO "Or'der" SELECT 13, 103, payer, amount FROM gone)
 UPDATE "Or'der" SET "Cust ""omer" = 104 WHERE id = 12;
 SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(string_to_array(replace(noted(), ' | ', ' '), ' ')) AS k;
-DO $$
-BEGIN
-  IF current_setting('server_version_num')::integer >= 150000 THEN
-    EXECUTE $merge$MERGE INTO "Or'der" o USING (VALUES (12), (13), (14)) AS v (id) ON o.id = v.id
-      WHEN MATCHED AND v.id = 12 THEN DELETE WHEN MATCHED THEN UPDATE SET "Cust ""omer" = 105 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 106, 1, 1)$merge$;
-  ELSE
-    DELETE FROM "Or'der" WHERE id = 12;
-    UPDATE "Or'der" SET "Cust ""omer" = 105 WHERE id = 13;
-    INSERT INTO "Or'der" VALUES (14, 106, 1, 1);
-  END IF;
-END $$;
+MERGE INTO "Or'der" o USING (VALUES (12), (13), (14)) AS v (id) ON o.id = v.id
+  WHEN MATCHED AND v.id = 12 THEN DELETE WHEN MATCHED THEN UPDATE SET "Cust ""omer" = 105 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 106, 1, 1);
 SELECT array_agg(DISTINCT k ORDER BY k) FROM unnest(string_to_array(replace(noted(), ' | ', ' '), ' ')) AS k;
 BEGIN;
 DELETE FROM "Or'der";

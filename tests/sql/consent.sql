@@ -26,6 +26,34 @@ SELECT customer_id, channel, max(changed_at) AT TIME ZONE 'UTC' AS unsubscribed_
   WHERE agreed IS NOT TRUE AND NOT EXISTS (
     SELECT FROM retention.consent_change l WHERE (l.customer_id, l.channel) = (c.customer_id, c.channel) AND l.change_id > c.change_id AND l.agreed)
   GROUP BY customer_id, channel ORDER BY 1, 2;
+-- Contacts that are deleted and inserted again: what differs from what was known last is a change; what is as before is none.
+CREATE VIEW kept AS SELECT customer_id, channel, agreed, changed_at AT TIME ZONE 'UTC' AS changed_at, source
+  FROM retention.consent_change WHERE customer_id LIKE 'd%' ORDER BY change_id;
+SET application_name = 'crm sync';
+INSERT INTO retention.contact (customer_id, email_consent, sms_consent) SELECT 'd' || i, true, false FROM generate_series(1, 4) AS i;
+SELECT count(*) AS of_new_customers FROM kept;
+BEGIN;
+DELETE FROM retention.contact WHERE customer_id LIKE 'd%';
+INSERT INTO retention.contact (customer_id, email_consent, sms_consent) VALUES ('d1', true, false), ('d2', false, false), ('d3', NULL, true);
+COMMIT;
+SELECT * FROM kept;
+SET retention.as_of = '2024-06-06 12:00+00';
+DELETE FROM retention.contact WHERE customer_id = 'd1';
+SET retention.as_of = '2024-06-07 12:00+00';
+INSERT INTO retention.contact (customer_id, email_consent) VALUES ('d1', true), ('d2', true), ('d4', NULL), ('d5', true)
+  ON CONFLICT (customer_id) DO UPDATE SET email_consent = excluded.email_consent;
+SELECT * FROM kept;
+-- Who unsubscribed: by the latest change of each, of those who are still there.
+SELECT customer_id, channel, changed_at::date AS since, source
+FROM (SELECT DISTINCT ON (customer_id, channel) * FROM retention.consent_change ORDER BY customer_id, channel, change_id DESC) AS latest
+WHERE agreed IS NOT TRUE AND customer_id IN (SELECT customer_id FROM retention.contact) ORDER BY change_id;
+-- Nobody's, once they are forgotten; and one person's, once they are merged.
+SELECT count(*) FROM retention.forget('d1');
+SELECT retention.merge_customers('d2', 'd3');
+SELECT * FROM kept;
+DELETE FROM retention.contact WHERE customer_id LIKE 'd%';
+DELETE FROM retention.consent_change WHERE customer_id LIKE 'd%';
+SET application_name = '';
 -- A merger is a change where the stricter consent is another one; what was kept follows the person.
 SELECT relation, rows FROM retention.merge_customers('1', '2') WHERE relation LIKE '%cons%';
 SELECT customer_id, channel, agreed FROM retention.consent_change ORDER BY change_id;
@@ -42,6 +70,7 @@ SELECT * FROM retention.contact;
 SELECT properties FROM retention.contact;
 SELECT count(*), count(state), count(queued_at), count(customer_id) FROM retention.message;
 SELECT address FROM retention.message;
+SELECT * FROM retention.reachable('email') ORDER BY 1;
 SELECT context FROM retention.message;
 SELECT address FROM retention.suppression;
 SELECT channel, reason, suppressed_at FROM retention.suppression;
@@ -57,7 +86,7 @@ RESET ROLE;
 SELECT c.oid::regclass AS relation, string_agg(attname, ', ' ORDER BY attnum) AS hidden
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'v') AND NOT has_column_privilege('consent_analyst', c.oid, a.attname, 'SELECT')
-  GROUP BY c.oid ORDER BY 1;
+  GROUP BY c.oid ORDER BY c.oid::regclass::text COLLATE "C";
 DROP OWNED BY consent_analyst, consent_marketer;
 DROP ROLE consent_analyst, consent_marketer;
 DROP EXTENSION retention CASCADE;

@@ -290,6 +290,43 @@ SELECT count(*) FROM retention.segment WHERE error IS NOT NULL;
 RESET ROLE;
 DROP VIEW said;
 
+-- Who waits is counted, and tried at once by retry; who only waits for a delay to end is not.
+CREATE TABLE stock AS SELECT 1 AS left_over;
+SELECT go_live('waits', '{}', '{"id": "s", "type": "split", "branches": [{"when": "exists (SELECT FROM health_test.stock)", "next": "m"}], "else": "m"}',
+  mail('m', '{"next": "d"}'), '{"id": "d", "type": "delay", "for": "3 days"}'), go_live('barred', '{"entry_filter": "exists (SELECT FROM health_test.stock)"}', mail('m'));
+SELECT retention.enroll('waits', 'w1');
+CALL retention.run_flows();
+ALTER TABLE stock RENAME TO away;
+SELECT retention.enroll('waits', k), retention.enroll('barred', k) FROM unnest('{w2,w3,w4}'::text[]) AS k;
+CALL retention.run_flows();
+CREATE FUNCTION waits() RETURNS TABLE (severity text, what text, how_often bigint, what_to_do text) LANGUAGE sql AS $$
+  SELECT severity, what, how_often, what_to_do FROM retention.health() WHERE what ~ 'waits|barred' AND what !~ 'overdue|sender'
+$$;
+SELECT * FROM waits();
+SELECT * FROM retention.retry('waits', retention.now() + interval '1 minute');
+SELECT * FROM retention.retry('waits');
+CALL retention.run_flows();
+SELECT * FROM waits();
+ALTER TABLE away RENAME TO stock;
+SELECT * FROM retention.retry('waits'), retention.retry('barred') AS b (e, m, w);
+CALL retention.run_flows();
+SELECT count(*) AS findings FROM waits();
+SELECT f.flow, f.customer_id, f.node, f.due_at - retention.now() AS waits_for FROM retention.flow_enrollment f WHERE flow = 'waits' ORDER BY 2;
+SELECT count(*) AS entered FROM retention.flow_enrollment WHERE flow = 'barred';
+-- An expression that a new version mends: the way that health tells is one that works.
+SELECT go_live('mends', '{}', '{"id": "s", "type": "split", "branches": [{"when": "1 / (length(customer_id) - 2) > 0", "next": "m"}], "else": "m"}', mail('m'));
+SELECT retention.enroll('mends', 'w1');
+CALL retention.run_flows();
+SELECT draft('mends', '{}', '{"id": "s", "type": "split", "branches": [{"when": "true", "next": "m"}], "else": "m"}', mail('m')), retention.publish('mends');
+SELECT what, how_often, what_to_do FROM retention.health() WHERE what ~ 'mends';
+SELECT * FROM retention.retry('mends');
+CALL retention.run_flows();
+SELECT version, node, outcome FROM retention.flow_enrollment WHERE flow = 'mends';
+BEGIN; SELECT * FROM retention.retry('mends'); SELECT retention.migrate_flow('mends', 1); COMMIT;
+CALL retention.run_flows();
+SELECT version, node, outcome FROM retention.flow_enrollment WHERE flow = 'mends';
+SELECT retention.set_status(f, 'archived') FROM unnest('{waits,barred,mends}'::text[]) AS f;
+
 -- Who goes live learns how many can be written to: those who are, when all enter.
 SELECT retention.suppress('email', 'S3@example.com', 'bounced');
 INSERT INTO retention.contact (customer_id, email, phone, email_consent, sms_consent)
@@ -319,7 +356,12 @@ INSERT INTO people SELECT * FROM people WHERE customer_id = 's5';
 CREATE ROLE health_test_owner;
 GRANT USAGE ON SCHEMA health_test TO health_test_owner;
 ALTER TABLE people OWNER TO health_test_owner;
+SELECT reason, count(*) FROM retention.reachable('email') GROUP BY 1 ORDER BY 1;
 SELECT retention.use_contacts('people');
+SELECT * FROM retention.reachable('sms') ORDER BY 1;
+SELECT reason, count(*) FROM retention.reachable('email') GROUP BY 1 ORDER BY 1;
+SELECT * FROM failure($$SELECT * FROM retention.reachable('webhook')$$);
+SELECT * FROM failure($$SELECT * FROM retention.reachable(NULL)$$);
 SET client_min_messages = notice;
 SELECT retention.set_status('reach', 'live');
 REVOKE USAGE ON SCHEMA health_test FROM health_test_owner;

@@ -265,7 +265,8 @@ FROM stored WHERE NOT flag;
 SELECT failure('SELECT retention.order_summary(''2024-01-01'', a) FROM unnest(ARRAY[99999999999999999999999999999999999999, 99999999999999999999999999999999999999]) AS a') LIKE '22003%' AS sum,
        failure('SELECT retention.order_summary(''2024-01-01'', a) FROM unnest(ARRAY[1e36, 0.00000001]) AS a') LIKE '22003%' AS digits_apart;
 -- The support functions are for the aggregate alone.
-SELECT bool_and(failure(format('SELECT %s(%s)', oid::regproc, array_to_string(array_fill('NULL'::text, ARRAY[pronargs]), ','))) LIKE '42883%') AS refused
+SELECT bool_and(failure(format('SELECT %s(%s)', oid::regproc, array_to_string(array_fill('NULL'::text, ARRAY[pronargs]), ',')))
+                ~ '^(42883 function .* does not exist|0A000 cannot accept a value of type internal)') AS refused
 FROM pg_proc WHERE pronamespace = 'retention'::regnamespace AND proname LIKE 'order\_summary\_%' AND 'internal'::regtype = ANY (proargtypes);
 
 -- Parallel and partitioned plans give the serial result.

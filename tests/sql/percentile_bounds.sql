@@ -73,7 +73,8 @@ SELECT arguments, failure(format('SELECT retention.percentile_bounds(%s)', argum
 FROM (VALUES ($$'NaN', '{0.5}'$$), ($$1, '{33}'$$), ($$1, '{-0.01}'$$), ($$1, '{1.0000000000000002}'$$), ($$1, '{0.5,NaN}'$$), ($$1, '{Infinity}'$$),
              ($$1, NULL$$), ($$NULL, NULL$$), ($$1, '{0.5,NULL}'$$), ($$1, '{{0.1,0.2}}'$$), ($$1, array_fill(0.5::float8, ARRAY[33])$$),
              ($$1, array_fill(0.5::float8, ARRAY[32])$$)) AS bad(arguments);
-SELECT bool_and(failure(format('SELECT %s(%s)', oid::regproc, array_to_string(array_fill('NULL'::text, ARRAY[pronargs]), ','))) LIKE '42883%') AS refused
+SELECT bool_and(failure(format('SELECT %s(%s)', oid::regproc, array_to_string(array_fill('NULL'::text, ARRAY[pronargs]), ',')))
+                ~ '^(42883 function .* does not exist|0A000 cannot accept a value of type internal)') AS refused
 FROM pg_proc WHERE pronamespace = 'retention'::regnamespace AND proname LIKE 'percentile\_bounds\_%' AND 'internal'::regtype = ANY (proargtypes);
 
 -- Parallel and partitioned plans give the serial result.

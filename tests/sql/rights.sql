@@ -134,7 +134,7 @@ SELECT * FROM failure($$SELECT * FROM retention._compare_keys('SELECT 1::float8'
 SELECT query, (failure(format($$SELECT retention._collect(ARRAY[%L], '{rights_test.plain}', '{f}', %L, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$, query, stored))).*
 FROM (VALUES ('SELECT 1::bigint', NULL), ('SELECT 1::bigint, 2, 3', NULL), ('SELECT 1::bigint, now(), 3::numeric, 4.5, 6', NULL), ('SELECT ''x''::text, now(), 1::numeric', 'SELECT 1')) AS v (query, stored);
 SELECT * FROM failure($$SELECT retention._collect('{}', '{1}'::text[]::oid[]::regclass[], '{f}', NULL, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$);
-SELECT * FROM failure($$SELECT retention._load('pg_class', 'x', now()) FROM retention._collect('{}', '{}', '{}', NULL, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$);
+SELECT * FROM failure($$SELECT retention._load('pg_am', 'x', now()) FROM retention._collect('{}', '{}', '{}', NULL, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$);
 -- Trigger functions work on their own tables only.
 CREATE TABLE rights_test.foreign_table (segment text, customer_id text);
 SELECT p.proname, (failure(format($$CREATE TRIGGER t AFTER INSERT ON rights_test.foreign_table FOR EACH %s EXECUTE FUNCTION %s; INSERT INTO rights_test.foreign_table VALUES ('x', 'y')$$,

@@ -66,7 +66,7 @@ INSERT INTO try (command) VALUES
   ('CREATE TEMPORARY TABLE own (customer_id text); SELECT retention.track(''own'', ''customer_id''); INSERT INTO own VALUES (1); SELECT retention.untrack(''own'')'),
   ('CREATE TEMPORARY TABLE own (customer_id text); CREATE TRIGGER own AFTER INSERT ON own EXECUTE FUNCTION retention._capture_changes(''customer_id'')'),
   ('SELECT retention.add_segment(''security_test.buyers'', ''more'')'), ('SELECT retention.drop_segment(''buyers'')'),
-  ('SELECT retention.disable_segment(''buyers'')'), ('SELECT retention.enable_segment(''buyers'')'),
+  ('SELECT retention.alter_segment(''buyers'', false)'), ('SELECT retention.alter_segment(''buyers'', true)'),
   ('SELECT retention.add_consumer(''ads'')'), ('SELECT retention.drop_consumer(''crm'')'), ('SELECT retention.schedule()'), ('SELECT retention.unschedule()'),
   ('INSERT INTO retention.change_log VALUES (''pg_class'', ''{1}'', now())'), ('TRUNCATE retention.change_log'),
   ('INSERT INTO retention.segment_member VALUES (''buyers'', ''x'', now())'), ('DELETE FROM retention.segment_member'),
@@ -242,8 +242,8 @@ CALL retention.process_changes();
 SELECT segment, customer_id, change, cause FROM retention.read_segment_changes('ads');
 DELETE FROM security_test.secret;
 CALL retention.process_changes();
-SELECT retention.refresh_segment('champions'), retention.disable_segment('champions'), retention.enable_segment('champions');
-SELECT relation, customer_id_columns, untracked_partitions FROM retention.tracked;
+SELECT retention.refresh_segment('champions'), retention.alter_segment('champions', false), retention.alter_segment('champions', true);
+SELECT relation, customer_id_columns, untracked_partitions FROM retention.tracked ORDER BY relation::text;
 SELECT segment, day, joined FROM retention.segment_growth WHERE segment IS NULL;
 SELECT retention.prune() IS NOT NULL AS pruned;
 SELECT retention.drop_segment('champions'), retention.drop_consumer('ads'), retention.untrack('security_test.orders');

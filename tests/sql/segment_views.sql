@@ -136,22 +136,22 @@ CREATE OR REPLACE VIEW upper_half AS SELECT customer_id FROM retention.profile W
 CALL retention.refresh();
 SELECT * FROM news();
 -- Brought up to date: it is news, for both.
-SELECT retention.disable_segment('upper_half');
+SELECT retention.alter_segment('upper_half', false);
 INSERT INTO orders SELECT i, '2024-05-31', 900 FROM generate_series(1, 3) i;
 CALL retention.process_changes();
 SELECT segment, change, cause, customers FROM news() WHERE segment <> 'apart';
-SELECT retention.enable_segment('upper_half');
+SELECT retention.alter_segment('upper_half', true);
 CALL retention.process_changes();
 SELECT * FROM news();
 ALTER TABLE orders DISABLE TRIGGER USER;
 DELETE FROM orders WHERE customer_id <= 3 AND amount = 900;
 ALTER TABLE orders ENABLE TRIGGER USER;
-SELECT retention.disable_segment('silent');
-SELECT retention.disable_segment('via');
+SELECT retention.alter_segment('silent', false);
+SELECT retention.alter_segment('via', false);
 CALL retention.refresh();
 SELECT segment, change, cause, customers FROM news() WHERE segment <> 'apart';
-SELECT retention.enable_segment('silent', backfill => true);
-SELECT retention.enable_segment('via', backfill => true);
+SELECT retention.alter_segment('silent', true, backfill => true);
+SELECT retention.alter_segment('via', true, backfill => true);
 CREATE VIEW spared AS SELECT customer_id FROM orders WHERE customer_id IN (19, 20) AND amount < current_setting('test.most')::numeric;
 SET test.most = 0;
 SELECT retention.add_segment('spared');

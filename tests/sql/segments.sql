@@ -88,11 +88,11 @@ SELECT retention.drop_segment('theirs');
 
 -- Disabled, and enabled again.
 SELECT count(*) > 0 AS read FROM retention.read_segment_changes('crm');
-SELECT retention.disable_segment('again');
+SELECT retention.alter_segment('again', false);
 INSERT INTO orders VALUES (5, '2024-05-31', 3000);
 CALL retention.process_changes();
 SELECT * FROM news();
-SELECT retention.enable_segment('again');
+SELECT retention.alter_segment('again', true);
 SELECT segment, change, cause, customers FROM news() WHERE segment = 'again';
 
 -- The ready-made views are what they say.
@@ -121,7 +121,7 @@ SELECT segment, size FROM retention.segment_growth WHERE day = '2024-09-30' AND 
 -- Errors say what to do.
 SELECT command, (failure(command)).* FROM unnest(ARRAY[
   $$SELECT retention.add_segment(NULL)$$, $$SELECT retention.add_segment('big')$$, $$SELECT retention.add_segment('pg_catalog.pg_class')$$, $$SELECT retention.drop_segment('none')$$,
-  $$SELECT retention.enable_segment(NULL)$$, $$SELECT retention.add_consumer('late')$$, $$SELECT retention.drop_consumer('none')$$,
+  $$SELECT retention.alter_segment(NULL, true)$$, $$SELECT retention.add_consumer('late')$$, $$SELECT retention.drop_consumer('none')$$,
   $$SELECT retention.read_segment_changes('none')$$, $$SELECT retention.read_segment_changes('late', 0)$$, $$SELECT retention.prune('1 day')$$,
   $$UPDATE retention.segment_member SET customer_id = 'x'$$, $$TRUNCATE retention.segment_member$$, $$CALL retention.process_changes('infinity')$$]) AS command;
 

@@ -290,6 +290,8 @@ CREATE TABLE keyed (customer_id json, ordered_at date, amount integer, order_id 
 INSERT INTO keyed VALUES ('{"a": 1}', '2024-12-20', 5, 1), ('{"a":1}', '2024-12-21', 5, 2);
 DELETE FROM retention.metric WHERE metric = 'keyed';
 SELECT retention.add_metric('keyed'), retention.add_source('keyed', order_id => 'order_id', metric => 'keyed') IS NOT NULL AS source;
+INSERT INTO retention.published_model (metric, as_of, settings, purchase, spend, confidence)
+  SELECT 'keyed', as_of, settings, purchase, spend, confidence FROM retention.published_model WHERE metric = 'hand';
 SELECT day, x FROM retention.churn_history('{"a":1}', 'keyed') ORDER BY day LIMIT 1;
 SELECT day, x FROM retention.churn_history('a', 'keyed');
 

@@ -200,12 +200,12 @@ $subscription = subscribe('everything', 'shop');
 my $own = q{SELECT c.oid::regclass::text FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
 	WHERE d.refclassid = 'pg_extension'::regclass AND d.classid = 'pg_class'::regclass
 	  AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'retention')
-	  AND d.deptype = 'e' AND c.relkind IN ('r', 'p') ORDER BY 1};
+	  AND d.deptype = 'e' AND c.relkind IN ('r', 'p')};
 my $contents = sub {
 	my ($name) = @_;
 	my $content = q{SELECT '%1$s', count(*), md5(string_agg(t::text, '' ORDER BY t::text COLLATE "C")) FROM %1$s t};
 
-	return run_on($name, join(' UNION ALL ', map { sprintf $content, $_ } split /\n/, run_on($name, $own, 'shop')), 'shop');
+	return run_on($name, join(' UNION ALL ', map { sprintf $content, $_ } split /\n/, run_on($name, $own, 'shop')) . ' ORDER BY 1', 'shop');
 };
 foreach my $step ("INSERT INTO orders SELECT 1000 + i, i, '2024-06-01', 50 FROM generate_series(1, 60) i",
 	'CALL retention.process_changes()',

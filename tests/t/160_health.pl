@@ -35,6 +35,8 @@ $node->safe_psql('postgres', q{SELECT retention.add_metric('m')});
 health(1, qr/\Awarning: metric "m" was never refreshed -> .*\nnote: .*\n\z/, 'a warning', 'dbname=postgres');
 $node->safe_psql('postgres', q{INSERT INTO retention.change_log VALUES (NULL, '{c1}', now() - interval '1 hour')});
 health(2, qr/\Aerror: .*\nwarning: .*\nnote: .*\n\z/, 'an error', 'postgres');
+health(0, qr/\Ascripts\/health.sh \[psql connection options\].*\n\nExit status: 0 [^\n]*\n\z/, "help by $_", $_, 'postgres')
+  foreach qw(--help -?);
 health(3, qr/template1|does not exist/, 'no extension', 'template1');
 $node->stop;
 health(3, qr/health could not be asked\n\z/, 'no server', 'postgres');
