@@ -26,7 +26,8 @@ FROM (
   FROM pg_description d JOIN member m ON (m.classid, m.objid) = (d.classoid, d.objoid)
   UNION ALL
   SELECT d.classoid, d.objoid, d.objsubid, 'comment', d.description
-  FROM pg_description d JOIN pg_trigger t ON (d.classoid, d.objoid) = ('pg_trigger'::regclass, t.oid)
+  FROM pg_description d
+  JOIN pg_trigger t ON (d.classoid, d.objoid) = ('pg_trigger'::regclass, t.oid)
   JOIN relation c ON c.oid = t.tgrelid
   UNION ALL
   SELECT i.classoid, i.objoid, i.objsubid, 'initial rights', pg_temp.rights(i.initprivs)
