@@ -42,6 +42,7 @@ print_side() {
 # Prints the statements that can run again: CREATE OR REPLACE, DO, and comments but those on
 # triggers, which are made after the functions that they call. What lacks OR REPLACE is an error.
 print_rooms() {
+    # shellcheck disable=SC2016 # the dollars are of SQL
     sed 's,^,sql/,' sql/parts | xargs awk '
         function judge() {
             if (statement ~ /^CREATE (FUNCTION|PROCEDURE|AGGREGATE|VIEW) /) {

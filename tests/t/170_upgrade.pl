@@ -198,6 +198,8 @@ sub same_contents
 my $log = $node->basedir . '/update.log';
 my $psql = sprintf q{psql -X -q -v ON_ERROR_STOP=1 -d "%s" -c "ALTER EXTENSION retention UPDATE" >"%s" 2>&1}, $node->connstr('shop'), $log;
 $node->safe_psql('twin', $fill . $go_on);
+my $old_dump = $node->basedir . '/old.sql';
+my $pg_dump = sprintf q{pg_dump -d "%s" -f "%s"}, $node->connstr('shop'), $old_dump;
 my $under_way = 'SELECT (SELECT count(*) FROM retention.enrollment WHERE due_at IS NOT NULL), (SELECT count(*) FROM retention.message), (SELECT count(*) FROM retention.flow_entry), (SELECT count(*) FROM retention.change_log)';
 my $given = q{SELECT oid FROM pg_proc WHERE pronamespace = 'retention'::regnamespace AND has_function_privilege('sender', oid, 'EXECUTE')};
 my $said = $node->safe_psql('shop', <<"SQL");
@@ -206,6 +208,7 @@ $refused_now
 CREATE TEMPORARY TABLE given AS $given;
 \\echo -- before
 $under_way;
+\\! $pg_dump
 \\! $psql
 \\echo -- after
 $under_way;
@@ -254,6 +257,15 @@ CALL retention.run_flows();
 SQL
 $node->safe_psql($_, $later) foreach qw(shop restored);
 same_contents('restored', 'shop', 'both go on', 'segment');
+
+# A dump of before is restored into the version that it is of, and updated there.
+make_database('moved');
+$node->safe_psql('moved', "CREATE EXTENSION retention VERSION '$last'");
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('moved'), '-f', $old_dump ], 'a dump of the older version is restored into it');
+is(update('moved', $version), '', 'and updated');
+is($node->safe_psql('moved', $under_way), $before, 'with all that was under way');
+$node->safe_psql('moved', q{SELECT retention.grant_access('sender', 'operator'), retention.grant_access('analyst', 'analyst')});
+is(differences('moved', 'twin'), '', 'it is the same');
 
 # Two versions that are not: the second of them has everything else that a room can have.
 my $copy = PostgreSQL::Test::Utils::tempdir() . '/source';
