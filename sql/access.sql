@@ -12,7 +12,20 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed',
       '_order_moment',
       '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
-    WHEN left(routine, 1) = '_' THEN NULL
+    -- The toolkit, with the steps of its aggregates and what its type is read and written by.
+    WHEN routine IN (
+      'age', 'bucket', 'clv', 'discounted_orders', 'expected_orders', 'expected_spend',
+      'frequency', 'log_likelihood', 'make_model', 'models', 'next_order_days', 'now',
+      'order_distribution', 'order_probability', 'p_alive', 'recency', 'recency_score', 'render',
+      'rfm_group', 'rfm_score', 'simulate_orders', 'template_variables',
+      'fit', 'fit_transition', 'fit_combine', 'fit_serialize', 'fit_deserialize', 'fit_final',
+      'fit_state', 'fit_state_final', 'merge', 'merge_transition',
+      'fit_state_in', 'fit_state_out', 'fit_state_receive', 'fit_state_send',
+      'order_summary', 'order_summary_transition', 'order_summary_combine',
+      'order_summary_serialize', 'order_summary_deserialize', 'order_summary_final',
+      'percentile_bounds', 'percentile_bounds_transition', 'percentile_bounds_combine',
+      'percentile_bounds_serialize', 'percentile_bounds_deserialize',
+      'percentile_bounds_final') THEN 0
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'flow_plan',
                      'health', 'reachable') THEN 1
     WHEN routine IN (
@@ -30,11 +43,11 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'track', 'untrack', 'add_segment', 'drop_segment', 'alter_segment',
       'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
       'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
-    ELSE 0
+    -- What is in no list is nobody's.
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS
   'Who may call a routine: 0 whoever may use the schema, 1 analysts, 2 operators, 3 admins; null '
-  'nobody, for it is internal.';
+  'nobody, for it is internal, or in no list.';
 
 CREATE OR REPLACE FUNCTION retention._readable()
   RETURNS TABLE (relation regclass, kept_back name[], shown text)

@@ -8,11 +8,15 @@ typedef struct CallingPlan
 	const char *code;			/* calling code; none begins with another one */
 	const char *trunk;			/* what national numbers are dialled with; empty: nothing */
 	const char *exit;			/* what is dialled to go abroad, where that is not 00 */
-	int			longest;		/* digits of a mobile number without calling code and trunk prefix */
+	int			longest;		/* digits of a mobile number without calling code and trunk
+								 * prefix */
 	bool		keeps_zero;		/* whether such a number may begin with a zero */
 } CallingPlan;
 
-/* After the numbering plans that the ITU publishes. By calling code, first the country that most of its numbers are of. */
+/*
+ * After the numbering plans that the ITU publishes. By calling code, first the country that most of
+ * its numbers are of.
+ */
 static const CallingPlan calling_plans[] = {
 	{"US", "1", "1", "011", 10, false}, {"AG", "1", "1", "011", 10, false},
 	{"AI", "1", "1", "011", 10, false}, {"AS", "1", "1", "011", 10, false},

@@ -47,10 +47,18 @@
 #define decode_date_time DecodeDateTime
 #endif
 
-/* The kind of a zone abbreviation in lower case, which DecodeTimezoneAbbrev returns up to 15 and stores from 16 on. */
+/*
+ * The kind of a zone abbreviation in lower case, which DecodeTimezoneAbbrev returns up to 15 and
+ * stores from 16 on.
+ */
 #if PG_VERSION_NUM >= 160000
 #define decode_zone_abbreviation(name, offset, zone) \
-	({ int kind_; DecodeTimezoneAbbrev(0, name, &kind_, offset, zone, &(DateTimeErrorExtra){0}) ? UNKNOWN_FIELD : kind_; })
+	({ \
+		int kind_; \
+		DecodeTimezoneAbbrev(0, name, &kind_, offset, zone, &(DateTimeErrorExtra) {0}) \
+			? UNKNOWN_FIELD \
+			: kind_; \
+	})
 #else
 #define decode_zone_abbreviation(name, offset, zone) DecodeTimezoneAbbrev(0, name, offset, zone)
 #endif

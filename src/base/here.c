@@ -15,5 +15,6 @@ PG_FUNCTION_INFO_V1(retention_here);
 Datum
 retention_here(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId)));
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(),
+											  MyDatabaseId)));
 }

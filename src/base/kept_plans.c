@@ -30,9 +30,11 @@ static HTAB *kept = NULL;
 static void
 make_table(void)
 {
-	HASHCTL		control = {.keysize = sizeof(PlanKey), .entrysize = sizeof(KeptPlan), .hcxt = TopMemoryContext};
+	HASHCTL		control = {
+		.keysize = sizeof(PlanKey), .entrysize = sizeof(KeptPlan), .hcxt = TopMemoryContext};
 
-	kept = hash_create("kept plans of retention", MOST_PLANS, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	kept = hash_create("kept plans of retention", MOST_PLANS, &control,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 static void
@@ -70,11 +72,15 @@ prepare(const char *statement, ParamListInfo arguments)
 	return plan;
 }
 
-/* Whether a plan is the statement's, for arguments of these types: one of ours may have been made anew. */
+/*
+ * Whether a plan is the statement's, for arguments of these types: one of ours may have been made
+ * anew.
+ */
 static bool
 fits(const KeptPlan *entry, const char *statement, ParamListInfo arguments)
 {
-	if (strcmp(entry->statement, statement) != 0 || SPI_getargcount(entry->plan) != arguments->numParams)
+	if (strcmp(entry->statement, statement) != 0 ||
+		SPI_getargcount(entry->plan) != arguments->numParams)
 		return false;
 	for (int i = 0; i < arguments->numParams; i++)
 		if (SPI_getargtypeid(entry->plan, i) != arguments->params[i].ptype)

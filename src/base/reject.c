@@ -48,7 +48,8 @@ error_code(const char *name)
 static char *
 text_or_null(FunctionCallInfo fcinfo, int argument)
 {
-	char	   *value = PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+	char	   *value =
+		PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
 
 	return value == NULL || *value == '\0' ? NULL : value;
 }
@@ -72,7 +73,8 @@ retention_reject_unless(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	message = text_or_null(fcinfo, 1);
 	hint = text_or_null(fcinfo, 2);
-	code = error_code(PG_ARGISNULL(3) ? "invalid_parameter_value" : text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	code = error_code(PG_ARGISNULL(3) ? "invalid_parameter_value"
+									  : text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	detail = text_or_null(fcinfo, 4);
 	/* Whoever catches it has kept the stack of contexts. */
 	error_context_stack = NULL;

@@ -67,7 +67,8 @@ char *
 relation_label(MemoryContext context, Oid relation)
 {
 	MemoryContext previous = MemoryContextSwitchTo(context);
-	char	   *label = DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation)));
+	char	   *label =
+		DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation)));
 
 	MemoryContextSwitchTo(previous);
 	return label;
@@ -154,7 +155,9 @@ watch_names(void)
 	post_parse_analyze_hook = check_names;
 }
 
-/* What is said of a relation that cannot be read. Made before, for then nothing can be looked up. */
+/*
+ * What is said of a relation that cannot be read. Made before, for then nothing can be looked up.
+ */
 typedef struct Reading
 {
 	char	   *label;			/* the relation's name; NULL: it is none of others */
@@ -187,9 +190,10 @@ tell_reading(ErrorData *error, const Reading *reading)
 	if (strncmp(error->message, reading->label, strlen(reading->label)) != 0)
 		error->message = psprintf("%s cannot be read: %s", reading->label, error->message);
 	if (error->hint == NULL || is_of_names)
-		error->hint = psprintf("Mend it, or what it reads: it is read with the rights of its owner %s, and "
-							   "with search_path = pg_catalog, pg_temp.",
-							   reading->owner == NULL ? "" : reading->owner);
+		error->hint =
+			psprintf("Mend it, or what it reads: it is read with the rights of its owner %s, and "
+					 "with search_path = pg_catalog, pg_temp.",
+					 reading->owner == NULL ? "" : reading->owner);
 	error->internalquery = NULL;
 	error->internalpos = 0;
 	error->cursorpos = 0;
@@ -234,7 +238,9 @@ static int
 execute(const Statement *statement, const SPIExecuteOptions *options)
 {
 	if (statement->keeps_plan)
-		return SPI_execute_plan_extended(kept_plan(statement->text, statement->role, options->params), options);
+		return SPI_execute_plan_extended(kept_plan(statement->text, statement->role,
+												   options->params),
+										 options);
 	return SPI_execute_extended(statement->text, options);
 }
 
@@ -382,9 +388,11 @@ author_of(FunctionCallInfo fcinfo)
 {
 	reject_null_arguments(fcinfo, "role");
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(PG_GETARG_OID(0))))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("the owner of the flow, role %u, does not exist any more", PG_GETARG_OID(0)),
-						errhint("A superuser can give the flow to another role by set_flow_owner.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of the flow, role %u, does not exist any more",
+						PG_GETARG_OID(0)),
+				 errhint("A superuser can give the flow to another role by set_flow_owner.")));
 	return PG_GETARG_OID(0);
 }
 
@@ -415,7 +423,8 @@ PG_FUNCTION_INFO_V1(retention_query_kept);
 Datum
 retention_query_kept(PG_FUNCTION_ARGS)
 {
-	return put_query(fcinfo, (Statement) {.role = author_of(fcinfo), .keeps_plan = !InSecurityRestrictedOperation()});
+	return put_query(fcinfo, (Statement) {.role = author_of(fcinfo),
+										  .keeps_plan = !InSecurityRestrictedOperation()});
 }
 
 PG_FUNCTION_INFO_V1(retention_query_of);
@@ -430,7 +439,8 @@ Datum
 retention_query_of(PG_FUNCTION_ARGS)
 {
 	reject_null_arguments(fcinfo, "relation");
-	return put_query(fcinfo, (Statement) {.role = relation_owner(PG_GETARG_OID(0)), .relation = PG_GETARG_OID(0)});
+	return put_query(fcinfo, (Statement) {.role = relation_owner(PG_GETARG_OID(0)),
+										  .relation = PG_GETARG_OID(0)});
 }
 
 PG_FUNCTION_INFO_V1(retention_caller);
@@ -444,7 +454,9 @@ Datum
 retention_caller(PG_FUNCTION_ARGS)
 {
 	if (InSecurityRestrictedOperation())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("this cannot be called from a view, a segment or an expression of a flow")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("this cannot be called from a view, a segment or an expression of a flow")));
 	PG_RETURN_OID(GetOuterUserId());
 }

@@ -1,4 +1,6 @@
-/* A row with some of its fields changed, by name: SQL itself has only ROW(...), which names none. */
+/*
+ * A row with some of its fields changed, by name: SQL itself has only ROW(...), which names none.
+ */
 #include "pg_compat.h"
 
 #include "access/htup_details.h"
@@ -38,8 +40,9 @@ find_column(TupleDesc columns, const char *name)
 		if (!column->attisdropped && strcmp(NameStr(column->attname), name) == 0)
 			return column;
 	}
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-					errmsg("type %s has no field \"%s\"", format_type_be(columns->tdtypeid), name)));
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("type %s has no field \"%s\"", format_type_be(columns->tdtypeid), name)));
 }
 
 /* Finds the field that arguments number, its name, and number + 1, its value, change. */
@@ -141,8 +144,10 @@ retention_with_fields(PG_FUNCTION_ARGS)
 		nulls[field->place] = PG_ARGISNULL(number);
 		if (nulls[field->place])
 			continue;
-		values[field->place] = !field->is_literal ? PG_GETARG_DATUM(number) :
-			InputFunctionCall(&field->input, PG_GETARG_CSTRING(number), field->io_param, field->typmod);
+		values[field->place] = !field->is_literal
+								   ? PG_GETARG_DATUM(number)
+								   : InputFunctionCall(&field->input, PG_GETARG_CSTRING(number),
+													   field->io_param, field->typmod);
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(changes->columns, values, nulls)));
 }

@@ -100,7 +100,8 @@ new_collection(void)
 	Collection *collection;
 	MemoryContextCallback *callback;
 
-	context = AllocSetContextCreate(CurTransactionContext, "retention collection", ALLOCSET_DEFAULT_SIZES);
+	context = AllocSetContextCreate(CurTransactionContext, "retention collection",
+									ALLOCSET_DEFAULT_SIZES);
 	collection = MemoryContextAllocZero(context, sizeof(Collection));
 	callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
 	callback->func = reset_pending;
@@ -110,7 +111,8 @@ new_collection(void)
 	collection->memory.context = context;
 	collection->memory.limit = get_hash_memory_limit();
 	collection->partition_bits = row_partition_bits(collection->memory.limit, MaxAllocHugeSize);
-	collection->orders = row_store_create(context, &collection->memory, 1 << collection->partition_bits);
+	collection->orders =
+		row_store_create(context, &collection->memory, 1 << collection->partition_bits);
 	collection->customers = row_store_create(context, &collection->memory, 1);
 	collection->values = row_store_create(context, &collection->memory, 2);
 	collection->report.next_order_at = PG_INT64_MAX;
@@ -130,8 +132,8 @@ read_array(FunctionCallInfo fcinfo, int argument, Oid type, int *count, bool **n
 
 	if (ARR_ELEMTYPE(array) != type)
 		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("argument %d of retention._collect must be an array of %s", argument + 1,
-							   format_type_be(type))));
+						errmsg("argument %d of retention._collect must be an array of %s",
+							   argument + 1, format_type_be(type))));
 	get_typlenbyvalalign(type, &length, &by_value, &alignment);
 	deconstruct_array(array, type, length, by_value, alignment, &values, nulls, count);
 	return values;
@@ -160,10 +162,12 @@ read_rule(FunctionCallInfo fcinfo, int percentiles, int bounds, ScoreRule *rule)
 	rule->by_percentile = PG_ARGISNULL(bounds);
 	if (!rule->by_percentile)
 	{
-		rule->count = read_bounds(PG_GETARG_DATUM(bounds), "bounds", MAX_SCORE_BOUNDS, rule->bounds);
+		rule->count =
+			read_bounds(PG_GETARG_DATUM(bounds), "bounds", MAX_SCORE_BOUNDS, rule->bounds);
 		return;
 	}
-	rule->count = read_bounds(PG_GETARG_DATUM(percentiles), "percentiles", MAX_SCORE_BOUNDS, fractions);
+	rule->count =
+		read_bounds(PG_GETARG_DATUM(percentiles), "percentiles", MAX_SCORE_BOUNDS, fractions);
 	for (int i = 0; i < rule->count; i++)
 		rule->fractions[i] = fractions[i].value;
 }
@@ -179,7 +183,8 @@ read_groups(FunctionCallInfo fcinfo, Collection *collection)
 
 	if (count != cell_count(rules))
 		ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-						errmsg("%d groups are given for %d combinations of scores", count, cell_count(rules))));
+						errmsg("%d groups are given for %d combinations of scores", count,
+							   cell_count(rules))));
 	rules->groups = MemoryContextAllocZero(collection->context, count * sizeof(text *));
 	rules->group_sizes = MemoryContextAllocZero(collection->context, count * sizeof(int64));
 	for (int i = 0; i < count; i++)
@@ -187,7 +192,8 @@ read_groups(FunctionCallInfo fcinfo, Collection *collection)
 		MemoryContext previous = MemoryContextSwitchTo(collection->context);
 
 		if (nulls[i])
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("groups must not hold null")));
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("groups must not hold null")));
 		rules->groups[i] = DatumGetTextPCopy(names[i]);
 		MemoryContextSwitchTo(previous);
 	}
@@ -198,7 +204,8 @@ read_settings(FunctionCallInfo fcinfo, Collection *collection)
 {
 	ScoreRules *rules = &collection->rules;
 
-	collection->zone = zone_table(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_TIME_ZONE)), collection->context);
+	collection->zone =
+		zone_table(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_TIME_ZONE)), collection->context);
 	collection->as_of = PG_GETARG_TIMESTAMPTZ(ARGUMENT_AS_OF);
 	collection->history_start = PG_ARGISNULL(ARGUMENT_HISTORY_START)
 		? EARLIEST_TIME : Max(EARLIEST_TIME, PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START));
@@ -226,7 +233,8 @@ relation_names(Collection *collection, const SourceList *sources)
 			j++;
 		if (j == i)
 			appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ",
-							 relation_label(collection->context, DatumGetObjectId(sources->relations[i])));
+							 relation_label(collection->context,
+											DatumGetObjectId(sources->relations[i])));
 	}
 	MemoryContextSwitchTo(previous);
 	return names.data;
@@ -243,7 +251,8 @@ read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sou
 		read_source(collection, TextDatumGetCString(sources->queries[i]),
 					DatumGetObjectId(sources->relations[i]), DatumGetBool(sources->refunds[i]));
 	if (!PG_ARGISNULL(ARGUMENT_STORED_QUERY))
-		read_stored_customers(collection, text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_STORED_QUERY)));
+		read_stored_customers(collection,
+							  text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_STORED_QUERY)));
 	PopActiveSnapshot();
 	SPI_finish();
 }

@@ -62,7 +62,8 @@ typedef struct PreviousRules
 {
 	ScoreRules	rules;
 	bool		settings_changed;
-	int64		orders_until;	/* up to then other orders counted, by other settings; PG_INT64_MIN: the same ones */
+	int64		orders_until;	/* up to then other orders counted, by other settings;
+								 * PG_INT64_MIN: the same ones */
 } PreviousRules;
 
 /* A bulk load under way. */
@@ -101,7 +102,10 @@ is_stored_group(const CustomerRow *row, const text *group)
 		memcmp(VARDATA_ANY(group), row->text + row->key_length, row->group_length) == 0;
 }
 
-/* Whether the customer's orders can differ by anything but which ones count: where that has changed, by a later one. */
+/*
+ * Whether the customer's orders can differ by anything but which ones count: where that has
+ * changed, by a later one.
+ */
 static bool
 has_news(const CustomerRow *row, const PreviousRules *previous)
 {
@@ -124,7 +128,8 @@ cause_of(const CustomerRow *row, const Scores *scores, const PreviousRules *prev
 		return "settings";
 	if (!row->is_stored)
 		return "order";
-	if (row->facts.orders > 0 && !previous->settings_changed && !is_stored_group(row, scores->group) &&
+	if (row->facts.orders > 0 && !previous->settings_changed &&
+		!is_stored_group(row, scores->group) &&
 		is_stored_group(row, score_customer(&previous->rules, &row->facts).group))
 		return "threshold";
 	if (same_orders || row->change == FACTS_EXPIRED)
@@ -142,7 +147,8 @@ differs(const CustomerRow *row, const Scores *scores)
 }
 
 static void
-put_change(ReturnSetInfo *result, CustomerRow *row, const Scores *scores, const PreviousRules *previous)
+put_change(ReturnSetInfo *result, CustomerRow *row, const Scores *scores,
+		   const PreviousRules *previous)
 {
 	Datum		values[COLLECTED_COLUMNS];
 	bool		nulls[COLLECTED_COLUMNS] = {false};
@@ -153,7 +159,8 @@ put_change(ReturnSetInfo *result, CustomerRow *row, const Scores *scores, const 
 	values[COLUMN_PREVIOUS_M] = Int16GetDatum(row->m);
 	values[COLUMN_PREVIOUS_GROUP] =
 		PointerGetDatum(cstring_to_text_with_len(row->text + row->key_length, row->group_length));
-	nulls[COLUMN_PREVIOUS_R] = nulls[COLUMN_PREVIOUS_F] = nulls[COLUMN_PREVIOUS_M] = !row->is_stored;
+	nulls[COLUMN_PREVIOUS_R] = nulls[COLUMN_PREVIOUS_F] = nulls[COLUMN_PREVIOUS_M] =
+		!row->is_stored;
 	nulls[COLUMN_PREVIOUS_GROUP] = !row->is_stored;
 	values[COLUMN_CAUSE] = CStringGetTextDatum(cause_of(row, scores, previous));
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -165,8 +172,8 @@ take_previous_bounds(FunctionCallInfo fcinfo, int argument, ScoreRule *rule)
 {
 	PercentileBound bounds[MAX_SCORE_BOUNDS];
 
-	if (!PG_ARGISNULL(argument) &&
-		read_bounds(PG_GETARG_DATUM(argument), "previous bounds", MAX_SCORE_BOUNDS, bounds) == rule->count)
+	if (!PG_ARGISNULL(argument) && read_bounds(PG_GETARG_DATUM(argument), "previous bounds",
+											   MAX_SCORE_BOUNDS, bounds) == rule->count)
 		memcpy(rule->bounds, bounds, sizeof(bounds));
 }
 
@@ -197,7 +204,8 @@ retention_collected(PG_FUNCTION_ARGS)
 		.settings_changed = PG_GETARG_BOOL(2),
 		.orders_until = PG_ARGISNULL(3) ? PG_INT64_MIN : PG_GETARG_TIMESTAMPTZ(3)
 	};
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
 	RowCursor	cursor;
 	CustomerRow *row;
 
@@ -288,7 +296,8 @@ load_all(Loader *loader, Collection *collection)
 	CustomerRow *row;
 
 	loader->bulk = GetBulkInsertState();
-	loader->batch_context = AllocSetContextCreate(CurrentMemoryContext, "retention batch", ALLOCSET_DEFAULT_SIZES);
+	loader->batch_context =
+		AllocSetContextCreate(CurrentMemoryContext, "retention batch", ALLOCSET_DEFAULT_SIZES);
 	row_cursor_open(&cursor, collection->customers, 0);
 	while ((row = row_cursor_next(&cursor)) != NULL)
 	{
@@ -309,9 +318,9 @@ static void
 check_customer_table(Relation relation)
 {
 	static const Oid types[CUSTOMER_COLUMNS] = {
-		TEXTOID, TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
-		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID
-	};
+		TEXTOID,	TEXTOID,	INT8OID,	INT4OID,   TIMESTAMPTZOID, TIMESTAMPTZOID,
+		NUMERICOID, NUMERICOID, NUMERICOID, FLOAT8OID, FLOAT8OID,	   INT2OID,
+		INT2OID,	INT2OID,	TEXTOID,	TEXTOID,   TIMESTAMPTZOID, TIMESTAMPTZOID};
 
 	check_table(relation, types, CUSTOMER_COLUMNS);
 }

@@ -203,7 +203,8 @@ typedef struct Collection
 	int64		as_of;
 	int64		history_start;
 	int64		stored_customers;
-	int64		lost_customers;	/* stored ones without an order any more, though time took none from them */
+	int64		lost_customers;	/* stored ones without an order any more, though time took none
+								 * from them */
 	ScoreRules	rules;
 	CollectionReport report;
 	List	   *unreadable;		/* of Unreadable */

@@ -67,9 +67,11 @@ keep_for_netting(Builder *builder, OrderRow *row, const Decimal *amount)
 	if (builder->order_count == builder->order_capacity)
 	{
 		builder->order_capacity = Max(64, 2 * builder->order_capacity);
-		builder->orders = builder->orders == NULL
-			? MemoryContextAllocHuge(builder->collection->context, builder->order_capacity * sizeof(NetOrder))
-			: repalloc_huge(builder->orders, builder->order_capacity * sizeof(NetOrder));
+		builder->orders =
+			builder->orders == NULL
+				? MemoryContextAllocHuge(builder->collection->context,
+										 builder->order_capacity * sizeof(NetOrder))
+				: repalloc_huge(builder->orders, builder->order_capacity * sizeof(NetOrder));
 	}
 	order = &builder->orders[builder->order_count++];
 	memcpy(&order->token, order_row_token(row), sizeof(OrderToken));
@@ -83,7 +85,8 @@ static int
 compare_tokens(const void *a, const void *b)
 {
 	CHECK_FOR_INTERRUPTS();
-	return memcmp(&((const NetOrder *) a)->token, &((const NetOrder *) b)->token, sizeof(OrderToken));
+	return memcmp(&((const NetOrder *) a)->token, &((const NetOrder *) b)->token,
+				  sizeof(OrderToken));
 }
 
 /* Adds a row to the order that it is part of, which takes the time of its first order row. */
@@ -137,7 +140,8 @@ numeric_hash(Datum numeric)
 {
 	struct varlena *value = PG_DETOAST_DATUM_PACKED(numeric);
 
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), 0);
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value),
+							   0);
 }
 
 static void
@@ -152,7 +156,8 @@ facts_to_compare(const SummaryFacts *facts, StoredFacts *result)
 	result->average_gap = facts->rhythm.average_gap;
 	result->gap_sd = facts->rhythm.gap_sd;
 	result->revenue_hash = numeric_hash(amount_numeric(&facts->revenue));
-	result->repeat_hash = days < 2 ? 0 : numeric_hash(amount_quotient(&facts->repeat_total, days - 1));
+	result->repeat_hash =
+		days < 2 ? 0 : numeric_hash(amount_quotient(&facts->repeat_total, days - 1));
 }
 
 /* How the facts differ from the stored ones. */
@@ -168,11 +173,12 @@ classify_change(Builder *builder, const SummaryFacts *facts, const StoredCustome
 	MemoryContextReset(builder->scratch);
 	if (revenue == stored->revenue && memcmp(&current, &stored->facts, sizeof(current)) == 0)
 		return FACTS_SAME;
-	if (current.revenue_hash == stored->facts.revenue_hash && current.orders == stored->facts.orders &&
-		current.first_at == stored->facts.first_at && current.last_at == stored->facts.last_at)
+	if (current.revenue_hash == stored->facts.revenue_hash &&
+		current.orders == stored->facts.orders && current.first_at == stored->facts.first_at &&
+		current.last_at == stored->facts.last_at)
 		return FACTS_DAYS;
-	if (facts->orders > 0 &&
-		(facts->orders > stored->facts.orders || facts->last_at > stored->facts.last_at || revenue > stored->revenue))
+	if (facts->orders > 0 && (facts->orders > stored->facts.orders ||
+							  facts->last_at > stored->facts.last_at || revenue > stored->revenue))
 		return FACTS_ORDER;
 	if (stored->facts.first_at < builder->collection->history_start)
 		return FACTS_EXPIRED;
@@ -181,12 +187,14 @@ classify_change(Builder *builder, const SummaryFacts *facts, const StoredCustome
 
 /* Writes the customer's row, and takes its values into account for the bounds. */
 static void
-append_customer(Builder *builder, const OrderRow *key_row, const SummaryFacts *facts, const StoredCustomer *stored)
+append_customer(Builder *builder, const OrderRow *key_row, const SummaryFacts *facts,
+				const StoredCustomer *stored)
 {
 	Collection *collection = builder->collection;
 	int			group_length = stored != NULL ? stored->group_length : 0;
-	CustomerRow *row = row_store_append(collection->customers, 0,
-										offsetof(CustomerRow, text) + key_row->key_length + group_length);
+	CustomerRow *row =
+		row_store_append(collection->customers, 0,
+						 offsetof(CustomerRow, text) + key_row->key_length + group_length);
 
 	row->facts = *facts;
 	row->change = stored != NULL ? classify_change(builder, facts, stored) : FACTS_ORDER;
@@ -214,12 +222,16 @@ leave_out_customer(Builder *builder, const OrderRow *key_row, int64 rows)
 		first->customer = clipped_text(collection, key_row->key, key_row->key_length);
 }
 
-/* Counts a stored customer, and one whose orders are gone from the sources, rather than from the history window. */
+/*
+ * Counts a stored customer, and one whose orders are gone from the sources, rather than from the
+ * history window.
+ */
 static void
 count_stored(Collection *collection, const SummaryFacts *facts, const StoredCustomer *stored)
 {
 	collection->stored_customers++;
-	collection->lost_customers += facts->orders == 0 && stored->facts.last_at >= collection->history_start;
+	collection->lost_customers +=
+		facts->orders == 0 && stored->facts.last_at >= collection->history_start;
 }
 
 /* The order id of a row that has a token, as text. */
@@ -233,7 +245,10 @@ order_id_text(const Collection *collection, OrderRow *row)
 	return clipped_text(collection, token, strnlen(token, sizeof(OrderToken)));
 }
 
-/* Reports a customer's refunds that are of no order; of the first customer, an order id as an example. */
+/*
+ * Reports a customer's refunds that are of no order; of the first customer, an order id as an
+ * example.
+ */
 static void
 report_unmatched(Builder *builder, RowPartition *partition, uint32 first)
 {
@@ -308,7 +323,8 @@ build_customers(Collection *collection)
 	Builder		builder = {.collection = collection};
 
 	builder.allocator = (DayAllocator) {summary_reallocate, collection->context};
-	builder.scratch = AllocSetContextCreate(collection->context, "retention facts", ALLOCSET_SMALL_SIZES);
-	group_rows(collection->orders, collection->context, collection->partition_bits, offsetof(OrderRow, key),
-			   build_customer, &builder);
+	builder.scratch =
+		AllocSetContextCreate(collection->context, "retention facts", ALLOCSET_SMALL_SIZES);
+	group_rows(collection->orders, collection->context, collection->partition_bits,
+			   offsetof(OrderRow, key), build_customer, &builder);
 }

@@ -80,8 +80,9 @@ append_row(Reader *reader, KeyText key, Size extra)
 {
 	Collection *collection = reader->collection;
 	uint32		hash = hash_bytes((const unsigned char *) key.data, key.length);
-	OrderRow   *row = row_store_append(collection->orders, hash >> (32 - collection->partition_bits),
-									   offsetof(OrderRow, key) + TYPEALIGN(8, key.length) + extra);
+	OrderRow   *row =
+		row_store_append(collection->orders, hash >> (32 - collection->partition_bits),
+						 offsetof(OrderRow, key) + TYPEALIGN(8, key.length) + extra);
 
 	row->hash = hash;
 	row->key_length = key.length;
@@ -294,7 +295,8 @@ stored_facts(TupleTableSlot *slot, StoredFacts *facts)
 	facts->purchase_days = DatumGetInt32(values[COLUMN_PURCHASE_DAYS]);
 	facts->first_at = DatumGetTimestampTz(values[COLUMN_FIRST_ORDER_AT]);
 	facts->last_at = DatumGetTimestampTz(values[COLUMN_LAST_ORDER_AT]);
-	facts->average_gap = nulls[COLUMN_AVERAGE_DAYS] ? 0 : DatumGetFloat8(values[COLUMN_AVERAGE_DAYS]);
+	facts->average_gap =
+		nulls[COLUMN_AVERAGE_DAYS] ? 0 : DatumGetFloat8(values[COLUMN_AVERAGE_DAYS]);
 	facts->gap_sd = nulls[COLUMN_DAYS_SD] ? 0 : DatumGetFloat8(values[COLUMN_DAYS_SD]);
 	facts->revenue_hash = numeric_hash(values[COLUMN_REVENUE]);
 	facts->repeat_hash = nulls[COLUMN_REPEAT_VALUE] ? 0 : numeric_hash(values[COLUMN_REPEAT_VALUE]);
@@ -337,7 +339,8 @@ start_source(DestReceiver *self, int operation, TupleDesc type)
 		types[i] = TupleDescAttr(type, i)->atttypid;
 	types[SOURCE_AT] = TIMESTAMPTZOID;
 	types[SOURCE_AMOUNT] = NUMERICOID;
-	check_columns(type, types, has_order_id ? SOURCE_ORDER_ID + 1 : SOURCE_ORDER_ID, "a source's query");
+	check_columns(type, types, has_order_id ? SOURCE_ORDER_ID + 1 : SOURCE_ORDER_ID,
+				  "a source's query");
 	reader->key_type = types[SOURCE_KEY];
 	reject_unknown_key_type(reader->key_type);
 	reader->order_id_type = has_order_id ? types[SOURCE_ORDER_ID] : InvalidOid;
@@ -348,10 +351,9 @@ start_source(DestReceiver *self, int operation, TupleDesc type)
 static void
 start_stored_customers(DestReceiver *self, int operation, TupleDesc type)
 {
-	static const Oid types[] = {
-		TEXTOID, INT8OID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, NUMERICOID, NUMERICOID, NUMERICOID,
-		FLOAT8OID, FLOAT8OID, INT2OID, INT2OID, INT2OID, TEXTOID
-	};
+	static const Oid types[] = {TEXTOID,	INT8OID,	INT4OID,	TIMESTAMPTZOID, TIMESTAMPTZOID,
+								NUMERICOID, NUMERICOID, NUMERICOID, FLOAT8OID,		FLOAT8OID,
+								INT2OID,	INT2OID,	INT2OID,	TEXTOID};
 
 	check_columns(type, types, lengthof(types), "the query for stored customers");
 }

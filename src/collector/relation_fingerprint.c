@@ -39,7 +39,8 @@ latest_mark(Relation relation)
 	blocks = RelationGetNumberOfBlocksInFork(relation, VISIBILITYMAP_FORKNUM);
 	for (BlockNumber block = 0; block < blocks; block++)
 	{
-		Buffer		buffer = ReadBufferExtended(relation, VISIBILITYMAP_FORKNUM, block, RBM_NORMAL, NULL);
+		Buffer		buffer =
+			ReadBufferExtended(relation, VISIBILITYMAP_FORKNUM, block, RBM_NORMAL, NULL);
 		XLogRecPtr	position;
 
 		CHECK_FOR_INTERRUPTS();

@@ -75,7 +75,9 @@ next_values(SelectionSource *self, const double **block)
 static void
 set_rule_bounds(Collection *collection, ScoreRule *rule, int partition)
 {
-	ValueSource source = {.source = {rewind_values, next_values}, .store = collection->values, .partition = partition};
+	ValueSource source = {.source = {rewind_values, next_values},
+						  .store = collection->values,
+						  .partition = partition};
 
 	if (rule->by_percentile)
 		selection_percentile_bounds(&source.source, collection->report.customers,
@@ -102,9 +104,12 @@ score_customer(const ScoreRules *rules, const SummaryFacts *facts)
 {
 	Scores		scores;
 
-	scores.r = score_by_limits(rules->as_of_day - facts->rhythm.last_day, rules->recency.bounds, rules->recency.count);
-	scores.f = score_by_bounds((double) facts->orders, rules->frequency.bounds, rules->frequency.count);
-	scores.m = score_by_bounds(monetary_value(facts), rules->monetary.bounds, rules->monetary.count);
+	scores.r = score_by_limits(rules->as_of_day - facts->rhythm.last_day, rules->recency.bounds,
+							   rules->recency.count);
+	scores.f =
+		score_by_bounds((double) facts->orders, rules->frequency.bounds, rules->frequency.count);
+	scores.m =
+		score_by_bounds(monetary_value(facts), rules->monetary.bounds, rules->monetary.count);
 	scores.group = rules->groups[cell_index(rules, scores.r, scores.f, scores.m)];
 	return scores;
 }
@@ -131,7 +136,10 @@ count_groups(Collection *collection)
 	}
 }
 
-/* Finds the bounds that are percentiles, counts the customers in each cell, and notes what is largest among them. */
+/*
+ * Finds the bounds that are percentiles, counts the customers in each cell, and notes what is
+ * largest among them.
+ */
 void
 set_bounds(Collection *collection)
 {

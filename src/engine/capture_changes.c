@@ -40,7 +40,10 @@
 #define MAX_ROW_BYTES 6000
 #define MAX_ROW_KEYS 512
 
-/* So few keys are compared one by one: most statements have one, and should not pay for an empty hash table. */
+/*
+ * So few keys are compared one by one: most statements have one, and should not pay for an empty
+ * hash table.
+ */
 #define MAX_LISTED_KEYS 8
 #define KEY_SLOTS (2 * MAX_ROW_KEYS)
 
@@ -71,12 +74,15 @@ typedef struct Capture
 	int			count;
 	Size		bytes;
 	Datum		keys[MAX_ROW_KEYS]; /* text */
-	uint16		slots[KEY_SLOTS];	/* hash table, of more than MAX_LISTED_KEYS: 1 + the index of a key, or 0 */
+	uint16		slots[KEY_SLOTS];	/* hash table, of more than MAX_LISTED_KEYS: 1 + the index of
+									 * a key, or 0 */
 	MemoryContext context;		/* the keys */
 	MemoryContext row_context;	/* what is needed for one row of the transition table */
 } Capture;
 
-/* How a column's values become keys: by themselves, by a cast to text, or by their output function. */
+/*
+ * How a column's values become keys: by themselves, by a cast to text, or by their output function.
+ */
 typedef struct KeyColumn
 {
 	AttrNumber	number;
@@ -84,7 +90,8 @@ typedef struct KeyColumn
 	Oid			collation;
 	bool		is_native;		/* key_text writes it */
 	bool		is_cast;
-	FmgrInfo	function;		/* the cast, unless it leaves the bytes as they are; or the output function */
+	FmgrInfo	function;		/* the cast, unless it leaves the bytes as they are; or the
+								 * output function */
 } KeyColumn;
 
 /* What this transaction has noted row by row. */
@@ -138,7 +145,8 @@ flush_keys(Capture *capture)
 {
 	if (capture->count == 0)
 		return;
-	append_to_log(capture, construct_array(capture->keys, capture->count, TEXTOID, -1, false, TYPALIGN_INT));
+	append_to_log(capture,
+				  construct_array(capture->keys, capture->count, TEXTOID, -1, false, TYPALIGN_INT));
 	MemoryContextReset(capture->context);
 	capture->count = 0;
 	capture->bytes = 0;
@@ -149,7 +157,8 @@ is_key(Datum known, KeyText key)
 {
 	text	   *text_known = DatumGetTextPP(known);
 
-	return VARSIZE_ANY_EXHDR(text_known) == key.length && memcmp(VARDATA_ANY(text_known), key.data, key.length) == 0;
+	return VARSIZE_ANY_EXHDR(text_known) == key.length &&
+		   memcmp(VARDATA_ANY(text_known), key.data, key.length) == 0;
 }
 
 /* The slot of a key: its own, or the empty one where it belongs. */
@@ -194,10 +203,12 @@ add_key(Capture *capture, KeyText key)
 
 	if (is_captured(capture, key))
 		return;
-	if (capture->count == MAX_ROW_KEYS || (capture->count > 0 && capture->bytes + key.length > MAX_ROW_BYTES))
+	if (capture->count == MAX_ROW_KEYS ||
+		(capture->count > 0 && capture->bytes + key.length > MAX_ROW_BYTES))
 		flush_keys(capture);
 	previous = MemoryContextSwitchTo(capture->context);
-	capture->keys[capture->count++] = PointerGetDatum(cstring_to_text_with_len(key.data, key.length));
+	capture->keys[capture->count++] =
+		PointerGetDatum(cstring_to_text_with_len(key.data, key.length));
 	MemoryContextSwitchTo(previous);
 	capture->bytes += key.length + VARHDRSZ;
 	if (capture->count > MAX_LISTED_KEYS + 1)
@@ -206,14 +217,18 @@ add_key(Capture *capture, KeyText key)
 		hash_keys(capture);
 }
 
-/* Calls a cast as the parser does: with the type modifier, and with whether it is explicit, where it is declared with these. */
+/*
+ * Calls a cast as the parser does: with the type modifier, and with whether it is explicit, where
+ * it is declared with these.
+ */
 static Datum
 call_cast(KeyColumn *column, Datum value, bool *is_null)
 {
 	LOCAL_FCINFO(call, 3);
 	Datum		result;
 
-	InitFunctionCallInfoData(*call, &column->function, column->function.fn_nargs, column->collation, NULL, NULL);
+	InitFunctionCallInfoData(*call, &column->function, column->function.fn_nargs, column->collation,
+							 NULL, NULL);
 	call->args[0] = (NullableDatum) {value, false};
 	call->args[1] = (NullableDatum) {Int32GetDatum(-1), false};
 	call->args[2] = (NullableDatum) {BoolGetDatum(true), false};
@@ -222,7 +237,10 @@ call_cast(KeyColumn *column, Datum value, bool *is_null)
 	return result;
 }
 
-/* A key of a type that key_text does not know, as the cast to text in the engine's queries writes it; false where that is NULL. */
+/*
+ * A key of a type that key_text does not know, as the cast to text in the engine's queries writes
+ * it; false where that is NULL.
+ */
 static bool
 cast_to_text(KeyColumn *column, Datum value, KeyText *key)
 {
@@ -327,7 +345,8 @@ capture_key(Capture *capture, TupleTableSlot *slot, KeyColumn *column)
 static void
 capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, KeyColumn *column)
 {
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
+	TupleTableSlot *slot =
+		MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsMinimalTuple);
 
 	tuplestore_select_read_pointer(rows, tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND));
 	tuplestore_rescan(rows);
@@ -340,7 +359,10 @@ capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, KeyCo
 	tuplestore_select_read_pointer(rows, 0);
 }
 
-/* Dates and the like are written as the engine's queries do, whatever the session's settings; see retention._read_metric. */
+/*
+ * Dates and the like are written as the engine's queries do, whatever the session's settings; see
+ * retention._read_metric.
+ */
 static void
 pin_formats(void)
 {
@@ -350,7 +372,8 @@ pin_formats(void)
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -508,8 +531,10 @@ retention_capture_changes(PG_FUNCTION_ARGS)
 	capture->bytes = 0;
 	capture->log = open_log();
 	capture->relation_id = RelationGetRelid(trigger->tg_relation);
-	capture->context = AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_SMALL_SIZES);
-	capture->row_context = AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
+	capture->context =
+		AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_SMALL_SIZES);
+	capture->row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "retention row", ALLOCSET_SMALL_SIZES);
 	capture_event(capture, trigger);
 	table_close(capture->log, NoLock);
 	MemoryContextDelete(capture->context);

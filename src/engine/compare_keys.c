@@ -76,7 +76,8 @@ receive_key(TupleTableSlot *slot, DestReceiver *self)
 		return true;
 	}
 	hash = hash_bytes((const unsigned char *) key.data, key.length);
-	row = row_store_append(comparison->rows, hash >> (32 - comparison->partition_bits), offsetof(KeyRow, key) + key.length);
+	row = row_store_append(comparison->rows, hash >> (32 - comparison->partition_bits),
+						   offsetof(KeyRow, key) + key.length);
 	row->keyed.hash = hash;
 	row->keyed.key_length = key.length;
 	row->is_stored = comparison->is_stored;
@@ -128,9 +129,9 @@ compare_group(void *argument, RowPartition *partition, uint32 first)
 static void
 put_totals(Comparison *comparison)
 {
-	Datum		values[5] = {
-		0, 0, Int64GetDatum(comparison->members), Int64GetDatum(comparison->duplicate_rows), Int64GetDatum(comparison->null_rows)
-	};
+	Datum values[5] = {0, 0, Int64GetDatum(comparison->members),
+					   Int64GetDatum(comparison->duplicate_rows),
+					   Int64GetDatum(comparison->null_rows)};
 	bool		nulls[5] = {true, true, false, false, false};
 
 	tuplestore_putvalues(comparison->result->setResult, comparison->result->setDesc, values, nulls);
@@ -149,7 +150,8 @@ PG_FUNCTION_INFO_V1(retention_compare_keys);
 Datum
 retention_compare_keys(PG_FUNCTION_ARGS)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "retention keys", ALLOCSET_DEFAULT_SIZES);
 	Comparison	comparison = {
 		.receiver = {.receiveSlot = receive_key, .rStartup = start_keys},
 		.memory = {.context = context, .limit = get_hash_memory_limit()}
@@ -157,13 +159,15 @@ retention_compare_keys(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	comparison.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	comparison.partition_bits = row_partition_bits(comparison.memory.limit, PG_GETARG_INT64(2) * KEY_ROW_BYTES);
+	comparison.partition_bits =
+		row_partition_bits(comparison.memory.limit, PG_GETARG_INT64(2) * KEY_ROW_BYTES);
 	comparison.rows = row_store_create(context, &comparison.memory, 1 << comparison.partition_bits);
 	SPI_connect();
 	read_keys(&comparison, PG_GETARG_TEXT_PP(0), false, PG_GETARG_OID(3));
 	read_keys(&comparison, PG_GETARG_TEXT_PP(1), true, InvalidOid);
 	SPI_finish();
-	group_rows(comparison.rows, context, comparison.partition_bits, offsetof(KeyRow, key), compare_group, &comparison);
+	group_rows(comparison.rows, context, comparison.partition_bits, offsetof(KeyRow, key),
+			   compare_group, &comparison);
 	put_totals(&comparison);
 	MemoryContextDelete(context);
 	return (Datum) 0;

@@ -1,4 +1,7 @@
-/* expression.c: whether a text is one SQL expression, so that it can be put into a query between parentheses. */
+/*
+ * expression.c: whether a text is one SQL expression, so that it can be put into a query between
+ * parentheses.
+ */
 #include "pg_compat.h"
 
 #include "nodes/nodeFuncs.h"
@@ -9,16 +12,19 @@
 
 #include "base/job_settings.h"
 
-/* Whether a query as PL/pgSQL reads it, SELECT in front of the text, selects one value and has no other clause. */
+/*
+ * Whether a query as PL/pgSQL reads it, SELECT in front of the text, selects one value and has no
+ * other clause.
+ */
 static bool
 is_single_value(const SelectStmt *query)
 {
-	return query->op == SETOP_NONE && list_length(query->targetList) == 1 && query->distinctClause == NIL &&
-		query->intoClause == NULL && query->fromClause == NIL && query->whereClause == NULL &&
-		query->groupClause == NIL && query->havingClause == NULL && query->windowClause == NIL &&
-		query->valuesLists == NIL && query->sortClause == NIL && query->limitOffset == NULL &&
-		query->limitCount == NULL && query->lockingClause == NIL && query->withClause == NULL &&
-		((ResTarget *) linitial(query->targetList))->name == NULL;
+	return query->op == SETOP_NONE && list_length(query->targetList) == 1 &&
+		   query->distinctClause == NIL && query->intoClause == NULL && query->fromClause == NIL &&
+		   query->whereClause == NULL && query->groupClause == NIL && query->havingClause == NULL &&
+		   query->windowClause == NIL && query->valuesLists == NIL && query->sortClause == NIL &&
+		   query->limitOffset == NULL && query->limitCount == NULL && query->lockingClause == NIL &&
+		   query->withClause == NULL && ((ResTarget *) linitial(query->targetList))->name == NULL;
 }
 
 /* Whether anything in a parse tree is a parameter: those that a query has are the engine's own. */
@@ -74,10 +80,12 @@ Datum
 retention_check_expression(PG_FUNCTION_ARGS)
 {
 	List	   *statements = parse_as_job(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	Node	   *statement = list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
+	Node	   *statement =
+		list_length(statements) == 1 ? linitial_node(RawStmt, statements)->stmt : NULL;
 	int			levels = MAX_EXPRESSION_DEPTH;
 
-	if (statement == NULL || !IsA(statement, SelectStmt) || !is_single_value((SelectStmt *) statement))
+	if (statement == NULL || !IsA(statement, SelectStmt) ||
+		!is_single_value((SelectStmt *) statement))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("it is not a single SQL expression"),
@@ -87,6 +95,7 @@ retention_check_expression(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
 				 errmsg("it is nested deeper than %d levels", MAX_EXPRESSION_DEPTH)));
 	if (has_parameter(statement, NULL))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_PARAMETER), errmsg("it must not have parameters such as $1")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_PARAMETER),
+						errmsg("it must not have parameters such as $1")));
 	PG_RETURN_VOID();
 }

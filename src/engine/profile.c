@@ -53,7 +53,8 @@ static void
 read_rhythm(FunctionCallInfo fcinfo, PurchaseHistory *history)
 {
 	history->x = PG_GETARG_INT32(PURCHASE_DAYS) - 1;
-	history->t_x = PG_ARGISNULL(AVERAGE_DAYS) ? 0 : rint(PG_GETARG_FLOAT8(AVERAGE_DAYS) * history->x);
+	history->t_x =
+		PG_ARGISNULL(AVERAGE_DAYS) ? 0 : rint(PG_GETARG_FLOAT8(AVERAGE_DAYS) * history->x);
 }
 
 /* The customer's history until today, in calendar days of the zone; not before the last order. */
@@ -64,11 +65,15 @@ read_facts(FunctionCallInfo fcinfo)
 	PurchaseHistory history;
 
 	read_rhythm(fcinfo, &history);
-	history.t = fmax(today_in(zone) - zone_day(zone, PG_GETARG_TIMESTAMPTZ(FIRST_ORDER_AT)), history.t_x);
+	history.t =
+		fmax(today_in(zone) - zone_day(zone, PG_GETARG_TIMESTAMPTZ(FIRST_ORDER_AT)), history.t_x);
 	return history;
 }
 
-/* Whether one of the first `count` arguments is null that must not be. Without a model there is no prediction. */
+/*
+ * Whether one of the first `count` arguments is null that must not be. Without a model there is no
+ * prediction.
+ */
 static bool
 has_null(FunctionCallInfo fcinfo, int count)
 {
@@ -98,8 +103,8 @@ retention_profile_p_alive(PG_FUNCTION_ARGS)
 
 /* A prediction over the days that follow the common arguments. */
 static Datum
-predict(FunctionCallInfo fcinfo,
-		double (*prediction) (const PurchaseModel *, const double *, const PurchaseHistory *, double))
+predict(FunctionCallInfo fcinfo, double (*prediction)(const PurchaseModel *, const double *,
+													  const PurchaseHistory *, double))
 {
 	const ModelValue *value;
 	PurchaseHistory history;
@@ -108,12 +113,16 @@ predict(FunctionCallInfo fcinfo,
 		PG_RETURN_NULL();
 	value = model_argument(fcinfo, PURCHASE, MODEL_OF_PURCHASES);
 	history = read_facts(fcinfo);
-	PG_RETURN_FLOAT8(prediction(value->model, value->parameters, &history, PG_GETARG_INT32(FURTHER)));
+	PG_RETURN_FLOAT8(prediction(value->model, value->parameters, &history,
+								PG_GETARG_INT32(FURTHER)));
 }
 
 PG_FUNCTION_INFO_V1(retention_profile_expected_orders);
 
-/* _expected_orders(purchase, purchase_days, average_days, first_order_at, time_zone, days int) -> float8 */
+/*
+ * _expected_orders(purchase, purchase_days, average_days, first_order_at, time_zone, days
+ * int) -> float8
+ */
 Datum
 retention_profile_expected_orders(PG_FUNCTION_ARGS)
 {
@@ -122,7 +131,10 @@ retention_profile_expected_orders(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_profile_order_probability);
 
-/* _order_probability(purchase, purchase_days, average_days, first_order_at, time_zone, days int) -> float8 */
+/*
+ * _order_probability(purchase, purchase_days, average_days, first_order_at, time_zone, days
+ * int) -> float8
+ */
 Datum
 retention_profile_order_probability(PG_FUNCTION_ARGS)
 {
@@ -132,8 +144,8 @@ retention_profile_order_probability(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(retention_profile_clv);
 
 /*
- * _clv(purchase, purchase_days, average_days, first_order_at, time_zone, days int, spend, discount, repeat_value) ->
- * float8; repeat_value is null for a customer without repeat orders.
+ * _clv(purchase, purchase_days, average_days, first_order_at, time_zone, days int, spend, discount,
+ * repeat_value) -> float8; repeat_value is null for a customer without repeat orders.
  */
 Datum
 retention_profile_clv(PG_FUNCTION_ARGS)
@@ -160,8 +172,8 @@ retention_profile_clv(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(retention_profile_next_order_days);
 
 /*
- * _next_order_days(purchase, purchase_days, average_days, quantile) -> int: whole days from the last order
- * to the next one of a customer who stays, at most a hundred years.
+ * _next_order_days(purchase, purchase_days, average_days, quantile) -> int: whole days from the
+ * last order to the next one of a customer who stays, at most a hundred years.
  */
 Datum
 retention_profile_next_order_days(PG_FUNCTION_ARGS)
@@ -178,5 +190,7 @@ retention_profile_next_order_days(PG_FUNCTION_ARGS)
 	value = model_argument(fcinfo, PURCHASE, MODEL_OF_PURCHASES);
 	read_rhythm(fcinfo, &history);
 	history.t = history.t_x;
-	PG_RETURN_INT32((int32) ceil(fmin(model_next_order(value->parameters, &history, PG_GETARG_FLOAT8(QUANTILE)), NEVER)));
+	PG_RETURN_INT32((int32) ceil(fmin(model_next_order(value->parameters, &history,
+													   PG_GETARG_FLOAT8(QUANTILE)),
+									  NEVER)));
 }

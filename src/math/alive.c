@@ -17,7 +17,8 @@
 
 /*
  * With z = t / (scale + t), c = a + b - 1, d = c - shape: Euler's transformation of the
- * Gauss hypergeometric function in the published formula (Fader, Hardie, Lee 2005, equation 10) gives
+ * Gauss hypergeometric function in the published formula (Fader, Hardie, Lee 2005, equation 10)
+ * gives
  *
  *     c (1 - (1-z)^(a-1)) / (a-1) - (1-z)^(a-1) sum_n t_n,
  *     t_1 = d z,  t_(n+1) = t_n (d + n) (a - 1 + n) / ((c + n) (n + 1)) z,
@@ -51,7 +52,9 @@ purchases_at(const Alive *alive, double w, double p)
 	return -expm1(-alive->shape * log1p(p * w)) / p;
 }
 
-/* Sums of the beta density, up to a constant, and of its product with g, along y = ln(p / (1-p)). */
+/*
+ * Sums of the beta density, up to a constant, and of its product with g, along y = ln(p / (1-p)).
+ */
 typedef struct Sums
 {
 	double		density;
@@ -71,7 +74,9 @@ add_side(const Alive *alive, double w, double y, double step, double peak, Sums 
 	for (;; y += step)
 	{
 		double		p = y < 0 ? exp(y) / (1 + exp(y)) : 1 / (1 + exp(-y));
-		double		density = exp(alive->a * y - (alive->a + alive->b) * (y > 0 ? y + log1p(exp(-y)) : log1p(exp(y))) - peak);
+		double		density =
+			exp(alive->a * y -
+				(alive->a + alive->b) * (y > 0 ? y + log1p(exp(-y)) : log1p(exp(y))) - peak);
 		double		value = density * purchases_at(alive, w, p);
 
 		if (fabs(y) > reach)
@@ -101,7 +106,8 @@ integral(const Alive *alive, double horizon)
 	double		a = alive->a;
 	double		b = alive->b;
 	double		mode = log(a) - log(b);
-	double		peak = a * mode - (a + b) * (mode > 0 ? mode + log1p(exp(-mode)) : log1p(exp(mode)));
+	double		peak =
+		a * mode - (a + b) * (mode > 0 ? mode + log1p(exp(-mode)) : log1p(exp(mode)));
 	double		step = fmin(0.25, 0.5 * sqrt(1 / a + 1 / b));
 	double		w = horizon / alive->scale;
 	Sums		sums = {0};

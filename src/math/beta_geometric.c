@@ -1,4 +1,7 @@
-/* beta_geometric.c: see beta_geometric.h; BG/NBD's formulas with k = x + first_chances chances to leave. */
+/*
+ * beta_geometric.c: see beta_geometric.h; BG/NBD's formulas with k = x + first_chances chances to
+ * leave.
+ */
 #include "math/beta_geometric.h"
 
 #include <math.h>
@@ -32,7 +35,10 @@ beta_geometric_expected_orders(const PurchaseModel *self, const double *paramete
 	return horizon > 0 ? alive_expected_orders(&alive, horizon) : 0;
 }
 
-/* The purchase rate of the whole shop, and customary values of the others; at the second attempt, next to no dropout. */
+/*
+ * The purchase rate of the whole shop, and customary values of the others; at the second attempt,
+ * next to no dropout.
+ */
 bool
 beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
@@ -51,19 +57,22 @@ beta_geometric_start(const ObservationBlocks *data, int attempt, double *paramet
  * Minus infinity where there was no chance to leave.
  */
 double
-beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *parameters,
+								const PurchaseHistory *history)
 {
 	double		chances = history->x + self->first_chances;
 
 	if (chances == 0)
 		return -INFINITY;
 	return log(parameters[A] / (parameters[B] + (chances - 1))) +
-		(parameters[R] + history->x) * log1p((history->t - history->t_x) / (parameters[ALPHA] + history->t_x));
+		   (parameters[R] + history->x) *
+			   log1p((history->t - history->t_x) / (parameters[ALPHA] + history->t_x));
 }
 
 /* The part of the log-likelihood that x alone decides on, with its derivatives by r, a, b. */
 static void
-add_count_part(const double *parameters, double x, double chances, double weight, Derivatives *result)
+add_count_part(const double *parameters, double x, double chances, double weight,
+			   Derivatives *result)
 {
 	RisingFactorial rate,
 				stay,
@@ -72,14 +81,16 @@ add_count_part(const double *parameters, double x, double chances, double weight
 	rising_factorial(parameters[R], x, &rate);
 	rising_factorial(parameters[B], chances, &stay);
 	rising_factorial(parameters[A] + parameters[B], chances, &all);
-	result->value += weight * (rate.log + stay.log - all.log + parameters[R] * log(parameters[ALPHA]));
+	result->value +=
+		weight * (rate.log + stay.log - all.log + parameters[R] * log(parameters[ALPHA]));
 	result->gradient[R] += weight * (rate.first + log(parameters[ALPHA]));
 	result->gradient[ALPHA] += weight * parameters[R] / parameters[ALPHA];
 	result->gradient[A] -= weight * all.first;
 	result->gradient[B] += weight * (stay.first - all.first);
 	result->hessian[R][R] += weight * rate.second;
 	result->hessian[R][ALPHA] += weight / parameters[ALPHA];
-	result->hessian[ALPHA][ALPHA] -= weight * parameters[R] / (parameters[ALPHA] * parameters[ALPHA]);
+	result->hessian[ALPHA][ALPHA] -=
+		weight * parameters[R] / (parameters[ALPHA] * parameters[ALPHA]);
 	result->hessian[A][A] -= weight * all.second;
 	result->hessian[A][B] -= weight * all.second;
 	result->hessian[B][B] += weight * (stay.second - all.second);
@@ -87,8 +98,8 @@ add_count_part(const double *parameters, double x, double chances, double weight
 
 /* Adds -(r + x) ln(alpha + T) over the rows. */
 static void
-add_age_part(const double *parameters, const ObservationBlock *block, const double *logs, const double *inverses,
-			 Derivatives *result)
+add_age_part(const double *parameters, const ObservationBlock *block, const double *logs,
+			 const double *inverses, Derivatives *result)
 {
 	double		shape = parameters[R] + block->x;
 	double		sum_log = 0;
@@ -111,7 +122,9 @@ add_age_part(const double *parameters, const ObservationBlock *block, const doub
 	result->hessian[ALPHA][ALPHA] += shape * sum_square;
 }
 
-/* Sums over rows of q = P(not alive), of its variance q (1 - q), and of both times D's derivatives. */
+/*
+ * Sums over rows of q = P(not alive), of its variance q (1 - q), and of both times D's derivatives.
+ */
 typedef struct DropoutSums
 {
 	double		odds;			/* of those above zero, for ln(1 + e^D) = D + ln(1 + e^-D) */
@@ -188,7 +201,8 @@ add_dropout_part(const double *parameters, const ObservationBlock *block, double
 
 /*
  * Adds a block's log-likelihood, with its derivatives in the upper triangle:
- * ln L = [ln gamma(r+x)/gamma(r) + r ln alpha + ln B(a, b+k)/B(a, b)] - (r+x) ln(alpha+T) + ln(1 + e^D).
+ * ln L = [ln gamma(r+x)/gamma(r) + r ln alpha + ln B(a, b+k)/B(a, b)] - (r+x)
+ * ln(alpha+T) + ln(1 + e^D).
  */
 void
 beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameters,
@@ -211,7 +225,8 @@ beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameter
 
 /* One customer's log-likelihood, without the term x! of the order of purchases. */
 double
-beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters,
+							  const PurchaseHistory *history)
 {
 	double		odds = beta_geometric_dropout_log_odds(self, parameters, history);
 	double		chances = history->x + self->first_chances;
@@ -226,12 +241,16 @@ beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameter
 		history->x * log(parameters[ALPHA] + history->t) + softplus(odds);
 }
 
-/* The time to the next purchase of a customer who is alive is Lomax distributed: nobody leaves before it. */
+/*
+ * The time to the next purchase of a customer who is alive is Lomax distributed: nobody leaves
+ * before it.
+ */
 double
 beta_geometric_order_probability(const PurchaseModel *self, const double *parameters,
 								 const PurchaseHistory *history, double horizon)
 {
-	return -expm1(-(parameters[R] + history->x) * log1p(horizon / (parameters[ALPHA] + history->t)));
+	return -expm1(-(parameters[R] + history->x) *
+				  log1p(horizon / (parameters[ALPHA] + history->t)));
 }
 
 /*
@@ -246,7 +265,8 @@ beta_geometric_order_distribution(const PurchaseModel *self, const double *param
 {
 	Alive		alive = alive_customer(self, parameters, history);
 	double		log_z = log(horizon / (alive.scale + horizon));
-	double		log_exactly = -alive.shape * log1p(horizon / alive.scale);	/* it may be too small for exp */
+	/* it may be too small for exp */
+	double		log_exactly = -alive.shape * log1p(horizon / alive.scale);
 	double		at_least = 1;
 	double		survived = 1;
 
@@ -265,7 +285,8 @@ beta_geometric_order_distribution(const PurchaseModel *self, const double *param
 
 /* The draws of one simulated customer: rate, then dropout. */
 void
-beta_geometric_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer)
+beta_geometric_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream,
+					DrawnCustomer *customer)
 {
 	customer->rate = random_gamma(stream, parameters[R], parameters[ALPHA]);
 	customer->dropout = random_beta(stream, parameters[A], parameters[B]);

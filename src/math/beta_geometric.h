@@ -10,7 +10,10 @@
 
 #include "math/model.h"
 
-/* A customer who is alive: purchases at a gamma(shape, scale) rate, dropout after each by beta(a, b). */
+/*
+ * A customer who is alive: purchases at a gamma(shape, scale) rate, dropout after each by beta(a,
+ * b).
+ */
 typedef struct Alive
 {
 	double		shape;
@@ -23,7 +26,8 @@ extern double alive_expected_orders(const Alive *alive, double horizon);
 
 extern bool beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters);
 extern void beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameters,
-										  const ObservationBlock *block, double *scratch, Derivatives *result);
+										  const ObservationBlock *block, double *scratch,
+										  Derivatives *result);
 extern double beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters,
 											const PurchaseHistory *history);
 extern double beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *parameters,
@@ -33,8 +37,9 @@ extern double beta_geometric_expected_orders(const PurchaseModel *self, const do
 extern double beta_geometric_order_probability(const PurchaseModel *self, const double *parameters,
 											   const PurchaseHistory *history, double horizon);
 extern void beta_geometric_order_distribution(const PurchaseModel *self, const double *parameters,
-											  const PurchaseHistory *history, double horizon, int most,
-											  const MathHost *host, double *probabilities);
+											  const PurchaseHistory *history, double horizon,
+											  int most, const MathHost *host,
+											  double *probabilities);
 extern void beta_geometric_draw(const PurchaseModel *self, const double *parameters,
 								RandomStream *stream, DrawnCustomer *customer);
 
@@ -43,16 +48,18 @@ extern void beta_geometric_draw(const PurchaseModel *self, const double *paramet
 
 /* A model of the family: its name, and the chances to leave at the first purchase. */
 #define BETA_GEOMETRIC_MODEL(model_name, chances) \
-{ \
-	.name = (model_name), .kind = MODEL_OF_PURCHASES, .parameter_count = 4, \
-	.parameter_names = {"r", "alpha", "a", "b"}, .is_scale = {false, true}, \
-	.prior = {0.6, 30, 1, 3}, \
-	.start = beta_geometric_start, .add_likelihood = beta_geometric_add_likelihood, \
-	.scratch_per_value = BETA_GEOMETRIC_SCRATCH, \
-	.log_likelihood = beta_geometric_log_likelihood, .dropout_log_odds = beta_geometric_dropout_log_odds, \
-	.expected_orders = beta_geometric_expected_orders, .order_probability = beta_geometric_order_probability, \
-	.order_distribution = beta_geometric_order_distribution, .draw = beta_geometric_draw, \
-	.scale_parameter = 1, .first_chances = (chances) \
-}
+	{ \
+		.name = (model_name), .kind = MODEL_OF_PURCHASES, .parameter_count = 4, \
+		.parameter_names = {"r", "alpha", "a", "b"}, .is_scale = {false, true}, \
+		.prior = {0.6, 30, 1, 3}, .start = beta_geometric_start, \
+		.add_likelihood = beta_geometric_add_likelihood, \
+		.scratch_per_value = BETA_GEOMETRIC_SCRATCH, \
+		.log_likelihood = beta_geometric_log_likelihood, \
+		.dropout_log_odds = beta_geometric_dropout_log_odds, \
+		.expected_orders = beta_geometric_expected_orders, \
+		.order_probability = beta_geometric_order_probability, \
+		.order_distribution = beta_geometric_order_distribution, .draw = beta_geometric_draw, \
+		.scale_parameter = 1, .first_chances = (chances) \
+	}
 
 #endif

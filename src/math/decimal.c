@@ -179,7 +179,8 @@ MathStatus
 decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient)
 {
 	int			shown = quotient_scale(dividend, divisor);
-	int			stored = (shown + DECIMAL_BASE_DIGITS - 1) / DECIMAL_BASE_DIGITS * DECIMAL_BASE_DIGITS;
+	int			stored =
+		(shown + DECIMAL_BASE_DIGITS - 1) / DECIMAL_BASE_DIGITS * DECIMAL_BASE_DIGITS;
 	int128_type numerator = dividend->mantissa;
 	int128_type denominator = divisor;
 	int128_type rounded;

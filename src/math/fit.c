@@ -11,11 +11,15 @@
 
 #define MOST_ITERATIONS 200
 #define MOST_STEP 2.0			/* of a logarithm, at once */
-#define MOST_DISTANCE 18.0		/* of a logarithm from the start: the parameter runs to 0 or infinity */
+#define MOST_DISTANCE 18.0		/* of a logarithm from the start: the parameter runs to 0 or
+								 * infinity */
 #define MOST_DAMPING 1e12
 #define MOST_ERROR 10.0			/* standard error of a logarithm */
 
-/* The gain that a full step promises, below which its end is the maximum for all purposes: 1e-5 standard errors. */
+/*
+ * The gain that a full step promises, below which its end is the maximum for all purposes: 1e-5
+ * standard errors.
+ */
 #define CONVERGED_GAIN 1e-10
 
 /* Sums of many terms are not more exact than this; a step may seem to lead down by so much. */
@@ -39,7 +43,10 @@ typedef struct Fit
 	int			count;			/* of parameters */
 } Fit;
 
-/* A point with what the penalised log-likelihood is there, by logarithms; the matrix is the negative Hessian. */
+/*
+ * A point with what the penalised log-likelihood is there, by logarithms; the matrix is the
+ * negative Hessian.
+ */
 typedef struct Point
 {
 	Vector		logs;
@@ -60,7 +67,8 @@ to_logarithms(const Fit *fit, const double *parameters, const Derivatives *sums,
 
 		point->gradient[i] = parameters[i] * sums->gradient[i];
 		for (int j = i; j < fit->count; j++)
-			point->information[i][j] = point->information[j][i] = -parameters[i] * parameters[j] * sums->hessian[i][j];
+			point->information[i][j] = point->information[j][i] =
+				-parameters[i] * parameters[j] * sums->hessian[i][j];
 		point->information[i][i] += fit->penalty / (PRIOR_SD * PRIOR_SD) - point->gradient[i];
 		point->gradient[i] -= fit->penalty * away / PRIOR_SD;
 		point->value -= 0.5 * fit->penalty * away * away;
@@ -78,7 +86,8 @@ evaluate(const Fit *fit, Point *point)
 	for (int i = 0; i < fit->data->count; i++)
 	{
 		host_check(fit->host);
-		fit->model->add_likelihood(fit->model, parameters, &fit->data->blocks[i], fit->scratch, &sums);
+		fit->model->add_likelihood(fit->model, parameters, &fit->data->blocks[i], fit->scratch,
+								   &sums);
 	}
 	to_logarithms(fit, parameters, &sums, point);
 }
@@ -200,8 +209,8 @@ climb(const Fit *fit, Point *point, int *iterations)
 }
 
 /*
- * Covariance is the inverse of the information; NaN where it has none. A parameter that may as well be
- * e^10 times as large is not determined, however flat the top of the likelihood.
+ * Covariance is the inverse of the information; NaN where it has none. A parameter that may as well
+ * be e^10 times as large is not determined, however flat the top of the likelihood.
  */
 static void
 set_covariance(const Fit *fit, Point *point, FitResult *result)
@@ -218,7 +227,8 @@ set_covariance(const Fit *fit, Point *point, FitResult *result)
 		if (regular)
 			solve(fit->count, factor, unit, column);
 		for (int j = 0; j <= i; j++)
-			result->covariance[i][j] = result->covariance[j][i] = column[j] * result->parameters[i] * result->parameters[j];
+			result->covariance[i][j] = result->covariance[j][i] =
+				column[j] * result->parameters[i] * result->parameters[j];
 		result->standard_errors[i] = sqrt(result->covariance[i][i]);
 		result->converged = result->converged && sqrt(column[i]) < MOST_ERROR;
 	}
@@ -259,10 +269,10 @@ try_start(Fit *fit, int attempt, Point *point, FitResult *result)
 }
 
 /*
- * Fits a model to grouped observations, of which there is at least one. penalty, 0 or more, weighs a normal
- * prior on the parameters' logarithms, so that small shops have a maximum too; it supposes days. Where the
- * likelihood has no maximum or it is not found from any start, converged is false, and the
- * parameters are the best that were seen.
+ * Fits a model to grouped observations, of which there is at least one. penalty, 0 or more, weighs
+ * a normal prior on the parameters' logarithms, so that small shops have a maximum too; it supposes
+ * days. Where the likelihood has no maximum or it is not found from any start, converged is false,
+ * and the parameters are the best that were seen.
  */
 void
 fit_model(const PurchaseModel *model, const ObservationBlocks *data, double penalty,
@@ -272,8 +282,11 @@ fit_model(const PurchaseModel *model, const ObservationBlocks *data, double pena
 	Point		point = {{0}};
 	FitResult	next = {{0}};
 
-	fit.scratch = host->allocate(host->context, ((size_t) data->most_values * model->scratch_per_value + 1) * sizeof(double));
-	for (int attempt = 0; (attempt == 0 || !result->converged) && try_start(&fit, attempt, &point, &next); attempt++)
+	fit.scratch =
+		host->allocate(host->context, ((size_t) data->most_values * model->scratch_per_value + 1) *
+										  sizeof(double));
+	for (int attempt = 0;
+		 (attempt == 0 || !result->converged) && try_start(&fit, attempt, &point, &next); attempt++)
 	{
 		if (attempt == 0 || next.converged || next.log_likelihood > result->log_likelihood)
 			*result = next;

@@ -11,7 +11,8 @@ typedef struct FitResult
 	double		standard_errors[MODEL_MAX_PARAMETERS];	/* NaN where the Hessian is singular */
 	double		covariance[MODEL_MAX_PARAMETERS][MODEL_MAX_PARAMETERS];
 	double		log_likelihood; /* without the penalty */
-	double		gradient_norm;	/* of the penalised log-likelihood by the parameters' logarithms, largest component */
+	double		gradient_norm;	/* of the penalised log-likelihood by the parameters' logarithms,
+								 * largest component */
 	int			iterations;
 	bool		converged;
 } FitResult;

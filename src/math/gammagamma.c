@@ -40,7 +40,8 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
 	double		shape = p * x + q;
 	double		second = trigamma(shape);
 
-	result->value += weight * (log_gamma(shape) - log_gamma(p * x) - log_gamma(q) + q * log(v) + p * x * log(x));
+	result->value +=
+		weight * (log_gamma(shape) - log_gamma(p * x) - log_gamma(q) + q * log(v) + p * x * log(x));
 	result->gradient[P] += weight * x * (digamma(shape) - digamma(p * x) + log(x));
 	result->gradient[Q] += weight * (digamma(shape) - digamma(q) + log(v));
 	result->gradient[V] += weight * q / v;
@@ -51,7 +52,10 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
 	result->hessian[V][V] -= weight * q / (v * v);
 }
 
-/* Adds a block's log-likelihood: (p x - 1) ln m - (p x + q) ln(x m + v) over its rows, and the part of x. */
+/*
+ * Adds a block's log-likelihood: (p x - 1) ln m - (p x + q) ln(x m + v) over its rows, and the part
+ * of x.
+ */
 static void
 gammagamma_add_likelihood(const PurchaseModel *self, const double *parameters,
 						  const ObservationBlock *block, double *scratch, Derivatives *result)

@@ -12,7 +12,10 @@
 
 #define SERIES_Z 0.75			/* above, the series needs many terms */
 
-/* A rule is exact to about 1e-13 over an interval of u no longer than this, in which the function falls by no more than this. */
+/*
+ * A rule is exact to about 1e-13 over an interval of u no longer than this, in which the function
+ * falls by no more than this.
+ */
 typedef struct RuleLimit
 {
 	const QuadratureRule *rule;
@@ -61,7 +64,10 @@ integrate_panel(const LomaxProduct *product, double from, double length, const Q
 	return sum * length;
 }
 
-/* The same over 0..end, in panels which the longest rule can do, the last one by as short a rule as will do. */
+/*
+ * The same over 0..end, in panels which the longest rule can do, the last one by as short a rule as
+ * will do.
+ */
 static double
 integrate(const LomaxProduct *product, double end)
 {
@@ -76,9 +82,11 @@ integrate(const LomaxProduct *product, double end)
 		double		part;
 
 		panel = fmin(longest->length, end - u);
-		while ((next = fabs(slope(product, u + panel)), fmax(steepness, next) * panel > longest->fall))
+		while ((next = fabs(slope(product, u + panel)),
+				fmax(steepness, next) * panel > longest->fall))
 			panel /= 2;
-		while (limit < longest && (panel > limit->length || fmax(steepness, next) * panel > limit->fall))
+		while (limit < longest &&
+			   (panel > limit->length || fmax(steepness, next) * panel > limit->fall))
 			limit++;
 		if (!(u + panel > u))
 			break;				/* the rest is shorter than numbers can tell */
@@ -92,8 +100,8 @@ integrate(const LomaxProduct *product, double end)
 }
 
 /*
- * The difference of the tails, the integrals from 0 and from length to infinity. A tail is, for m + n > 1,
- * (a + t) / (m + n - 1) F(1, n; m + n; (b - a) / (b + t)) times the function at t, with
+ * The difference of the tails, the integrals from 0 and from length to infinity. A tail is, for
+ * m + n > 1, (a + t) / (m + n - 1) F(1, n; m + n; (b - a) / (b + t)) times the function at t, with
  * Gauss's hypergeometric function (Fader, Hardie 2005, "A note on deriving the Pareto/NBD model").
  */
 static double
@@ -121,8 +129,8 @@ subtract_tails(const LomaxProduct *product, double length, double fall)
 }
 
 /*
- * Integral over from..to of the product that is 1 at `from`: as a difference of two tails where these are quick
- * and the difference keeps its digits, else by quadrature.
+ * Integral over from..to of the product that is 1 at `from`: as a difference of two tails where
+ * these are quick and the difference keeps its digits, else by quadrature.
  */
 double
 lomax_integral(const LomaxProduct *product, double from, double to)

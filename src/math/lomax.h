@@ -1,4 +1,6 @@
-/* lomax.h: integrals of the product of two Lomax survival functions, from which Pareto/NBD is made. */
+/*
+ * lomax.h: integrals of the product of two Lomax survival functions, from which Pareto/NBD is made.
+ */
 #ifndef RETENTION_LOMAX_H
 #define RETENTION_LOMAX_H
 

@@ -23,7 +23,8 @@ static const PurchaseModel *const registry[] = {
 const PurchaseModel *
 model_at(int index)
 {
-	return index >= 0 && index < (int) (sizeof(registry) / sizeof(registry[0])) ? registry[index] : NULL;
+	return index >= 0 && index < (int) (sizeof(registry) / sizeof(registry[0])) ? registry[index]
+																				: NULL;
 }
 
 /* The model of this name, which need not end with a zero byte; NULL where there is none. */
@@ -65,7 +66,8 @@ double
 model_expected_orders(const PurchaseModel *model, const double *parameters,
 					  const PurchaseHistory *history, double horizon)
 {
-	return model_p_alive(model, parameters, history) * model->expected_orders(model, parameters, history, horizon);
+	return model_p_alive(model, parameters, history) *
+		   model->expected_orders(model, parameters, history, horizon);
 }
 
 /* The probability of a purchase or more within the horizon after the history. */
@@ -91,21 +93,23 @@ model_order_distribution(const PurchaseModel *model, const double *parameters,
 }
 
 /*
- * The quantile, 0 <= quantile < 1, of the time from the history's end to the next purchase of a customer
- * who stays alive. A gamma rate makes it Lomax distributed: P(later than t) = (1 + t / (alpha + T))^-(r + x).
+ * The quantile, 0 <= quantile < 1, of the time from the history's end to the next purchase of a
+ * customer who stays alive. A gamma rate makes it Lomax distributed: P(later than
+ * t) = (1 + t / (alpha + T))^-(r + x).
  */
 double
 model_next_order(const double *parameters, const PurchaseHistory *history, double quantile)
 {
-	double		time = (parameters[1] + history->t) * expm1(-log1p(-quantile) / (parameters[0] + history->x));
+	double		time =
+		(parameters[1] + history->t) * expm1(-log1p(-quantile) / (parameters[0] + history->x));
 
 	return time < DBL_MAX ? time : DBL_MAX;
 }
 
 /*
  * Integral of rate e^(-rate t) times the expected purchases until t, over 0..horizon: by panels in
- * u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see alive.c). It may be steep at
- * first, so that the panels begin short.
+ * u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see alive.c). It
+ * may be steep at first, so that the panels begin short.
  */
 static double
 discounted_integral(const PurchaseModel *model, const double *parameters,
@@ -138,8 +142,8 @@ discounted_integral(const PurchaseModel *model, const double *parameters,
 
 /*
  * Expected purchases within the horizon, which may be infinite, each worth e^(-rate t): by parts,
- * e^(-rate horizon) E(horizon) + integral of rate e^(-rate t) E(t). MATH_UNDEFINED where the horizon is infinite and
- * nothing is discounted, or next to nothing: that sum need not be finite.
+ * e^(-rate horizon) E(horizon) + integral of rate e^(-rate t) E(t). MATH_UNDEFINED where the
+ * horizon is infinite and nothing is discounted, or next to nothing: that sum need not be finite.
  */
 MathStatus
 model_discounted_orders(const PurchaseModel *model, const double *parameters,

@@ -31,7 +31,10 @@
 #define MOST_MONEY 1e40			/* amounts have up to 38 digits */
 #define MOST_WEIGHT 1e15		/* customers that a row of a fit stands for */
 
-/* What is known of a customer: x repeat purchases, the last one t_x after the first, observed until t. */
+/*
+ * What is known of a customer: x repeat purchases, the last one t_x after the first, observed until
+ * t.
+ */
 typedef struct PurchaseHistory
 {
 	double		x;
@@ -74,20 +77,24 @@ struct PurchaseModel
 	double		prior[MODEL_MAX_PARAMETERS];	/* centre of the weak prior, for small shops */
 
 	/*
-	 * Fitting: where to start, at the first attempt or at another one where that led nowhere (false where there
-	 * is no other); and the sum over one block of the log-likelihood's derivatives, added to result.
+	 * Fitting: where to start, at the first attempt or at another one where that led nowhere (false
+	 * where there is no other); and the sum over one block of the log-likelihood's derivatives,
+	 * added to result.
 	 */
 	bool		(*start) (const ObservationBlocks *data, int attempt, double *parameters);
-	void		(*add_likelihood) (const PurchaseModel *self, const double *parameters,
-								   const ObservationBlock *block, double *scratch, Derivatives *result);
-	int			scratch_per_value;	/* doubles of scratch that add_likelihood needs for each value of a block */
+	void (*add_likelihood)(const PurchaseModel *self, const double *parameters,
+						   const ObservationBlock *block, double *scratch, Derivatives *result);
+	int			scratch_per_value;	/* doubles of scratch that add_likelihood needs for each
+									 * value of a block */
 
 	/*
 	 * Purchases. dropout_odds: log of P(not alive) / P(alive), -inf for certainly alive.
 	 * The others hold for a customer who is alive at t.
 	 */
-	double		(*log_likelihood) (const PurchaseModel *self, const double *parameters, const PurchaseHistory *history);
-	double		(*dropout_log_odds) (const PurchaseModel *self, const double *parameters, const PurchaseHistory *history);
+	double		(*log_likelihood) (const PurchaseModel *self, const double *parameters,
+								   const PurchaseHistory *history);
+	double		(*dropout_log_odds) (const PurchaseModel *self, const double *parameters,
+									 const PurchaseHistory *history);
 	double		(*expected_orders) (const PurchaseModel *self, const double *parameters,
 									const PurchaseHistory *history, double horizon);
 	double		(*order_probability) (const PurchaseModel *self, const double *parameters,
@@ -95,13 +102,16 @@ struct PurchaseModel
 	void		(*order_distribution) (const PurchaseModel *self, const double *parameters,
 									   const PurchaseHistory *history, double horizon, int most,
 									   const MathHost *host, double *probabilities);
-	void		(*draw) (const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer);
+	void		(*draw) (const PurchaseModel *self, const double *parameters, RandomStream *stream,
+						 DrawnCustomer *customer);
 
 	/* Spend: MATH_UNDEFINED where the mean does not exist. */
 	MathStatus	(*expected_spend) (const double *parameters, double x, double m, double *result);
 
-	int			scale_parameter;	/* expected orders are a smooth function of horizon / (this parameter + t) */
-	int			first_chances;	/* of leaving at the first purchase itself: 0 or 1 (the beta-geometric models) */
+	int			scale_parameter;	/* expected orders are a smooth function of horizon / (this
+									 * parameter + t) */
+	int			first_chances;	/* of leaving at the first purchase itself: 0 or 1 (the
+								 * beta-geometric models) */
 };
 
 /* Every model there is: a line for each. */
@@ -119,7 +129,8 @@ extern const PurchaseModel *model_find(const char *name, int length);
 extern const PurchaseModel *model_at(int index);
 
 extern double model_most(const PurchaseModel *model, int parameter);
-extern double model_p_alive(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history);
+extern double model_p_alive(const PurchaseModel *model, const double *parameters,
+							const PurchaseHistory *history);
 extern double model_expected_orders(const PurchaseModel *model, const double *parameters,
 									const PurchaseHistory *history, double horizon);
 extern double model_order_probability(const PurchaseModel *model, const double *parameters,
@@ -127,9 +138,10 @@ extern double model_order_probability(const PurchaseModel *model, const double *
 extern void model_order_distribution(const PurchaseModel *model, const double *parameters,
 									 const PurchaseHistory *history, double horizon, int most,
 									 const MathHost *host, double *probabilities);
-extern double model_next_order(const double *parameters, const PurchaseHistory *history, double quantile);
+extern double model_next_order(const double *parameters, const PurchaseHistory *history,
+							   double quantile);
 extern MathStatus model_discounted_orders(const PurchaseModel *model, const double *parameters,
-										  const PurchaseHistory *history, double horizon, double rate,
-										  const MathHost *host, double *result);
+										  const PurchaseHistory *history, double horizon,
+										  double rate, const MathHost *host, double *result);
 
 #endif

@@ -125,7 +125,10 @@ check_at(const MathHost *host, int64_t row)
 		host_check(host);
 }
 
-/* Sorts rows by key; the result is in rows or in spare. A digit that is the same everywhere needs no pass. */
+/*
+ * Sorts rows by key; the result is in rows or in spare. A digit that is the same everywhere needs
+ * no pass.
+ */
 static PackedRow *
 radix_sort(PackedRow *rows, PackedRow *spare, int64_t count, int bits, const MathHost *host)
 {
@@ -154,12 +157,15 @@ radix_sort(PackedRow *rows, PackedRow *spare, int64_t count, int bits, const Mat
 	return rows;
 }
 
-/* Puts the distinct values, none of which is negative, in order. Their bits are in the same order. */
+/*
+ * Puts the distinct values, none of which is negative, in order. Their bits are in the same order.
+ */
 static void
 rank_values(RankTable *table)
 {
 	const MathHost *host = table->host;
-	PackedRow  *rows = host->allocate(host->context, 2 * ((size_t) table->count + 1) * sizeof(PackedRow));
+	PackedRow  *rows =
+		host->allocate(host->context, 2 * ((size_t) table->count + 1) * sizeof(PackedRow));
 	PackedRow  *sorted;
 
 	table->ranks = host->allocate(host->context, ((size_t) table->count + 1) * sizeof(int32_t));
@@ -201,14 +207,17 @@ rank_columns(Grouping *grouping, const Observation *observations, int64_t count)
 
 		check_at(host, i);
 		if (number_value(&grouping->counts, observations[i].x, &numbers->x) != MATH_OK ||
-			number_value(&grouping->times, observations[i].values[0], &numbers->values[0]) != MATH_OK ||
-			number_value(&grouping->times, observations[i].values[1], &numbers->values[1]) != MATH_OK)
+			number_value(&grouping->times, observations[i].values[0], &numbers->values[0]) !=
+				MATH_OK ||
+			number_value(&grouping->times, observations[i].values[1], &numbers->values[1]) !=
+				MATH_OK)
 			return MATH_TOO_MANY;
 	}
 	rank_values(&grouping->counts);
 	rank_values(&grouping->times);
 	grouping->time_bits = bits_for(grouping->times.count);
-	return bits_for(grouping->counts.count) + 2 * grouping->time_bits <= 64 ? MATH_OK : MATH_TOO_MANY;
+	return bits_for(grouping->counts.count) + 2 * grouping->time_bits <= 64 ? MATH_OK
+																			: MATH_TOO_MANY;
 }
 
 /* Rows in order of x, T and t_x, equal ones made one. Their number goes to count. */
@@ -229,10 +238,13 @@ pack_rows(Grouping *grouping, const Observation *observations, int64_t *count)
 
 		check_at(host, i);
 		rows[i].key = (((uint64_t) grouping->counts.ranks[numbers->x] << bits |
-						(uint64_t) ranks[numbers->values[1]]) << bits) | (uint64_t) ranks[numbers->values[0]];
+						(uint64_t) ranks[numbers->values[1]])
+					   << bits) |
+					  (uint64_t) ranks[numbers->values[0]];
 		rows[i].weight = observations[i].weight;
 	}
-	sorted = radix_sort(rows, rows + *count, *count, bits_for(grouping->counts.count) + 2 * bits, host);
+	sorted =
+		radix_sort(rows, rows + *count, *count, bits_for(grouping->counts.count) + 2 * bits, host);
 	for (int64_t i = 0; i < *count; i++)
 	{
 		check_at(host, i);
@@ -273,7 +285,8 @@ number_ranks(Grouping *grouping, double *values)
 
 /* Makes the block of the rows from..to, which have the same x. */
 static void
-make_block(Grouping *grouping, const PackedRow *packed, int64_t count, BlockRow *rows, ObservationBlock *block)
+make_block(Grouping *grouping, const PackedRow *packed, int64_t count, BlockRow *rows,
+		   ObservationBlock *block)
 {
 	const MathHost *host = grouping->host;
 	uint64_t	mask = (UINT64_C(1) << grouping->time_bits) - 1;
@@ -303,13 +316,16 @@ make_blocks(Grouping *grouping, const PackedRow *packed, int64_t count, Observat
 {
 	const MathHost *host = grouping->host;
 	int			x_shift = 2 * grouping->time_bits;
-	size_t		most_blocks = (size_t) grouping->counts.count + (size_t) (count / ROWS_PER_CHECK) + 1;
-	ObservationBlock *blocks = host->allocate(host->context, most_blocks * sizeof(ObservationBlock));
+	size_t		most_blocks =
+		(size_t) grouping->counts.count + (size_t) (count / ROWS_PER_CHECK) + 1;
+	ObservationBlock *blocks =
+		host->allocate(host->context, most_blocks * sizeof(ObservationBlock));
 	BlockRow   *rows = host->allocate(host->context, ((size_t) count + 1) * sizeof(BlockRow));
 	size_t		words = (size_t) grouping->times.count / 64 + 1;
 
 	grouping->used = host->allocate(host->context, words * sizeof(uint64_t));
-	grouping->local = host->allocate(host->context, ((size_t) grouping->times.count + 1) * sizeof(int32_t));
+	grouping->local =
+		host->allocate(host->context, ((size_t) grouping->times.count + 1) * sizeof(int32_t));
 	memset(grouping->used, 0, words * sizeof(uint64_t));
 	*result = (ObservationBlocks) {.rows = count, .blocks = blocks};
 	for (int64_t from = 0, to; from < count; from = to)
@@ -317,8 +333,9 @@ make_blocks(Grouping *grouping, const PackedRow *packed, int64_t count, Observat
 		ObservationBlock *block = &blocks[result->count++];
 
 		host_check(host);
-		for (to = from + 1; to < count && packed[to].key >> x_shift == packed[from].key >> x_shift &&
-			 to - from < ROWS_PER_CHECK;)
+		for (to = from + 1; to < count &&
+							packed[to].key >> x_shift == packed[from].key >> x_shift &&
+							to - from < ROWS_PER_CHECK;)
 			to++;
 		make_block(grouping, packed + from, to - from, rows + from, block);
 		result->weight += block->weight;
@@ -344,7 +361,8 @@ release_table(const MathHost *host, const RankTable *table)
  * distinct values.
  */
 MathStatus
-observations_group(const Observation *observations, int64_t count, const MathHost *host, ObservationBlocks *result)
+observations_group(const Observation *observations, int64_t count, const MathHost *host,
+				   ObservationBlocks *result)
 {
 	Grouping	grouping = {.host = host};
 	PackedRow  *packed;
@@ -395,8 +413,10 @@ observations_list(const ObservationBlocks *blocks, Observation *result)
 		const ObservationBlock *block = &blocks->blocks[i];
 
 		for (int64_t j = 0; j < block->row_count; j++)
-			result[count++] = (Observation) {block->x,
-				{block->values[block->rows[j].first], block->values[block->rows[j].second]}, block->rows[j].weight};
+			result[count++] = (Observation) {
+				block->x,
+				{block->values[block->rows[j].first], block->values[block->rows[j].second]},
+				block->rows[j].weight};
 	}
 	return count;
 }

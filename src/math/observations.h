@@ -18,7 +18,10 @@ typedef struct Observation
 	double		weight;
 } Observation;
 
-/* A row of a block: which of the block's values are t_x and T, and how many customers it stands for. */
+/*
+ * A row of a block: which of the block's values are t_x and T, and how many customers it stands
+ * for.
+ */
 typedef struct BlockRow
 {
 	int32_t		first;
@@ -26,7 +29,10 @@ typedef struct BlockRow
 	double		weight;
 } BlockRow;
 
-/* Observations of one x, all of them unless they are very many, with the distinct values among them in ascending order. */
+/*
+ * Observations of one x, all of them unless they are very many, with the distinct values among them
+ * in ascending order.
+ */
 typedef struct ObservationBlock
 {
 	double		x;

@@ -52,7 +52,8 @@ typedef struct TimePoint
 	double		exponent;		/* ln of the function */
 	double		integral_weight;	/* of moments in the block's sum */
 	double		alive_weight;	/* of this time's own factors in the sum over those alive */
-	double		moments[MOMENTS];	/* integrals from here to the block's last time, relative to the function here */
+	double		moments[MOMENTS];	/* integrals from here to the block's last time, relative to
+									 * the function here */
 } TimePoint;
 
 /* An integrand that has fallen by so much, e^-44, adds nothing. */
@@ -60,7 +61,10 @@ typedef struct TimePoint
 
 #define SCRATCH ((int) (sizeof(TimePoint) / sizeof(double)))
 
-/* The purchase rate of the whole shop, and lives about as long as the history; at the second attempt, much longer. */
+/*
+ * The purchase rate of the whole shop, and lives about as long as the history; at the second
+ * attempt, much longer.
+ */
 static bool
 paretonbd_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
@@ -96,7 +100,10 @@ add_products(const double *factors, double weight, double *moments)
 	}
 }
 
-/* Adds the moments' integrals over one panel, relative to the function where its logarithm is exponent. */
+/*
+ * Adds the moments' integrals over one panel, relative to the function where its logarithm is
+ * exponent.
+ */
 static void
 add_panel(const LomaxProduct *product, const double *parameters, double from, double length,
 		  const QuadratureRule *rule, double exponent, double *moments)
@@ -106,8 +113,11 @@ add_panel(const LomaxProduct *product, const double *parameters, double from, do
 	for (int i = 0; i < rule->count; i++)
 	{
 		set_factors(parameters, from + length * rule->nodes[i], factors);
-		add_products(factors, length * rule->weights[i] *
-					 exp(-product->m * factors[LOG_ALPHA] - product->n * factors[LOG_BETA] - exponent), moments);
+		add_products(factors,
+					 length * rule->weights[i] *
+						 exp(-product->m * factors[LOG_ALPHA] - product->n * factors[LOG_BETA] -
+							 exponent),
+					 moments);
 	}
 }
 
@@ -125,7 +135,10 @@ panel_length(const LomaxProduct *product, double at)
 	return fmin(fmin(a, b), 2 / (product->m / a + product->n / b));
 }
 
-/* Adds the moments' integrals over from..to, relative to the function at from, whose logarithm there is exponent. */
+/*
+ * Adds the moments' integrals over from..to, relative to the function at from, whose logarithm
+ * there is exponent.
+ */
 static void
 add_interval(const LomaxProduct *product, const double *parameters, double from, double to,
 			 double exponent, double *moments)
@@ -146,7 +159,8 @@ add_interval(const LomaxProduct *product, const double *parameters, double from,
 
 /* Fills in a block's times, from the last to the first. */
 static void
-set_points(const LomaxProduct *product, const double *parameters, const ObservationBlock *block, TimePoint *points)
+set_points(const LomaxProduct *product, const double *parameters, const ObservationBlock *block,
+		   TimePoint *points)
 {
 	memset(points, 0, block->value_count * sizeof(TimePoint));
 	for (int32_t i = block->value_count - 1; i >= 0; i--)
@@ -154,7 +168,8 @@ set_points(const LomaxProduct *product, const double *parameters, const Observat
 		TimePoint  *point = &points[i];
 
 		set_factors(parameters, block->values[i], point->factors);
-		point->exponent = -product->m * point->factors[LOG_ALPHA] - product->n * point->factors[LOG_BETA];
+		point->exponent =
+			-product->m * point->factors[LOG_ALPHA] - product->n * point->factors[LOG_BETA];
 		if (i == block->value_count - 1)
 			continue;
 		point->step = exp(points[i + 1].exponent - point->exponent);
@@ -186,9 +201,11 @@ add_row(const double *parameters, double shape, double weight, TimePoint *first,
 	for (int i = LOG_ALPHA; i < FACTORS; i++)
 		sums[i] = first->moments[i] - fall * second->moments[i];
 	slopes[R] = -(alive * second->factors[LOG_ALPHA] + s * sums[LOG_ALPHA]) * scale;
-	slopes[ALPHA] = -shape * (alive * second->factors[INVERSE_ALPHA] + s * sums[INVERSE_ALPHA]) * scale;
+	slopes[ALPHA] =
+		-shape * (alive * second->factors[INVERSE_ALPHA] + s * sums[INVERSE_ALPHA]) * scale;
 	slopes[S] = -(alive * second->factors[LOG_BETA] + s * sums[LOG_BETA] - gone) * scale;
-	slopes[BETA] = -s * (alive * second->factors[INVERSE_BETA] + (s + 1) * sums[INVERSE_BETA]) * scale;
+	slopes[BETA] =
+		-s * (alive * second->factors[INVERSE_BETA] + (s + 1) * sums[INVERSE_BETA]) * scale;
 	add_logarithm(totals, total, weight);
 	result->value += weight * first->exponent;
 	for (int i = 0; i < MODEL_MAX_PARAMETERS; i++)
@@ -207,23 +224,33 @@ add_row(const double *parameters, double shape, double weight, TimePoint *first,
  * linear in the moments, times scale.
  */
 static void
-add_second_derivatives(const double *moments, double shape, double n, double scale, Derivatives *result)
+add_second_derivatives(const double *moments, double shape, double n, double scale,
+					   Derivatives *result)
 {
 	result->hessian[R][R] += scale * moments[MOMENT(LOG_ALPHA, LOG_ALPHA)];
-	result->hessian[R][ALPHA] += scale * (shape * moments[MOMENT(LOG_ALPHA, INVERSE_ALPHA)] - moments[INVERSE_ALPHA]);
+	result->hessian[R][ALPHA] +=
+		scale * (shape * moments[MOMENT(LOG_ALPHA, INVERSE_ALPHA)] - moments[INVERSE_ALPHA]);
 	result->hessian[R][S] += scale * moments[MOMENT(LOG_ALPHA, LOG_BETA)];
 	result->hessian[R][BETA] += scale * n * moments[MOMENT(LOG_ALPHA, INVERSE_BETA)];
-	result->hessian[ALPHA][ALPHA] += scale * shape * (shape + 1) * moments[MOMENT(INVERSE_ALPHA, INVERSE_ALPHA)];
+	result->hessian[ALPHA][ALPHA] +=
+		scale * shape * (shape + 1) * moments[MOMENT(INVERSE_ALPHA, INVERSE_ALPHA)];
 	result->hessian[ALPHA][S] += scale * shape * moments[MOMENT(INVERSE_ALPHA, LOG_BETA)];
-	result->hessian[ALPHA][BETA] += scale * shape * n * moments[MOMENT(INVERSE_ALPHA, INVERSE_BETA)];
+	result->hessian[ALPHA][BETA] +=
+		scale * shape * n * moments[MOMENT(INVERSE_ALPHA, INVERSE_BETA)];
 	result->hessian[S][S] += scale * moments[MOMENT(LOG_BETA, LOG_BETA)];
-	result->hessian[S][BETA] += scale * (n * moments[MOMENT(LOG_BETA, INVERSE_BETA)] - moments[INVERSE_BETA]);
-	result->hessian[BETA][BETA] += scale * n * (n + 1) * moments[MOMENT(INVERSE_BETA, INVERSE_BETA)];
+	result->hessian[S][BETA] +=
+		scale * (n * moments[MOMENT(LOG_BETA, INVERSE_BETA)] - moments[INVERSE_BETA]);
+	result->hessian[BETA][BETA] +=
+		scale * n * (n + 1) * moments[MOMENT(INVERSE_BETA, INVERSE_BETA)];
 }
 
-/* Adds N''/N of all rows: the alive term's, s J'', and what s itself adds, J' once for each of both orders. */
+/*
+ * Adds N''/N of all rows: the alive term's, s J'', and what s itself adds, J' once for each of both
+ * orders.
+ */
 static void
-add_linear_part(const double *parameters, double shape, const TimePoint *points, int32_t count, Derivatives *result)
+add_linear_part(const double *parameters, double shape, const TimePoint *points, int32_t count,
+				Derivatives *result)
 {
 	double		alive[MOMENTS] = {0};
 	double		gone[MOMENTS] = {0};
@@ -249,14 +276,16 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
 	RisingFactorial rate;
 
 	rising_factorial(parameters[R], x, &rate);
-	result->value += weight * (rate.log + parameters[R] * log(parameters[ALPHA]) + parameters[S] * log(parameters[BETA]));
+	result->value += weight * (rate.log + parameters[R] * log(parameters[ALPHA]) +
+							   parameters[S] * log(parameters[BETA]));
 	result->gradient[R] += weight * (rate.first + log(parameters[ALPHA]));
 	result->gradient[ALPHA] += weight * parameters[R] / parameters[ALPHA];
 	result->gradient[S] += weight * log(parameters[BETA]);
 	result->gradient[BETA] += weight * parameters[S] / parameters[BETA];
 	result->hessian[R][R] += weight * rate.second;
 	result->hessian[R][ALPHA] += weight / parameters[ALPHA];
-	result->hessian[ALPHA][ALPHA] -= weight * parameters[R] / (parameters[ALPHA] * parameters[ALPHA]);
+	result->hessian[ALPHA][ALPHA] -=
+		weight * parameters[R] / (parameters[ALPHA] * parameters[ALPHA]);
 	result->hessian[S][BETA] += weight / parameters[BETA];
 	result->hessian[BETA][BETA] -= weight * parameters[S] / (parameters[BETA] * parameters[BETA]);
 }
@@ -285,9 +314,11 @@ paretonbd_add_likelihood(const PurchaseModel *self, const double *parameters,
 
 /* The log-odds of having left: the integral over t_x..T against the alive term. */
 static double
-paretonbd_dropout_log_odds(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+paretonbd_dropout_log_odds(const PurchaseModel *self, const double *parameters,
+						   const PurchaseHistory *history)
 {
-	LomaxProduct product = {parameters[R] + history->x, parameters[ALPHA], parameters[S] + 1, parameters[BETA]};
+	LomaxProduct product = {parameters[R] + history->x, parameters[ALPHA], parameters[S] + 1,
+							parameters[BETA]};
 	double		integral = lomax_integral(&product, history->t_x, history->t);
 
 	return log(parameters[S] * integral / (parameters[BETA] + history->t)) -
@@ -296,17 +327,22 @@ paretonbd_dropout_log_odds(const PurchaseModel *self, const double *parameters, 
 
 /* One customer's log-likelihood, without the term x! of the order of purchases. */
 static double
-paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters,
+						 const PurchaseHistory *history)
 {
 	double		odds = paretonbd_dropout_log_odds(self, parameters, history);
 	RisingFactorial rate;
 
 	rising_factorial(parameters[R], history->x, &rate);
-	return rate.log - parameters[R] * log1p(history->t / parameters[ALPHA]) - history->x * log(parameters[ALPHA] + history->t) -
-		parameters[S] * log1p(history->t / parameters[BETA]) + softplus(odds);
+	return rate.log - parameters[R] * log1p(history->t / parameters[ALPHA]) -
+		   history->x * log(parameters[ALPHA] + history->t) -
+		   parameters[S] * log1p(history->t / parameters[BETA]) + softplus(odds);
 }
 
-/* Expected purchases of a customer who is alive (Fader, Hardie 2005, equation 41); s = 1 is a limit. */
+/*
+ * Expected purchases of a customer who is alive (Fader, Hardie 2005, equation 41); s = 1 is a
+ * limit.
+ */
 static double
 paretonbd_expected_orders(const PurchaseModel *self, const double *parameters,
 						  const PurchaseHistory *history, double horizon)
@@ -319,7 +355,9 @@ paretonbd_expected_orders(const PurchaseModel *self, const double *parameters,
 	return (parameters[R] + history->x) / (parameters[ALPHA] + history->t) * scale * life;
 }
 
-/* The purchase and the lifetime compete: the integral of the purchase's density times the survival. */
+/*
+ * The purchase and the lifetime compete: the integral of the purchase's density times the survival.
+ */
 static double
 paretonbd_order_probability(const PurchaseModel *self, const double *parameters,
 							const PurchaseHistory *history, double horizon)
@@ -350,8 +388,9 @@ leaving_density(const LeavingDensity *density, double v)
 {
 	double		t = exp(v);
 
-	return density->ways + log(density->s * t / (density->b + t)) - density->shape * log1p(t / density->a) -
-		density->k * log1p(density->a / t) - density->s * log1p(t / density->b);
+	return density->ways + log(density->s * t / (density->b + t)) -
+		   density->shape * log1p(t / density->a) - density->k * log1p(density->a / t) -
+		   density->s * log1p(t / density->b);
 }
 
 /* Where it is largest at or below `end`, by bisection of its derivative, which falls from k + 1. */
@@ -375,7 +414,10 @@ leaving_mode(const LeavingDensity *density, double end)
 	return high;
 }
 
-/* Integrates from the mode towards `to`, in panels over which the density falls by no more than e^9. */
+/*
+ * Integrates from the mode towards `to`, in panels over which the density falls by no more than
+ * e^9.
+ */
 static double
 integrate_side(const LeavingDensity *density, double mode, double to)
 {
@@ -407,7 +449,8 @@ paretonbd_order_distribution(const PurchaseModel *self, const double *parameters
 	LeavingDensity density = {parameters[R] + history->x, parameters[ALPHA] + history->t,
 		parameters[S], parameters[BETA] + history->t, 0, 0};
 	double		log_u = log(horizon / (density.a + horizon));
-	double		stay = -density.shape * log1p(horizon / density.a) - density.s * log1p(horizon / density.b);
+	double		stay =
+		-density.shape * log1p(horizon / density.a) - density.s * log1p(horizon / density.b);
 	double		end = log(horizon);
 
 	for (int k = 0; k <= most; k++)
@@ -415,33 +458,43 @@ paretonbd_order_distribution(const PurchaseModel *self, const double *parameters
 		host_check(host);
 		density.k = k;
 		density.ways += k > 0 ? log((density.shape + k - 1) / k) : 0;
-		probabilities[k] = horizon > 0 ? exp(density.ways + stay + (k > 0 ? k * log_u : 0)) : k == 0;
+		probabilities[k] =
+			horizon > 0 ? exp(density.ways + stay + (k > 0 ? k * log_u : 0)) : k == 0;
 		if (horizon > 0)
 		{
 			double		mode = leaving_mode(&density, end);
 
-			probabilities[k] += integrate_side(&density, mode, end) + integrate_side(&density, mode, -INFINITY);
+			probabilities[k] +=
+				integrate_side(&density, mode, end) + integrate_side(&density, mode, -INFINITY);
 		}
 	}
 }
 
 /* The draws of one simulated customer: rate, then lifetime. */
 static void
-paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream, DrawnCustomer *customer)
+paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream,
+			   DrawnCustomer *customer)
 {
 	customer->rate = random_gamma(stream, parameters[R], parameters[ALPHA]);
 	customer->dropout = 0;
 	customer->drops_at_once = false;
-	customer->lifetime = random_exponential(stream, random_gamma(stream, parameters[S], parameters[BETA]));
+	customer->lifetime =
+		random_exponential(stream, random_gamma(stream, parameters[S], parameters[BETA]));
 }
 
-const PurchaseModel paretonbd = {
-	.name = "paretonbd", .kind = MODEL_OF_PURCHASES, .parameter_count = 4,
-	.parameter_names = {"r", "alpha", "s", "beta"}, .is_scale = {false, true, false, true},
-	.prior = {0.6, 30, 0.6, 100},
-	.start = paretonbd_start, .add_likelihood = paretonbd_add_likelihood, .scratch_per_value = SCRATCH,
-	.log_likelihood = paretonbd_log_likelihood, .dropout_log_odds = paretonbd_dropout_log_odds,
-	.expected_orders = paretonbd_expected_orders, .order_probability = paretonbd_order_probability,
-	.order_distribution = paretonbd_order_distribution, .draw = paretonbd_draw,
-	.scale_parameter = BETA
-};
+const PurchaseModel paretonbd = {.name = "paretonbd",
+								 .kind = MODEL_OF_PURCHASES,
+								 .parameter_count = 4,
+								 .parameter_names = {"r", "alpha", "s", "beta"},
+								 .is_scale = {false, true, false, true},
+								 .prior = {0.6, 30, 0.6, 100},
+								 .start = paretonbd_start,
+								 .add_likelihood = paretonbd_add_likelihood,
+								 .scratch_per_value = SCRATCH,
+								 .log_likelihood = paretonbd_log_likelihood,
+								 .dropout_log_odds = paretonbd_dropout_log_odds,
+								 .expected_orders = paretonbd_expected_orders,
+								 .order_probability = paretonbd_order_probability,
+								 .order_distribution = paretonbd_order_distribution,
+								 .draw = paretonbd_draw,
+								 .scale_parameter = BETA};

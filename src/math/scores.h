@@ -7,7 +7,10 @@
 /* The most bounds or limits of one score: ten levels. */
 #define MAX_SCORE_BOUNDS 9
 
-/* 1 + the number of inclusive lower bounds that the value reaches. An absent bound is never reached. */
+/*
+ * 1 + the number of inclusive lower bounds that the value reaches. An absent bound is never
+ * reached.
+ */
 static inline int
 score_by_bounds(double value, const PercentileBound *bounds, int count)
 {

@@ -24,7 +24,8 @@ shop_customer(ShopCustomer *customer, const ShopParameters *shop,
 static int64_t
 draw_cents(ShopCustomer *customer)
 {
-	double		cents = 100 * random_gamma(&customer->stream, customer->p, customer->spend_rate) + 0.5;
+	double		cents =
+		100 * random_gamma(&customer->stream, customer->p, customer->spend_rate) + 0.5;
 
 	if (!(cents < MAX_CENTS))
 		return (int64_t) MAX_CENTS;

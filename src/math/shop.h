@@ -1,4 +1,7 @@
-/* shop.h: a simulated shop, whose customers follow a purchase model and whose amounts follow Gamma-Gamma. */
+/*
+ * shop.h: a simulated shop, whose customers follow a purchase model and whose amounts follow
+ * Gamma-Gamma.
+ */
 #ifndef RETENTION_SHOP_H
 #define RETENTION_SHOP_H
 
@@ -8,7 +11,10 @@
 #include "math/model.h"
 #include "math/random.h"
 
-/* Models of math/model.h with their parameters: when customers buy, in days, and for how much (Gamma-Gamma's p, q, v). */
+/*
+ * Models of math/model.h with their parameters: when customers buy, in days, and for how much
+ * (Gamma-Gamma's p, q, v).
+ */
 typedef struct ShopParameters
 {
 	const PurchaseModel *model;

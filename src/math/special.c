@@ -22,7 +22,8 @@ const QuadratureRule quadrature_3 = {
 
 const QuadratureRule quadrature_5 = {
 	5,
-	{0.04691007703066800360, 0.23076534494715845448, 0.5, 0.76923465505284154552, 0.95308992296933199640},
+	{0.04691007703066800360, 0.23076534494715845448, 0.5, 0.76923465505284154552,
+		0.95308992296933199640},
 	{0.11846344252809454376, 0.23931433524968323402, 0.28444444444444444444, 0.23931433524968323402,
 	0.11846344252809454376}
 };
@@ -62,8 +63,15 @@ digamma_asymptotic(double x)
 	double		inverse = 1 / x;
 	double		square = inverse * inverse;
 
-	return log(x) - 0.5 * inverse - square * (1.0 / 12 - square * (1.0 / 120 - square * (1.0 / 252 -
-		square * (1.0 / 240 - square * (1.0 / 132 - square * (691.0 / 32760 - square * (1.0 / 12)))))));
+	return log(x) - 0.5 * inverse -
+		   square *
+			   (1.0 / 12 -
+				square *
+					(1.0 / 120 -
+					 square * (1.0 / 252 -
+							   square * (1.0 / 240 -
+										 square * (1.0 / 132 - square * (691.0 / 32760 -
+																		 square * (1.0 / 12)))))));
 }
 
 static double
@@ -72,8 +80,15 @@ trigamma_asymptotic(double x)
 	double		inverse = 1 / x;
 	double		square = inverse * inverse;
 
-	return inverse + 0.5 * square + inverse * square * (1.0 / 6 - square * (1.0 / 30 - square * (1.0 / 42 -
-		square * (1.0 / 30 - square * (5.0 / 66 - square * (691.0 / 2730 - square * (7.0 / 6)))))));
+	return inverse + 0.5 * square +
+		   inverse * square *
+			   (1.0 / 6 -
+				square *
+					(1.0 / 30 -
+					 square * (1.0 / 42 -
+							   square * (1.0 / 30 -
+										 square * (5.0 / 66 - square * (691.0 / 2730 -
+																		square * (7.0 / 6)))))));
 }
 
 /* ln gamma(x). */
@@ -137,7 +152,8 @@ rising_factorial(double r, double n, RisingFactorial *result)
 	if (n == 0)
 		return;
 	to = r + n;
-	result->log += (r - 0.5) * log1p(n / r) + n * (log(to) - 1) + stirling_rest(to) - stirling_rest(r);
+	result->log +=
+		(r - 0.5) * log1p(n / r) + n * (log(to) - 1) + stirling_rest(to) - stirling_rest(r);
 	result->first += digamma_asymptotic(to) - digamma_asymptotic(r);
 	result->second += trigamma_asymptotic(to) - trigamma_asymptotic(r);
 }

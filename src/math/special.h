@@ -1,4 +1,7 @@
-/* special.h: the gamma function's logarithm and its derivatives, and integration by Gauss and Legendre. */
+/*
+ * special.h: the gamma function's logarithm and its derivatives, and integration by Gauss and
+ * Legendre.
+ */
 #ifndef RETENTION_SPECIAL_H
 #define RETENTION_SPECIAL_H
 
@@ -24,7 +27,10 @@ softplus(double x)
 	return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
 }
 
-/* A weighted sum of logarithms: of values of weight 1 the product is kept, and one logarithm taken of many. */
+/*
+ * A weighted sum of logarithms: of values of weight 1 the product is kept, and one logarithm taken
+ * of many.
+ */
 typedef struct LogarithmSum
 {
 	double		sum;

@@ -11,7 +11,10 @@
 #define MIN_PARTITION_BITS 4
 #define MAX_PARTITION_BITS 10
 
-/* Partitions that do not fit the budget, or the processor's cache, are split by further bits of the hash. */
+/*
+ * Partitions that do not fit the budget, or the processor's cache, are split by further bits of the
+ * hash.
+ */
 #define CACHE_BYTES ((Size) 1024 * 1024)
 #define SPLIT_BITS 4
 #define MAX_HASH_BITS 28
@@ -82,7 +85,8 @@ static bool
 same_key(const Grouping *table, const KeyedRow *a, const KeyedRow *b)
 {
 	return a->key_length == b->key_length &&
-		memcmp((const char *) a + table->key_offset, (const char *) b + table->key_offset, a->key_length) == 0;
+		   memcmp((const char *) a + table->key_offset, (const char *) b + table->key_offset,
+				  a->key_length) == 0;
 }
 
 /* Appends a row to its key's chain. */
@@ -177,12 +181,16 @@ group_partition(Grouping *table, RowStore *store, int number, int hash_bits)
 	row_store_release(store, number);
 }
 
-/* Calls the function for each key of a store's KeyedRows, whose keys are at an offset. The rows are forgotten on the way, and the store is destroyed. */
+/*
+ * Calls the function for each key of a store's KeyedRows, whose keys are at an offset. The rows are
+ * forgotten on the way, and the store is destroyed.
+ */
 void
 group_rows(RowStore *store, MemoryContext context, int partition_bits, Size key_offset,
 		   RowGroupFunction function, void *argument)
 {
-	Grouping	table = {.context = context, .key_offset = key_offset, .function = function, .argument = argument};
+	Grouping	table = {
+		.context = context, .key_offset = key_offset, .function = function, .argument = argument};
 
 	grow_table(&table);
 	for (int number = 0; number < store->partition_count; number++)

@@ -11,7 +11,10 @@
 
 #define NO_ROW PG_UINT32_MAX
 
-/* What rows to be grouped begin with; the key follows somewhere. Partitions are the hash's first bits. */
+/*
+ * What rows to be grouped begin with; the key follows somewhere. Partitions are the hash's first
+ * bits.
+ */
 typedef struct KeyedRow
 {
 	StoredRow	stored;
@@ -19,7 +22,9 @@ typedef struct KeyedRow
 	uint16		key_length;
 } KeyedRow;
 
-/* Takes the rows of one key: the first one's position, and so on through StoredRow.next to NO_ROW. */
+/*
+ * Takes the rows of one key: the first one's position, and so on through StoredRow.next to NO_ROW.
+ */
 typedef void (*RowGroupFunction) (void *argument, RowPartition *partition, uint32 first);
 
 extern int	row_partition_bits(Size budget, Size expected_bytes);

@@ -251,7 +251,8 @@ row_cursor_open(RowCursor *cursor, RowStore *store, int number)
 	if (cursor->partition->file_chunks > 0)
 	{
 		/* Chunks of one row may be larger than the others: see next_chunk. */
-		cursor->read_chunk = MemoryContextAlloc(store->context, offsetof(RowChunk, data) + CHUNK_BYTES);
+		cursor->read_chunk =
+			MemoryContextAlloc(store->context, offsetof(RowChunk, data) + CHUNK_BYTES);
 		cursor->read_chunk->size = CHUNK_BYTES;
 	}
 }

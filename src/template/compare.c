@@ -33,7 +33,8 @@ template_is_true(Evaluator *evaluator, uint32_t at, TemplateValue *value, bool *
 static bool
 same_text(TemplateText left, TemplateText right)
 {
-	return left.length == right.length && (left.length == 0 || memcmp(left.data, right.data, left.length) == 0);
+	return left.length == right.length &&
+		   (left.length == 0 || memcmp(left.data, right.data, left.length) == 0);
 }
 
 /* The order of the bytes: that of ISO dates and of ASCII text. */
@@ -50,13 +51,18 @@ compare_texts(TemplateText left, TemplateText right)
 static bool
 prepare_pair(Evaluator *evaluator, uint32_t at, TemplateValue *left, TemplateValue *right)
 {
-	if (left->kind == TEMPLATE_NUMBER &&
-		(!template_write_number(evaluator, at, left) || !template_write_number(evaluator, at, right)))
+	if (left->kind == TEMPLATE_NUMBER && (!template_write_number(evaluator, at, left) ||
+										  !template_write_number(evaluator, at, right)))
 		return false;
-	return template_work(evaluator, at, left->text.length < right->text.length ? left->text.length : right->text.length);
+	return template_work(evaluator, at,
+						 left->text.length < right->text.length ? left->text.length
+																: right->text.length);
 }
 
-/* What is missing equals null and only that; values of different kinds are not equal, nor are arrays and objects to anything. */
+/*
+ * What is missing equals null and only that; values of different kinds are not equal, nor are
+ * arrays and objects to anything.
+ */
 static bool
 are_equal(Evaluator *evaluator, uint32_t at, TemplateValue *left, TemplateValue *right, bool *truth)
 {
@@ -78,23 +84,33 @@ are_equal(Evaluator *evaluator, uint32_t at, TemplateValue *left, TemplateValue 
 	return true;
 }
 
-/* Two numbers or two texts; nothing and null are in no order with anything, so that all comparisons are false. */
+/*
+ * Two numbers or two texts; nothing and null are in no order with anything, so that all comparisons
+ * are false.
+ */
 static bool
-are_ordered(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left, TemplateValue *right, bool *truth)
+are_ordered(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left,
+			TemplateValue *right, bool *truth)
 {
 	int			order;
 
 	*truth = false;
 	if (is_missing(left) || is_missing(right))
 		return true;
-	if (left->kind != right->kind || (left->kind != TEMPLATE_NUMBER && left->kind != TEMPLATE_STRING))
-		return template_fault(&evaluator->site, TEMPLATE_VALUE, instruction->at, "Two numbers or two texts have an order.",
-							  "%s and %s cannot be ordered", template_kind_name(left->kind), template_kind_name(right->kind));
+	if (left->kind != right->kind ||
+		(left->kind != TEMPLATE_NUMBER && left->kind != TEMPLATE_STRING))
+		return template_fault(&evaluator->site, TEMPLATE_VALUE, instruction->at,
+							  "Two numbers or two texts have an order.",
+							  "%s and %s cannot be ordered", template_kind_name(left->kind),
+							  template_kind_name(right->kind));
 	if (!prepare_pair(evaluator, instruction->at, left, right))
 		return false;
-	order = left->kind == TEMPLATE_STRING ? compare_texts(left->text, right->text) : template_compare_numbers(left->text, right->text);
-	*truth = instruction->detail == COMPARE_LESS ? order < 0 : instruction->detail == COMPARE_LESS_OR_EQUAL ? order <= 0 :
-		instruction->detail == COMPARE_GREATER ? order > 0 : order >= 0;
+	order = left->kind == TEMPLATE_STRING ? compare_texts(left->text, right->text)
+										  : template_compare_numbers(left->text, right->text);
+	*truth = instruction->detail == COMPARE_LESS			? order < 0
+			 : instruction->detail == COMPARE_LESS_OR_EQUAL ? order <= 0
+			 : instruction->detail == COMPARE_GREATER		? order > 0
+															: order >= 0;
 	return true;
 }
 
@@ -125,7 +141,9 @@ is_in_text(Evaluator *evaluator, uint32_t at, TemplateText whole, TemplateValue 
 	if (is_missing(part))
 		return true;
 	if (part->kind != TEMPLATE_STRING)
-		return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL, "\"in\" finds only text in text, not %s", template_kind_name(part->kind));
+		return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL,
+							  "\"in\" finds only text in text, not %s",
+							  template_kind_name(part->kind));
 	if (part->text.length > whole.length)
 		return true;
 	/* As many bytes as the search can look at. */
@@ -137,7 +155,8 @@ is_in_text(Evaluator *evaluator, uint32_t at, TemplateText whole, TemplateValue 
 }
 
 static bool
-is_in_array(Evaluator *evaluator, uint32_t at, TemplateValue *array, TemplateValue *value, bool *truth)
+is_in_array(Evaluator *evaluator, uint32_t at, TemplateValue *array, TemplateValue *value,
+			bool *truth)
 {
 	*truth = false;
 	for (size_t i = 0; i < array->size && !*truth; i++)
@@ -163,13 +182,15 @@ is_in(Evaluator *evaluator, uint32_t at, TemplateValue *value, TemplateValue *wh
 		return is_in_array(evaluator, at, whole, value, truth);
 	if (whole->kind == TEMPLATE_STRING)
 		return is_in_text(evaluator, at, whole->text, value, truth);
-	return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL, "\"in\" needs an array or text on its right, not %s",
+	return template_fault(&evaluator->site, TEMPLATE_VALUE, at, NULL,
+						  "\"in\" needs an array or text on its right, not %s",
 						  template_kind_name(whole->kind));
 }
 
 /* Whether a comparison holds. False is returned after an error. */
 bool
-template_compare(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left, TemplateValue *right, bool *truth)
+template_compare(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left,
+				 TemplateValue *right, bool *truth)
 {
 	bool		fine;
 

@@ -1,4 +1,7 @@
-/* date.c: dates and times of ISO 8601 as text, written by a pattern. Names are English; zones are not converted. */
+/*
+ * date.c: dates and times of ISO 8601 as text, written by a pattern. Names are English; zones are
+ * not converted.
+ */
 #include "template/filters.h"
 
 #include <string.h>
@@ -15,15 +18,28 @@ typedef struct DateFields
 } DateFields;
 
 static const char *const months[] = {
-	"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"
+	"January", "February", "March", "April", "May", "June", "July", "August", "September",
+	"October", "November", "December"
 };
 
-static const char *const weekdays[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+static const char *const weekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+									   "Thursday", "Friday", "Saturday"};
 
 typedef enum PatternKind
 {
-	PATTERN_YEAR, PATTERN_SHORT_YEAR, PATTERN_MONTH, PATTERN_DAY, PATTERN_HOUR, PATTERN_HOUR_12, PATTERN_MINUTE, PATTERN_SECOND,
-	PATTERN_MONTH_NAME, PATTERN_SHORT_MONTH_NAME, PATTERN_DAY_NAME, PATTERN_SHORT_DAY_NAME, PATTERN_HALF
+	PATTERN_YEAR,
+	PATTERN_SHORT_YEAR,
+	PATTERN_MONTH,
+	PATTERN_DAY,
+	PATTERN_HOUR,
+	PATTERN_HOUR_12,
+	PATTERN_MINUTE,
+	PATTERN_SECOND,
+	PATTERN_MONTH_NAME,
+	PATTERN_SHORT_MONTH_NAME,
+	PATTERN_DAY_NAME,
+	PATTERN_SHORT_DAY_NAME,
+	PATTERN_HALF
 } PatternKind;
 
 /* Longer ones stand before those that they begin with. The case of names is that of the pattern. */
@@ -32,10 +48,13 @@ static const struct
 	const char *text;
 	PatternKind kind;
 }			patterns[] = {
-	{"YYYY", PATTERN_YEAR}, {"YY", PATTERN_SHORT_YEAR}, {"MM", PATTERN_MONTH}, {"MI", PATTERN_MINUTE}, {"DD", PATTERN_DAY},
-	{"HH24", PATTERN_HOUR}, {"HH12", PATTERN_HOUR_12}, {"HH", PATTERN_HOUR_12}, {"SS", PATTERN_SECOND},
+	{"YYYY", PATTERN_YEAR}, {"YY", PATTERN_SHORT_YEAR}, {"MM", PATTERN_MONTH},
+	{"MI", PATTERN_MINUTE}, {"DD", PATTERN_DAY},
+	{"HH24", PATTERN_HOUR}, {"HH12", PATTERN_HOUR_12}, {"HH", PATTERN_HOUR_12},
+	{"SS", PATTERN_SECOND},
 	{"Month", PATTERN_MONTH_NAME}, {"MONTH", PATTERN_MONTH_NAME}, {"month", PATTERN_MONTH_NAME},
-	{"Mon", PATTERN_SHORT_MONTH_NAME}, {"MON", PATTERN_SHORT_MONTH_NAME}, {"mon", PATTERN_SHORT_MONTH_NAME},
+	{"Mon", PATTERN_SHORT_MONTH_NAME}, {"MON", PATTERN_SHORT_MONTH_NAME},
+	{"mon", PATTERN_SHORT_MONTH_NAME},
 	{"Day", PATTERN_DAY_NAME}, {"DAY", PATTERN_DAY_NAME}, {"day", PATTERN_DAY_NAME},
 	{"Dy", PATTERN_SHORT_DAY_NAME}, {"DY", PATTERN_SHORT_DAY_NAME}, {"dy", PATTERN_SHORT_DAY_NAME},
 	{"AM", PATTERN_HALF}, {"PM", PATTERN_HALF}, {"am", PATTERN_HALF}, {"pm", PATTERN_HALF}
@@ -102,7 +121,8 @@ next_piece(TemplateText pattern, size_t *at, Piece *piece)
 	if (piece->pattern == count)
 		return !piece->is_bare && next_literal(pattern, at, piece);
 	*at = start + strlen(patterns[piece->pattern].text);
-	piece->has_suffix = patterns[piece->pattern].kind <= PATTERN_SECOND && begins_with(pattern, *at, "th");
+	piece->has_suffix =
+		patterns[piece->pattern].kind <= PATTERN_SECOND && begins_with(pattern, *at, "th");
 	if (piece->has_suffix)
 		*at += 2;
 	return true;
@@ -135,7 +155,8 @@ take_digits(TemplateText text, size_t *at, size_t least, size_t most, int *numbe
 	size_t		start = *at;
 
 	*number = 0;
-	while (*at < text.length && *at - start < most && text.data[*at] >= '0' && text.data[*at] <= '9')
+	while (*at < text.length && *at - start < most && text.data[*at] >= '0' &&
+		   text.data[*at] <= '9')
 		*number = *number * 10 + (text.data[(*at)++] - '0');
 	return *at - start >= least;
 }
@@ -167,9 +188,10 @@ static bool
 read_date(TemplateText text, size_t *at, DateFields *date)
 {
 	return take_digits(text, at, 4, 6, &date->year) && take_character(text, at, '-') &&
-		take_digits(text, at, 2, 2, &date->month) && take_character(text, at, '-') &&
-		take_digits(text, at, 2, 2, &date->day) && date->year >= 1 && date->month >= 1 && date->month <= 12 &&
-		date->day >= 1 && date->day <= days_of_month(date->year, date->month);
+		   take_digits(text, at, 2, 2, &date->month) && take_character(text, at, '-') &&
+		   take_digits(text, at, 2, 2, &date->day) && date->year >= 1 && date->month >= 1 &&
+		   date->month <= 12 && date->day >= 1 &&
+		   date->day <= days_of_month(date->year, date->month);
 }
 
 /* Hours and minutes, with or without seconds and their fraction. */
@@ -178,7 +200,8 @@ read_time(TemplateText text, size_t *at, DateFields *date)
 {
 	int			fraction;
 
-	if (!take_digits(text, at, 2, 2, &date->hour) || !take_character(text, at, ':') || !take_digits(text, at, 2, 2, &date->minute))
+	if (!take_digits(text, at, 2, 2, &date->hour) || !take_character(text, at, ':') ||
+		!take_digits(text, at, 2, 2, &date->minute))
 		return false;
 	if (take_character(text, at, ':') && !take_digits(text, at, 2, 2, &date->second))
 		return false;
@@ -195,7 +218,8 @@ read_zone(TemplateText text, size_t *at)
 
 	if (take_character(text, at, 'Z') || *at == text.length)
 		return true;
-	if ((!take_character(text, at, '+') && !take_character(text, at, '-')) || !take_digits(text, at, 2, 2, &ignored))
+	if ((!take_character(text, at, '+') && !take_character(text, at, '-')) ||
+		!take_digits(text, at, 2, 2, &ignored))
 		return false;
 	while (*at < text.length)
 	{
@@ -216,8 +240,8 @@ read_timestamp(TemplateText text, DateFields *date)
 		return false;
 	if (at == text.length)
 		return true;
-	return (take_character(text, &at, 'T') || take_character(text, &at, ' ')) && read_time(text, &at, date) &&
-		read_zone(text, &at) && at == text.length;
+	return (take_character(text, &at, 'T') || take_character(text, &at, ' ')) &&
+		   read_time(text, &at, date) && read_zone(text, &at) && at == text.length;
 }
 
 /* 0 for Sunday; the first of January of the year 1 was a Monday. */
@@ -264,7 +288,8 @@ ordinal_suffix(int number)
 {
 	static const char *const suffixes[] = {"th", "st", "nd", "rd"};
 
-	return number % 10 > 3 || (number % 100 > 10 && number % 100 < 14) ? suffixes[0] : suffixes[number % 10];
+	return number % 10 > 3 || (number % 100 > 10 && number % 100 < 14) ? suffixes[0]
+																	   : suffixes[number % 10];
 }
 
 /* Writes a number; returns the end. */
@@ -355,9 +380,12 @@ template_filter_date(Evaluator *evaluator, const FilterCall *call, TemplateValue
 	DateFields	date;
 
 	if (value->kind != TEMPLATE_STRING)
-		return template_fault(&evaluator->site, TEMPLATE_VALUE, call->at, NULL, "filter \"date\" needs text, not %s", template_kind_name(value->kind));
+		return template_fault(&evaluator->site, TEMPLATE_VALUE, call->at, NULL,
+							  "filter \"date\" needs text, not %s",
+							  template_kind_name(value->kind));
 	if (!read_timestamp(value->text, &date))
-		return template_fault(&evaluator->site, TEMPLATE_DATE, call->at, "Dates look like 2025-01-31 or 2025-01-31T12:30:00+01:00.",
+		return template_fault(&evaluator->site, TEMPLATE_DATE, call->at,
+							  "Dates look like 2025-01-31 or 2025-01-31T12:30:00+01:00.",
 							  "\"%.*s\" is no date", QUOTED(&evaluator->site, value->text));
 	if (!template_work(evaluator, call->at, call->argument.text.length * 5))
 		return false;

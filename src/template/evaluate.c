@@ -7,7 +7,8 @@ template_turn(Evaluator *evaluator, uint32_t at)
 {
 	if (++evaluator->turns > TEMPLATE_MAX_TURNS)
 		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at, "End long loops by limit.",
-							  "more than %d turns of loops and elements looked at", TEMPLATE_MAX_TURNS);
+							  "more than %d turns of loops and elements looked at",
+							  TEMPLATE_MAX_TURNS);
 	return true;
 }
 
@@ -18,7 +19,8 @@ template_work(Evaluator *evaluator, uint32_t at, size_t amount)
 	evaluator->host->check(evaluator->host->context);
 	evaluator->work += amount;
 	if (evaluator->work > TEMPLATE_MAX_WORK)
-		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at, "Loop over fewer items, or use shorter values.",
+		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at,
+							  "Loop over fewer items, or use shorter values.",
 							  "the template has too much to do for one message");
 	return true;
 }
@@ -37,7 +39,8 @@ template_write_number(Evaluator *evaluator, uint32_t at, TemplateValue *number)
 const char *
 template_kind_name(TemplateKind kind)
 {
-	static const char *const names[] = {"nothing", "null", "a boolean", "a number", "text", "an array", "an object"};
+	static const char *const names[] = {"nothing", "null",	   "a boolean", "a number",
+										"text",	   "an array", "an object"};
 
 	return names[kind];
 }
@@ -61,7 +64,8 @@ follow_path(Evaluator *evaluator, const Path *path, uint32_t at, TemplateValue *
 {
 	*value = path->root == ROOT_CONTEXT ? *evaluator->context : evaluator->loops[path->root].item;
 	for (uint32_t i = 0; i < path->step_count; i++)
-		follow_step(evaluator, ITEM(evaluator->program->steps, PathStep, path->first_step + i), value);
+		follow_step(evaluator, ITEM(evaluator->program->steps, PathStep, path->first_step + i),
+					value);
 	return template_work(evaluator, at, path->step_count * TEMPLATE_STEP_WORK);
 }
 
@@ -72,27 +76,35 @@ print_fault(Evaluator *evaluator, const Instruction *print, const TemplateValue 
 
 	if (is_missing(value))
 		return template_fault(&evaluator->site, TEMPLATE_MISSING, print->at,
-							  "Say what to show instead by |default:\"...\", or show this part only within {% if ... %}.",
+							  "Say what to show instead by |default:\"...\", or show this part "
+							  "only within {% if ... %}.",
 							  "\"%.*s\" is missing or null", QUOTED(&evaluator->site, written));
 	return template_fault(&evaluator->site, TEMPLATE_VALUE, print->at,
-						  value->kind == TEMPLATE_ARRAY ? "Show its elements by |join:\", \", or by {% for ... %}." :
-						  "Show its members by their names, after a dot.",
-						  "\"%.*s\" is %s", QUOTED(&evaluator->site, written), template_kind_name(value->kind));
+						  value->kind == TEMPLATE_ARRAY
+							  ? "Show its elements by |join:\", \", or by {% for ... %}."
+							  : "Show its members by their names, after a dot.",
+						  "\"%.*s\" is %s", QUOTED(&evaluator->site, written),
+						  template_kind_name(value->kind));
 }
 
 static bool
 print_value(Evaluator *evaluator, const Instruction *print, TemplateValue *value)
 {
-	bool		escape = value->escaping == ESCAPE_AS_RENDERED ? evaluator->escape : value->escaping == ESCAPE_ALWAYS;
+	bool		escape = value->escaping == ESCAPE_AS_RENDERED ? evaluator->escape
+															   : value->escaping == ESCAPE_ALWAYS;
 
 	switch (value->kind)
 	{
 		case TEMPLATE_BOOLEAN:
-			return template_write(evaluator, print->at, value->truth ? (TemplateText) {"true", 4} : (TemplateText) {"false", 5});
+			return template_write(evaluator, print->at,
+								  value->truth ? (TemplateText) {"true", 4}
+											   : (TemplateText) {"false", 5});
 		case TEMPLATE_NUMBER:
-			return template_write_number(evaluator, print->at, value) && template_write(evaluator, print->at, value->text);
+			return template_write_number(evaluator, print->at, value) &&
+				   template_write(evaluator, print->at, value->text);
 		case TEMPLATE_STRING:
-			return escape ? template_write_escaped(evaluator, print->at, value->text) : template_write(evaluator, print->at, value->text);
+			return escape ? template_write_escaped(evaluator, print->at, value->text)
+						  : template_write(evaluator, print->at, value->text);
 		default:
 			return print_fault(evaluator, print, value);
 	}
@@ -134,11 +146,15 @@ begin_loop(Evaluator *evaluator, const Instruction *begin, bool *is_empty)
 	if (is_missing(&loop->array) && begin->detail)
 		return true;
 	if (is_missing(&loop->array))
-		return template_fault(&evaluator->site, TEMPLATE_MISSING, begin->at, "Say what to show instead after {% empty %}, or loop only within {% if ... %}.",
-							  "\"%.*s\" is missing or null", QUOTED(&evaluator->site, path->source));
+		return template_fault(
+			&evaluator->site, TEMPLATE_MISSING, begin->at,
+			"Say what to show instead after {% empty %}, or loop only within {% if ... %}.",
+			"\"%.*s\" is missing or null", QUOTED(&evaluator->site, path->source));
 	if (loop->array.kind != TEMPLATE_ARRAY)
-		return template_fault(&evaluator->site, TEMPLATE_VALUE, begin->at, NULL, "\"%.*s\" is %s, not an array",
-							  QUOTED(&evaluator->site, path->source), template_kind_name(loop->array.kind));
+		return template_fault(&evaluator->site, TEMPLATE_VALUE, begin->at, NULL,
+							  "\"%.*s\" is %s, not an array",
+							  QUOTED(&evaluator->site, path->source),
+							  template_kind_name(loop->array.kind));
 	loop->index = 0;
 	loop->count = loop->array.size < begin->count ? loop->array.size : begin->count;
 	*is_empty = loop->count == 0;
@@ -170,15 +186,16 @@ filter_value(Evaluator *evaluator, const Instruction *instruction, TemplateValue
 static bool
 push_path(Evaluator *evaluator, const Instruction *instruction)
 {
-	return follow_path(evaluator, ITEM(evaluator->program->paths, Path, instruction->operand), instruction->at,
-					   &evaluator->stack[evaluator->top++]);
+	return follow_path(evaluator, ITEM(evaluator->program->paths, Path, instruction->operand),
+					   instruction->at, &evaluator->stack[evaluator->top++]);
 }
 
 /* Replaces the top of the stack by a truth value. */
 static void
 set_top(Evaluator *evaluator, bool truth)
 {
-	evaluator->stack[evaluator->top - 1] = (TemplateValue) {.kind = TEMPLATE_BOOLEAN, .truth = truth};
+	evaluator->stack[evaluator->top - 1] =
+		(TemplateValue) {.kind = TEMPLATE_BOOLEAN, .truth = truth};
 }
 
 static bool
@@ -200,7 +217,8 @@ judge_top(Evaluator *evaluator, const Instruction *instruction, uint32_t *next)
 {
 	bool		truth;
 
-	if (!template_is_true(evaluator, instruction->at, &evaluator->stack[evaluator->top - 1], &truth))
+	if (!template_is_true(evaluator, instruction->at, &evaluator->stack[evaluator->top - 1],
+						  &truth))
 		return false;
 	if (instruction->opcode == OP_NOT || instruction->opcode == OP_TRUTH)
 		set_top(evaluator, truth == (instruction->opcode == OP_TRUTH));
@@ -249,13 +267,15 @@ step(Evaluator *evaluator, const Instruction *instruction, uint32_t *next)
 	{
 		case OP_TEXT:
 			return template_write(evaluator, instruction->at,
-								  (TemplateText) {evaluator->program->source.data + instruction->at, instruction->count});
+								  (TemplateText) {evaluator->program->source.data + instruction->at,
+												  instruction->count});
 		case OP_PRINT:
 			return print_value(evaluator, instruction, &evaluator->stack[--evaluator->top]);
 		case OP_PATH:
 			return push_path(evaluator, instruction);
 		case OP_LITERAL:
-			evaluator->stack[evaluator->top++] = *ITEM(evaluator->program->literals, TemplateValue, instruction->operand);
+			evaluator->stack[evaluator->top++] =
+				*ITEM(evaluator->program->literals, TemplateValue, instruction->operand);
 			return true;
 		case OP_LOOP:
 			evaluator->stack[evaluator->top++] = loop_property(evaluator, instruction);
@@ -280,8 +300,9 @@ step(Evaluator *evaluator, const Instruction *instruction, uint32_t *next)
  * cannot be; the output's content means nothing then.
  */
 bool
-template_evaluate(const TemplateProgram *program, const TemplateHost *host, const TemplateValue *context,
-				  bool escape, TemplateOutput *output, TemplateError *error)
+template_evaluate(const TemplateProgram *program, const TemplateHost *host,
+				  const TemplateValue *context, bool escape, TemplateOutput *output,
+				  TemplateError *error)
 {
 	const Instruction *code = program->code.items;
 	uint32_t	next = 0;
@@ -302,7 +323,8 @@ template_evaluate(const TemplateProgram *program, const TemplateHost *host, cons
 	{
 		const Instruction *instruction = &code[next++];
 
-		if (!template_work(&evaluator, instruction->at, TEMPLATE_STEP_WORK) || !step(&evaluator, instruction, &next))
+		if (!template_work(&evaluator, instruction->at, TEMPLATE_STEP_WORK) ||
+			!step(&evaluator, instruction, &next))
 			return false;
 	}
 	return true;

@@ -54,7 +54,8 @@ extern bool template_write_escaped(Evaluator *evaluator, uint32_t at, TemplateTe
 
 /* compare.c */
 extern bool template_is_true(Evaluator *evaluator, uint32_t at, TemplateValue *value, bool *truth);
-extern bool template_compare(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left, TemplateValue *right, bool *truth);
+extern bool template_compare(Evaluator *evaluator, const Instruction *instruction,
+							 TemplateValue *left, TemplateValue *right, bool *truth);
 
 /* number.c */
 extern int	template_compare_numbers(TemplateText left, TemplateText right);

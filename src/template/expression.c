@@ -9,7 +9,8 @@
 uint32_t
 template_emit(Parser *parser, Opcode opcode, uint32_t at)
 {
-	Instruction *instruction = template_append(parser->site.host, &parser->program->code, sizeof(Instruction));
+	Instruction *instruction =
+		template_append(parser->site.host, &parser->program->code, sizeof(Instruction));
 
 	*instruction = (Instruction) {.opcode = opcode, .at = at};
 	return parser->program->code.count - 1;
@@ -43,7 +44,8 @@ find_variable(const Parser *parser, TemplateText name)
 	{
 		TemplateText variable = parser->blocks[slot].variable;
 
-		if (variable.data != NULL && variable.length == name.length && memcmp(variable.data, name.data, name.length) == 0)
+		if (variable.data != NULL && variable.length == name.length &&
+			memcmp(variable.data, name.data, name.length) == 0)
 			break;
 	}
 	return slot;
@@ -52,7 +54,8 @@ find_variable(const Parser *parser, TemplateText name)
 static void
 add_step(Parser *parser, TemplateText name, uint32_t index)
 {
-	PathStep   *step = template_append(parser->site.host, &parser->program->steps, sizeof(PathStep));
+	PathStep   *step =
+		template_append(parser->site.host, &parser->program->steps, sizeof(PathStep));
 
 	*step = (PathStep) {name, index};
 }
@@ -82,7 +85,8 @@ parse_index(Parser *parser)
 		end++;
 	if (end == start)
 		return false;
-	add_step(parser, (TemplateText) {source.data + start, end - start}, index_of((TemplateText) {source.data + start, end - start}));
+	add_step(parser, (TemplateText) {source.data + start, end - start},
+			 index_of((TemplateText) {source.data + start, end - start}));
 	parser->position = end;
 	return true;
 }
@@ -109,7 +113,8 @@ parse_step(Parser *parser)
 		add_step(parser, parser->token.text, NO_INDEX);
 		return parser->token.kind == TOKEN_STRING;
 	}
-	return template_fault(&parser->site, TEMPLATE_SYNTAX, start, "Between dots stands a name, a number, or text in quotes.",
+	return template_fault(&parser->site, TEMPLATE_SYNTAX, start,
+						  "Between dots stands a name, a number, or text in quotes.",
 						  "a name expected after the dot");
 }
 
@@ -129,7 +134,8 @@ is_keyword(TemplateText name)
 static bool
 loop_fault(Parser *parser, uint32_t at)
 {
-	return template_fault(&parser->site, TEMPLATE_SYNTAX, at, "Within a loop there are loop.index, loop.first and loop.last.",
+	return template_fault(&parser->site, TEMPLATE_SYNTAX, at,
+						  "Within a loop there are loop.index, loop.first and loop.last.",
 						  "\"loop\" has no such property");
 }
 
@@ -139,11 +145,13 @@ template_parse_path(Parser *parser, uint32_t *path)
 {
 	Token		first = parser->token;
 	TemplateText source = parser->program->source;
-	Path		result = {.root = find_variable(parser, first.text), .first_step = parser->program->steps.count};
+	Path		result = {.root = find_variable(parser, first.text),
+						  .first_step = parser->program->steps.count};
 
 	if (first.kind != TOKEN_NAME || is_keyword(first.text))
 		return template_expected(parser, "a path");
-	if (result.root == ROOT_CONTEXT && text_is(first.text, "loop") && template_innermost_loop(parser) >= 0)
+	if (result.root == ROOT_CONTEXT && text_is(first.text, "loop") &&
+		template_innermost_loop(parser) >= 0)
 		return loop_fault(parser, first.at);
 	if (result.root == ROOT_CONTEXT)
 		add_step(parser, first.text, NO_INDEX);
@@ -221,9 +229,11 @@ parse_filter(Parser *parser)
 		return template_expected(parser, "a filter");
 	call.filter = template_filter(name);
 	if (call.filter == NULL)
-		return template_fault(&parser->site, TEMPLATE_SYNTAX, call.at,
-							  "The filters are default, upper, lower, capitalize, escape, safe, round, date, urlencode, json, length, join, first, last and truncate.",
-							  "there is no filter \"%.*s\"", QUOTED(&parser->site, name));
+		return template_fault(
+			&parser->site, TEMPLATE_SYNTAX, call.at,
+			"The filters are default, upper, lower, capitalize, escape, safe, round, date, "
+			"urlencode, json, length, join, first, last and truncate.",
+			"there is no filter \"%.*s\"", QUOTED(&parser->site, name));
 	template_next_token(parser);
 	given = template_take_symbol(parser, ":");
 	argument_at = given ? parser->token.at : call.at;
@@ -231,8 +241,10 @@ parse_filter(Parser *parser)
 		return template_expected(parser, "text in quotes or a number");
 	if (!template_check_argument(&parser->site, &call, given, argument_at))
 		return false;
-	*(FilterCall *) template_append(parser->site.host, &parser->program->calls, sizeof(FilterCall)) = call;
-	template_instruction(parser, template_emit(parser, OP_FILTER, call.at))->operand = parser->program->calls.count - 1;
+	*(FilterCall *) template_append(parser->site.host, &parser->program->calls,
+									sizeof(FilterCall)) = call;
+	template_instruction(parser, template_emit(parser, OP_FILTER, call.at))->operand =
+		parser->program->calls.count - 1;
 	return true;
 }
 
@@ -267,15 +279,18 @@ template_parse_print(Parser *parser)
 static void
 emit_literal(Parser *parser, uint32_t at, TemplateValue literal)
 {
-	*(TemplateValue *) template_append(parser->site.host, &parser->program->literals, sizeof(TemplateValue)) = literal;
-	template_instruction(parser, template_emit(parser, OP_LITERAL, at))->operand = parser->program->literals.count - 1;
+	*(TemplateValue *) template_append(parser->site.host, &parser->program->literals,
+									   sizeof(TemplateValue)) = literal;
+	template_instruction(parser, template_emit(parser, OP_LITERAL, at))->operand =
+		parser->program->literals.count - 1;
 }
 
 static bool
 parse_parenthesis(Parser *parser, uint32_t at)
 {
 	if (++parser->parentheses > TEMPLATE_MAX_DEPTH)
-		return template_fault(&parser->site, TEMPLATE_LIMIT, at, NULL, "more than %d parentheses within each other", TEMPLATE_MAX_DEPTH);
+		return template_fault(&parser->site, TEMPLATE_LIMIT, at, NULL,
+							  "more than %d parentheses within each other", TEMPLATE_MAX_DEPTH);
 	if (!template_parse_condition(parser))
 		return false;
 	parser->parentheses--;

@@ -20,7 +20,8 @@ template_character(const TemplateHost *host, const char *at, size_t left)
 
 	if ((unsigned char) *at < 0x80)
 		return 1;
-	length = host->character_length != NULL ? host->character_length(at) : utf8_length((unsigned char) *at);
+	length = host->character_length != NULL ? host->character_length(at)
+											: utf8_length((unsigned char) *at);
 	return length < 1 ? 1 : (size_t) length > left ? left : (size_t) length;
 }
 
@@ -30,7 +31,8 @@ template_characters(const TemplateHost *host, TemplateText text)
 {
 	size_t		count = 0;
 
-	for (size_t at = 0; at < text.length; at += template_character(host, text.data + at, text.length - at))
+	for (size_t at = 0; at < text.length;
+		 at += template_character(host, text.data + at, text.length - at))
 		count++;
 	return count;
 }
@@ -68,15 +70,18 @@ locate(const FaultSite *site, size_t at)
 		error->line++;
 		start = next + 1;
 	}
-	error->column = 1 + (int) template_characters(site->host, (TemplateText) {start, place - start});
+	error->column =
+		1 + (int) template_characters(site->host, (TemplateText) {start, place - start});
 	next = start < end ? memchr(start, '\n', end - start) : NULL;
 	error->source_line = (TemplateText) {start, (next != NULL ? next : end) - start};
-	error->source_line.length = template_clip(site->host, error->source_line, 2 * TEMPLATE_MAX_QUOTE);
+	error->source_line.length =
+		template_clip(site->host, error->source_line, 2 * TEMPLATE_MAX_QUOTE);
 }
 
 /* Records an error, unless there is one. Returns false, so that it can be returned. */
 bool
-template_fault(const FaultSite *site, TemplateFault fault, size_t at, const char *hint, const char *format,...)
+template_fault(const FaultSite *site, TemplateFault fault, size_t at, const char *hint,
+			   const char *format, ...)
 {
 	TemplateError *error = site->error;
 	int			length = 0;
@@ -89,7 +94,8 @@ template_fault(const FaultSite *site, TemplateFault fault, size_t at, const char
 	if (at != TEMPLATE_NOWHERE)
 	{
 		locate(site, at);
-		length = snprintf(error->message, sizeof(error->message), "line %d, column %d: ", error->line, error->column);
+		length = snprintf(error->message, sizeof(error->message),
+						  "line %d, column %d: ", error->line, error->column);
 	}
 	va_start(arguments, format);
 	vsnprintf(error->message + length, sizeof(error->message) - length, format, arguments);

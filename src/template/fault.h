@@ -18,8 +18,8 @@ typedef struct FaultSite
 	TemplateError *error;
 } FaultSite;
 
-extern bool template_fault(const FaultSite *site, TemplateFault fault, size_t at, const char *hint, const char *format,...)
-			__attribute__((format(printf, 5, 6)));
+extern bool template_fault(const FaultSite *site, TemplateFault fault, size_t at, const char *hint,
+						   const char *format, ...) __attribute__((format(printf, 5, 6)));
 extern size_t template_character(const TemplateHost *host, const char *at, size_t left);
 extern size_t template_characters(const TemplateHost *host, TemplateText text);
 

@@ -7,10 +7,12 @@
 #define ELLIPSIS "..."
 
 static bool
-kind_fault(Evaluator *evaluator, const FilterCall *call, const TemplateValue *value, const char *needed)
+kind_fault(Evaluator *evaluator, const FilterCall *call, const TemplateValue *value,
+		   const char *needed)
 {
-	return template_fault(&evaluator->site, TEMPLATE_VALUE, call->at, NULL, "filter \"%s\" needs %s, not %s",
-						  call->filter->name, needed, template_kind_name(value->kind));
+	return template_fault(&evaluator->site, TEMPLATE_VALUE, call->at, NULL,
+						  "filter \"%s\" needs %s, not %s", call->filter->name, needed,
+						  template_kind_name(value->kind));
 }
 
 /* A number or boolean as text; says whether there is one. */
@@ -31,7 +33,8 @@ need_text(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
 	if (value->kind == TEMPLATE_ARRAY || value->kind == TEMPLATE_OBJECT)
 		return kind_fault(evaluator, call, value, "text");
-	return as_text(evaluator, call->at, value) && template_work(evaluator, call->at, value->text.length);
+	return as_text(evaluator, call->at, value) &&
+		   template_work(evaluator, call->at, value->text.length);
 }
 
 static bool
@@ -52,7 +55,8 @@ filter_case(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
 	if (!need_text(evaluator, call, value))
 		return false;
-	value->text = template_change_case(evaluator, value->text, call->filter->name[0] != 'l', call->filter->name[0] == 'c');
+	value->text = template_change_case(evaluator, value->text, call->filter->name[0] != 'l',
+									   call->filter->name[0] == 'c');
 	return true;
 }
 
@@ -75,7 +79,8 @@ filter_round(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
 	if (value->kind != TEMPLATE_NUMBER)
 		return kind_fault(evaluator, call, value, "a number");
-	if (!template_write_number(evaluator, call->at, value) || !template_work(evaluator, call->at, value->text.length + call->number))
+	if (!template_write_number(evaluator, call->at, value) ||
+		!template_work(evaluator, call->at, value->text.length + call->number))
 		return false;
 	value->text = template_round(evaluator->host, value->text, call->number);
 	return true;
@@ -84,7 +89,8 @@ filter_round(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 static bool
 is_unreserved(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != 0 && strchr("-._~", c) != NULL);
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		   (c != 0 && strchr("-._~", c) != NULL);
 }
 
 /* Percent-encodes the UTF-8 bytes of everything but letters, digits and -._~ */
@@ -97,7 +103,8 @@ filter_urlencode(Evaluator *evaluator, const FilterCall *call, TemplateValue *va
 	char	   *result;
 	size_t		length = 0;
 
-	if (!need_text(evaluator, call, value) || !template_work(evaluator, call->at, value->text.length * 4))
+	if (!need_text(evaluator, call, value) ||
+		!template_work(evaluator, call->at, value->text.length * 4))
 		return false;
 	source = host->to_utf8 != NULL ? host->to_utf8(host->context, value->text) : value->text;
 	result = template_allocate(host, source.length * 3 + 1);
@@ -128,7 +135,8 @@ filter_length(Evaluator *evaluator, const FilterCall *call, TemplateValue *value
 
 	if (value->kind == TEMPLATE_BOOLEAN || value->kind == TEMPLATE_NUMBER)
 		return kind_fault(evaluator, call, value, "text, an array or an object");
-	if (!template_work(evaluator, call->at, 20 + (value->kind == TEMPLATE_STRING ? value->text.length : 0)))
+	if (!template_work(evaluator, call->at,
+					   20 + (value->kind == TEMPLATE_STRING ? value->text.length : 0)))
 		return false;
 	if (value->kind == TEMPLATE_STRING)
 		length = template_characters(evaluator->host, value->text);
@@ -148,7 +156,8 @@ append(Evaluator *evaluator, const FilterCall *call, TemplateOutput *result, Tem
 	if (result->length + text.length > result->capacity)
 	{
 		result->capacity = 2 * (result->length + text.length) + 64;
-		result->data = evaluator->host->resize(evaluator->host->context, result->data, result->capacity);
+		result->data =
+			evaluator->host->resize(evaluator->host->context, result->data, result->capacity);
 	}
 	if (text.length > 0)
 		memcpy(result->data + result->length, text.data, text.length);
@@ -158,7 +167,8 @@ append(Evaluator *evaluator, const FilterCall *call, TemplateOutput *result, Tem
 
 /* Gets an array's element as text; nulls have none. */
 static bool
-element_text(Evaluator *evaluator, const FilterCall *call, const TemplateValue *array, size_t index, TemplateValue *element)
+element_text(Evaluator *evaluator, const FilterCall *call, const TemplateValue *array, size_t index,
+			 TemplateValue *element)
 {
 	*element = (TemplateValue) {.kind = TEMPLATE_ABSENT};
 	if (!template_turn(evaluator, call->at))
@@ -188,11 +198,14 @@ filter_join(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 			return false;
 		if (is_missing(&element))
 			continue;
-		if ((!is_first && !append(evaluator, call, &result, call->argument.text)) || !append(evaluator, call, &result, element.text))
+		if ((!is_first && !append(evaluator, call, &result, call->argument.text)) ||
+			!append(evaluator, call, &result, element.text))
 			return false;
 		is_first = false;
 	}
-	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = value->escaping, .text = {result.data == NULL ? "" : result.data, result.length}};
+	*value = (TemplateValue) {.kind = TEMPLATE_STRING,
+							  .escaping = value->escaping,
+							  .text = {result.data == NULL ? "" : result.data, result.length}};
 	return true;
 }
 
@@ -205,7 +218,8 @@ filter_end(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 	if (value->kind != TEMPLATE_ARRAY)
 		return kind_fault(evaluator, call, value, "an array");
 	if (value->size > 0)
-		evaluator->host->element(evaluator->host->context, value, call->filter->name[0] == 'f' ? 0 : value->size - 1, &element);
+		evaluator->host->element(evaluator->host->context, value,
+								 call->filter->name[0] == 'f' ? 0 : value->size - 1, &element);
 	element.escaping = value->escaping;
 	*value = element;
 	return true;
@@ -222,7 +236,9 @@ prefix_length(const TemplateHost *host, TemplateText text, size_t characters)
 	return at;
 }
 
-/* Cuts text so that it has as many characters as allowed, with the dots which say that it was cut. */
+/*
+ * Cuts text so that it has as many characters as allowed, with the dots which say that it was cut.
+ */
 static bool
 filter_truncate(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
@@ -270,7 +286,8 @@ quote_json(Evaluator *evaluator, const FilterCall *call, TemplateText text, Temp
 	for (size_t i = 0; i < text.length; i++)
 	{
 		const char *written = json_character(text.data[i], code);
-		TemplateText next = written == NULL ? (TemplateText) {text.data + i, 1} : (TemplateText) {written, strlen(written)};
+		TemplateText next = written == NULL ? (TemplateText) {text.data + i, 1}
+											: (TemplateText) {written, strlen(written)};
 
 		if (!append(evaluator, call, result, next))
 			return false;
@@ -295,7 +312,8 @@ filter_json(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 	}
 	else if (!quote_json(evaluator, call, value->text, &result))
 		return false;
-	*value = (TemplateValue) {.kind = TEMPLATE_STRING, .escaping = ESCAPE_NEVER, .text = {result.data, result.length}};
+	*value = (TemplateValue) {
+		.kind = TEMPLATE_STRING, .escaping = ESCAPE_NEVER, .text = {result.data, result.length}};
 	return true;
 }
 
@@ -346,9 +364,12 @@ read_whole(TemplateText text, int low, int high, int *number)
 static bool
 check_number(const FaultSite *site, FilterCall *call, uint32_t at, int low, int high)
 {
-	if (call->argument.kind == TEMPLATE_NUMBER && read_whole(call->argument.text, low, high, &call->number))
+	if (call->argument.kind == TEMPLATE_NUMBER &&
+		read_whole(call->argument.text, low, high, &call->number))
 		return true;
-	return template_fault(site, TEMPLATE_SYNTAX, at, NULL, "filter \"%s\" needs a whole number from %d to %d", call->filter->name, low, high);
+	return template_fault(site, TEMPLATE_SYNTAX, at, NULL,
+						  "filter \"%s\" needs a whole number from %d to %d", call->filter->name,
+						  low, high);
 }
 
 static bool
@@ -359,9 +380,11 @@ check_pattern(const FaultSite *site, const FilterCall *call, uint32_t at)
 	if (template_check_pattern(call->argument.text, &unknown))
 		return true;
 	return template_fault(site, TEMPLATE_SYNTAX, at,
-						  "Patterns are YYYY, YY, MM, DD, HH24, HH12, MI, SS, AM, Month, Mon, Day and Dy; FM before and th after a number; "
+						  "Patterns are YYYY, YY, MM, DD, HH24, HH12, MI, SS, AM, Month, Mon, Day "
+						  "and Dy; FM before and th after a number; "
 						  "other letters stand in double quotes.",
-						  "filter \"date\" does not know the pattern \"%.*s\"", QUOTED(site, unknown));
+						  "filter \"date\" does not know the pattern \"%.*s\"",
+						  QUOTED(site, unknown));
 }
 
 /* Whether a filter's argument is what it takes; errors are about the place `at`. */
@@ -371,17 +394,20 @@ template_check_argument(const FaultSite *site, FilterCall *call, bool given, uin
 	ArgumentRule rule = call->filter->argument;
 
 	if (rule == ARGUMENT_NONE && given)
-		return template_fault(site, TEMPLATE_SYNTAX, at, NULL, "filter \"%s\" takes no argument", call->filter->name);
+		return template_fault(site, TEMPLATE_SYNTAX, at, NULL, "filter \"%s\" takes no argument",
+							  call->filter->name);
 	if (rule == ARGUMENT_NONE || (rule == ARGUMENT_DECIMALS && !given))
 		return true;
 	if (!given)
-		return template_fault(site, TEMPLATE_SYNTAX, at, "Arguments follow a colon: |truncate:30 or |default:\"there\".",
+		return template_fault(site, TEMPLATE_SYNTAX, at,
+							  "Arguments follow a colon: |truncate:30 or |default:\"there\".",
 							  "filter \"%s\" needs an argument", call->filter->name);
 	if (rule == ARGUMENT_DECIMALS)
 		return check_number(site, call, at, 0, TEMPLATE_MAX_DECIMALS);
 	if (rule == ARGUMENT_CHARACTERS)
 		return check_number(site, call, at, TEMPLATE_MIN_TRUNCATE, 999999);
 	if (rule != ARGUMENT_ANY && call->argument.kind != TEMPLATE_STRING)
-		return template_fault(site, TEMPLATE_SYNTAX, at, NULL, "filter \"%s\" needs text in quotes", call->filter->name);
+		return template_fault(site, TEMPLATE_SYNTAX, at, NULL, "filter \"%s\" needs text in quotes",
+							  call->filter->name);
 	return rule != ARGUMENT_PATTERN || check_pattern(site, call, at);
 }

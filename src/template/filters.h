@@ -24,13 +24,16 @@ typedef struct Filter
 } Filter;
 
 extern const Filter *template_filter(TemplateText name);
-extern bool template_check_argument(const FaultSite *site, FilterCall *call, bool given, uint32_t at);
+extern bool template_check_argument(const FaultSite *site, FilterCall *call, bool given,
+									uint32_t at);
 
 /* date.c */
 extern bool template_check_pattern(TemplateText pattern, TemplateText *unknown);
-extern bool template_filter_date(Evaluator *evaluator, const FilterCall *call, TemplateValue *value);
+extern bool template_filter_date(Evaluator *evaluator, const FilterCall *call,
+								 TemplateValue *value);
 
 /* letters.c */
-extern TemplateText template_change_case(Evaluator *evaluator, TemplateText text, bool upper, bool first_only);
+extern TemplateText template_change_case(Evaluator *evaluator, TemplateText text, bool upper,
+										 bool first_only);
 
 #endif

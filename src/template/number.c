@@ -24,7 +24,8 @@ split(TemplateText number)
 		next++;
 	point = next < end ? memchr(next, '.', end - next) : NULL;
 	digits.whole = (TemplateText) {next, (point != NULL ? point : end) - next};
-	digits.fraction = point != NULL ? (TemplateText) {point + 1, end - point - 1} : (TemplateText) {end, 0};
+	digits.fraction =
+		point != NULL ? (TemplateText) {point + 1, end - point - 1} : (TemplateText) {end, 0};
 	return digits;
 }
 

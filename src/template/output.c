@@ -1,4 +1,6 @@
-/* output.c: appends text to what is rendered, as it is or with HTML's special characters escaped. */
+/*
+ * output.c: appends text to what is rendered, as it is or with HTML's special characters escaped.
+ */
 #include "template/evaluator.h"
 
 #include <string.h>
@@ -13,12 +15,14 @@ reserve(Evaluator *evaluator, uint32_t at, size_t more)
 	if (needed <= output->capacity)
 		return true;
 	if (needed > TEMPLATE_MAX_LENGTH)
-		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at, "Show less of long values by |truncate, or of arrays by limit.",
+		return template_fault(&evaluator->site, TEMPLATE_LIMIT, at,
+							  "Show less of long values by |truncate, or of arrays by limit.",
 							  "the output would be longer than %d bytes", TEMPLATE_MAX_LENGTH);
 	output->capacity = output->capacity * 2 > needed ? output->capacity * 2 : needed * 2;
 	if (output->capacity > TEMPLATE_MAX_LENGTH)
 		output->capacity = TEMPLATE_MAX_LENGTH;
-	output->data = evaluator->host->resize(evaluator->host->context, output->data, output->capacity);
+	output->data =
+		evaluator->host->resize(evaluator->host->context, output->data, output->capacity);
 	return true;
 }
 

@@ -70,8 +70,9 @@ parse_comment(Parser *parser, uint32_t at)
 	while (end + 1 < source.length && (source.data[end] != '#' || source.data[end + 1] != '}'))
 		end++;
 	if (end + 1 >= source.length)
-		return syntax_fault(parser, at, "Text with braces of its own can stand between {% raw %} and {% endraw %}.",
-							"a comment without its end \"#}\"");
+		return syntax_fault(
+			parser, at, "Text with braces of its own can stand between {% raw %} and {% endraw %}.",
+			"a comment without its end \"#}\"");
 	parser->trim_next = source.data[end - 1] == '-' && end - 1 > at + 1;
 	parser->position = end + 2;
 	return true;
@@ -85,7 +86,8 @@ open_block(Parser *parser, uint32_t at, bool is_loop)
 
 	if (parser->block_count == TEMPLATE_MAX_DEPTH)
 	{
-		template_fault(&parser->site, TEMPLATE_LIMIT, at, NULL, "more than %d blocks within each other", TEMPLATE_MAX_DEPTH);
+		template_fault(&parser->site, TEMPLATE_LIMIT, at, NULL,
+					   "more than %d blocks within each other", TEMPLATE_MAX_DEPTH);
 		return NULL;
 	}
 	parser->block_count++;
@@ -102,9 +104,11 @@ current_block(Parser *parser, uint32_t at, bool is_loop, const char *tag)
 	if (block != NULL && block->is_loop == is_loop)
 		return block;
 	if (block != NULL && block->is_loop && strcmp(tag, "else") == 0)
-		syntax_fault(parser, at, "What a loop shows for an empty array follows {% empty %}.", "{% else %} belongs to {% if %}, not to {% for %}");
+		syntax_fault(parser, at, "What a loop shows for an empty array follows {% empty %}.",
+					 "{% else %} belongs to {% if %}, not to {% for %}");
 	else
-		template_fault(&parser->site, TEMPLATE_SYNTAX, at, "Blocks end in the reverse order of their beginning.",
+		template_fault(&parser->site, TEMPLATE_SYNTAX, at,
+					   "Blocks end in the reverse order of their beginning.",
 					   "{%% %s %%} without its {%% %s %%}", tag, is_loop ? "for" : "if");
 	return NULL;
 }
@@ -207,7 +211,8 @@ parse_limit(Parser *parser, uint32_t *limit)
 	if (!template_take_symbol(parser, ":"))
 		return template_expected(parser, "\":\"");
 	digits = parser->token.text;
-	if (parser->token.kind != TOKEN_NUMBER || digits.length > 6 || memchr(digits.data, '.', digits.length) != NULL || digits.data[0] == '-')
+	if (parser->token.kind != TOKEN_NUMBER || digits.length > 6 ||
+		memchr(digits.data, '.', digits.length) != NULL || digits.data[0] == '-')
 		return template_expected(parser, "a whole number of up to six digits");
 	*limit = 0;
 	for (size_t i = 0; i < digits.length; i++)
@@ -220,13 +225,15 @@ parse_limit(Parser *parser, uint32_t *limit)
 static bool
 parse_loop_variable(Parser *parser, TemplateText *variable)
 {
-	static const char *const reserved[] = {"loop", "and", "or", "not", "in", "true", "false", "null"};
+	static const char *const reserved[] = {"loop", "and",  "or",	"not",
+										   "in",   "true", "false", "null"};
 
 	*variable = parser->token.text;
 	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
 	{
 		if (template_is_name(parser, reserved[i]))
-			return template_fault(&parser->site, TEMPLATE_SYNTAX, parser->token.at, "Choose another name for the items.",
+			return template_fault(&parser->site, TEMPLATE_SYNTAX, parser->token.at,
+								  "Choose another name for the items.",
 								  "\"%s\" cannot be a loop's variable", reserved[i]);
 	}
 	if (parser->token.kind != TOKEN_NAME)
@@ -247,8 +254,11 @@ parse_for(Parser *parser, uint32_t at)
 	if (!parse_loop_variable(parser, &variable) || !template_parse_path(parser, &path))
 		return false;
 	if (parser->token.kind == TOKEN_SYMBOL && text_is(parser->token.text, "|"))
-		return syntax_fault(parser, parser->token.at, "What to show without an array follows {% empty %}.", "a loop's array takes no filters");
-	if (!parse_limit(parser, &limit) || !template_expect_close(parser) || (block = open_block(parser, at, true)) == NULL)
+		return syntax_fault(parser, parser->token.at,
+							"What to show without an array follows {% empty %}.",
+							"a loop's array takes no filters");
+	if (!parse_limit(parser, &limit) || !template_expect_close(parser) ||
+		(block = open_block(parser, at, true)) == NULL)
 		return false;
 	block->variable = variable;
 	block->skip = template_emit(parser, OP_FOR, at);
@@ -310,7 +320,9 @@ is_endraw(Parser *parser, uint32_t at)
 		parser->position++;
 	while (parser->position < source.length && is_space(source.data[parser->position]))
 		parser->position++;
-	if (!text_is((TemplateText) {source.data + parser->position, template_name_end(source, parser->position) - parser->position}, "endraw"))
+	if (!text_is((TemplateText) {source.data + parser->position,
+								 template_name_end(source, parser->position) - parser->position},
+				 "endraw"))
 		return false;
 	template_next_token(parser);
 	template_next_token(parser);
@@ -365,7 +377,8 @@ parse_block_tag(Parser *parser, uint32_t at)
 	}
 	if (name.kind != TOKEN_NAME)
 		return template_expected(parser, "a tag's name");
-	return template_fault(&parser->site, TEMPLATE_SYNTAX, name.at, "The tags are if, elif, else, endif, for, empty, endfor, raw and endraw.",
+	return template_fault(&parser->site, TEMPLATE_SYNTAX, name.at,
+						  "The tags are if, elif, else, endif, for, empty, endfor, raw and endraw.",
 						  "there is no tag \"%.*s\"", QUOTED(&parser->site, name.text));
 }
 
@@ -398,7 +411,8 @@ parse_template(Parser *parser)
 		uint32_t	tag = find_tag(source, parser->position);
 
 		parser->site.host->check(parser->site.host->context);
-		emit_text(parser, parser->position, tag, tag + 2 < source.length && source.data[tag + 2] == '-');
+		emit_text(parser, parser->position, tag,
+				  tag + 2 < source.length && source.data[tag + 2] == '-');
 		parser->position = tag;
 		if (tag < source.length)
 			fine = parse_tag(parser, tag);
@@ -406,7 +420,9 @@ parse_template(Parser *parser)
 	if (!fine || parser->site.error->fault != TEMPLATE_FINE)
 		return false;
 	if (parser->block_count > 0)
-		return template_fault(&parser->site, TEMPLATE_SYNTAX, parser->blocks[parser->block_count - 1].at, NULL, "a block without its {%% %s %%}",
+		return template_fault(&parser->site, TEMPLATE_SYNTAX,
+							  parser->blocks[parser->block_count - 1].at, NULL,
+							  "a block without its {%% %s %%}",
 							  parser->blocks[parser->block_count - 1].is_loop ? "endfor" : "endif");
 	template_emit(parser, OP_END, source.length);
 	return true;
@@ -426,8 +442,9 @@ template_compile(const TemplateHost *host, TemplateText source, TemplateError *e
 	*program = (TemplateProgram) {.source = source};
 	if (source.length > TEMPLATE_MAX_LENGTH)
 	{
-		template_fault(&parser.site, TEMPLATE_LIMIT, TEMPLATE_NOWHERE, NULL, "a template of %zu bytes is longer than %d",
-					   source.length, TEMPLATE_MAX_LENGTH);
+		template_fault(&parser.site, TEMPLATE_LIMIT, TEMPLATE_NOWHERE, NULL,
+					   "a template of %zu bytes is longer than %d", source.length,
+					   TEMPLATE_MAX_LENGTH);
 		return NULL;
 	}
 	return parse_template(&parser) ? program : NULL;

@@ -28,7 +28,8 @@ typedef struct Block
 	bool		is_last_branch;	/* else or empty has been seen */
 	uint32_t	at;
 	uint32_t	skip;			/* the jump to the next branch */
-	uint32_t	exits;			/* the last of the jumps to the end, each with the previous one as its target */
+	uint32_t	exits;			/* the last of the jumps to the end, each with the previous one
+								 * as its target */
 	TemplateText variable;		/* of a loop, NULL in its empty branch */
 } Block;
 

@@ -8,7 +8,8 @@
 typedef enum Opcode
 {
 	OP_TEXT,					/* appends `count` bytes of the template from `at` */
-	OP_PRINT,					/* pops a value and appends it; it is written in `count` bytes from `at` */
+	OP_PRINT,					/* pops a value and appends it; it is written in `count` bytes
+								 * from `at` */
 	OP_PATH,					/* pushes what path `operand` leads to */
 	OP_LITERAL,					/* pushes literal `operand` */
 	OP_LOOP,					/* pushes property `detail` of the loop in `slot` */
@@ -16,11 +17,14 @@ typedef enum Opcode
 	OP_COMPARE,					/* pops two values, pushes whether comparison `detail` holds */
 	OP_NOT,						/* replaces the top by its opposite */
 	OP_TRUTH,					/* replaces the top by whether it counts as true */
-	OP_AND,						/* if the top counts as false makes it false and jumps, else pops it */
-	OP_OR,						/* if the top counts as true makes it true and jumps, else pops it */
+	OP_AND,						/* if the top counts as false makes it false and jumps, else pops
+								 * it */
+	OP_OR,						/* if the top counts as true makes it true and jumps, else pops
+								 * it */
 	OP_JUMP,					/* goes on at `target` */
 	OP_JUMP_UNLESS,				/* pops a value, jumps if it counts as false */
-	OP_FOR,						/* begins the loop in `slot` over path `operand`, or jumps if there is nothing */
+	OP_FOR,						/* begins the loop in `slot` over path `operand`, or jumps if
+								 * there is nothing */
 	OP_NEXT,					/* jumps to the loop's next turn, if there is one */
 	OP_END
 } Opcode;
@@ -107,7 +111,8 @@ extern void *template_append(const TemplateHost *host, TemplateArray *array, siz
 static inline bool
 text_is(TemplateText text, const char *other)
 {
-	return __builtin_strlen(other) == text.length && __builtin_memcmp(text.data, other, text.length) == 0;
+	return __builtin_strlen(other) == text.length &&
+		   __builtin_memcmp(text.data, other, text.length) == 0;
 }
 
 #endif

@@ -19,7 +19,8 @@ is_digit(char c)
 static bool
 is_letter(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (unsigned char) c >= 0x80;
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+		   (unsigned char) c >= 0x80;
 }
 
 /* The character at a place, or 0 behind the end. */
@@ -29,7 +30,10 @@ peek(TemplateText source, uint32_t at)
 	return at < source.length ? source.data[at] : 0;
 }
 
-/* Where the name ends that begins at a place: there, if none does. A hyphen belongs to it between letters and digits. */
+/*
+ * Where the name ends that begins at a place: there, if none does. A hyphen belongs to it between
+ * letters and digits.
+ */
 uint32_t
 template_name_end(TemplateText source, uint32_t position)
 {
@@ -97,7 +101,8 @@ scan_string(Parser *parser)
 	if (end == NULL)
 	{
 		parser->token.kind = TOKEN_NONE;
-		template_fault(&parser->site, TEMPLATE_SYNTAX, parser->position, "Text begins and ends with the same quote, \" or '.",
+		template_fault(&parser->site, TEMPLATE_SYNTAX, parser->position,
+					   "Text begins and ends with the same quote, \" or '.",
 					   "text without its closing quote");
 		return;
 	}
@@ -129,11 +134,14 @@ scan_fault(Parser *parser)
 
 	parser->token.kind = TOKEN_NONE;
 	if (rest.length == 0)
-		template_fault(&parser->site, TEMPLATE_SYNTAX, parser->position, "Text with braces of its own can stand between {% raw %} and {% endraw %}.",
+		template_fault(&parser->site, TEMPLATE_SYNTAX, parser->position,
+					   "Text with braces of its own can stand between {% raw %} and {% endraw %}.",
 					   "the template ends within a tag, before its \"%s\"", parser->close);
 	else
-		template_fault(&parser->site, TEMPLATE_SYNTAX, parser->position, NULL, "unexpected \"%.*s\"",
-					   (int) template_character(parser->site.host, rest.data, rest.length), rest.data);
+		template_fault(&parser->site, TEMPLATE_SYNTAX, parser->position, NULL,
+					   "unexpected \"%.*s\"",
+					   (int) template_character(parser->site.host, rest.data, rest.length),
+					   rest.data);
 }
 
 /* Reads the next word of the tag; after an error there is none. */
@@ -191,7 +199,8 @@ template_take_name(Parser *parser, const char *name)
 bool
 template_expected(Parser *parser, const char *what)
 {
-	return template_fault(&parser->site, TEMPLATE_SYNTAX, parser->token.at, NULL, "%s expected, not \"%.*s\"", what,
+	return template_fault(&parser->site, TEMPLATE_SYNTAX, parser->token.at, NULL,
+						  "%s expected, not \"%.*s\"", what,
 						  QUOTED(&parser->site, parser->token.text));
 }
 

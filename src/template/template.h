@@ -20,7 +20,10 @@
 /* Turns of all loops of one rendering; elements that `in` and join look at count too. */
 #define TEMPLATE_MAX_TURNS 100000
 
-/* Bytes that filters and comparisons read and instructions, of TEMPLATE_STEP_WORK each, in one rendering. */
+/*
+ * Bytes that filters and comparisons read and instructions, of TEMPLATE_STEP_WORK each, in one
+ * rendering.
+ */
 #define TEMPLATE_MAX_WORK (64 * 1024 * 1024)
 #define TEMPLATE_STEP_WORK 8
 
@@ -83,8 +86,10 @@ typedef struct TemplateHost
 {
 	void	   *(*resize) (void *context, void *memory, size_t size);
 	void		(*check) (void *context);
-	void		(*member) (void *context, const TemplateValue *object, TemplateText name, TemplateValue *member);
-	void		(*element) (void *context, const TemplateValue *array, size_t index, TemplateValue *element);
+	void		(*member) (void *context, const TemplateValue *object, TemplateText name,
+						   TemplateValue *member);
+	void		(*element) (void *context, const TemplateValue *array, size_t index,
+							TemplateValue *element);
 	TemplateText (*number_text) (void *context, const TemplateValue *number);
 	int			(*character_length) (const char *at);
 	TemplateText (*to_utf8) (void *context, TemplateText text);
@@ -115,10 +120,13 @@ typedef struct TemplateError
 
 typedef struct TemplateProgram TemplateProgram;
 
-extern TemplateProgram *template_compile(const TemplateHost *host, TemplateText source, TemplateError *error);
-extern bool template_evaluate(const TemplateProgram *program, const TemplateHost *host, const TemplateValue *context,
-							  bool escape, TemplateOutput *output, TemplateError *error);
-extern size_t template_read_paths(const TemplateProgram *program, const TemplateHost *host, TemplateText **paths);
+extern TemplateProgram *template_compile(const TemplateHost *host, TemplateText source,
+										 TemplateError *error);
+extern bool template_evaluate(const TemplateProgram *program, const TemplateHost *host,
+							  const TemplateValue *context, bool escape, TemplateOutput *output,
+							  TemplateError *error);
+extern size_t template_read_paths(const TemplateProgram *program, const TemplateHost *host,
+								  TemplateText **paths);
 extern int	template_clip(const TemplateHost *host, TemplateText text, int most);
 
 #endif

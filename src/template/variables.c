@@ -59,7 +59,8 @@ compare_paths(const void *left, const void *right)
 size_t
 template_read_paths(const TemplateProgram *program, const TemplateHost *host, TemplateText **paths)
 {
-	TemplateText *result = template_allocate(host, (program->paths.count + 1) * sizeof(TemplateText));
+	TemplateText *result =
+		template_allocate(host, (program->paths.count + 1) * sizeof(TemplateText));
 	size_t		count = 0;
 	size_t		distinct = 0;
 

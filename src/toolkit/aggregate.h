@@ -13,8 +13,9 @@ aggregate_context(FunctionCallInfo fcinfo)
 	MemoryContext context;
 
 	if (!AggCheckCallContext(fcinfo, &context))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("this function is part of an aggregate and cannot be called by itself")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this function is part of an aggregate and cannot be called by itself")));
 	return context;
 }
 
@@ -26,15 +27,16 @@ aggregate_context(FunctionCallInfo fcinfo)
  * `hint` are for the error where that is more than a value can hold.
  */
 static inline bytea *
-write_flat_state(const void *head, Size head_size, const void *array, Size array_size, const char *name, const char *hint)
+write_flat_state(const void *head, Size head_size, const void *array, Size array_size,
+				 const char *name, const char *hint)
 {
 	bytea	   *result;
 
 	if (array_size > MaxAllocSize - VARHDRSZ - head_size)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a state of %s would have %zu bytes, more than the 1 GB of a value", name, array_size + head_size),
-				 errhint("%s", hint)));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("a state of %s would have %zu bytes, more than the 1 GB of a value",
+							   name, array_size + head_size),
+						errhint("%s", hint)));
 	result = palloc(VARHDRSZ + head_size + array_size);
 	SET_VARSIZE(result, VARHDRSZ + head_size + array_size);
 	memcpy(VARDATA(result), head, head_size);
@@ -43,7 +45,10 @@ write_flat_state(const void *head, Size head_size, const void *array, Size array
 	return result;
 }
 
-/* Reads a flat state's head; returns its array and the array's size, still to be compared with what the head says. */
+/*
+ * Reads a flat state's head; returns its array and the array's size, still to be compared with what
+ * the head says.
+ */
 static inline const char *
 read_flat_state(const bytea *source, void *head, Size head_size, Size *array_size, const char *name)
 {
@@ -63,7 +68,8 @@ check_flat_state(int64 count, Size element_size, Size array_size, const char *na
 {
 	if (count < 0 || array_size % element_size != 0 || array_size / element_size != (uint64) count)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-						errmsg("invalid state of %s: %zu bytes for " INT64_FORMAT " elements", name, array_size, count)));
+						errmsg("invalid state of %s: %zu bytes for " INT64_FORMAT " elements", name,
+							   array_size, count)));
 }
 
 #endif

@@ -71,7 +71,8 @@ check_as_of(char **newval, void **extra, GucSource source)
 	if (parse_as_of(*newval, &value))
 		return store_as_of(newval, extra, value);
 	GUC_check_errdetail("\"%s\" is not a timestamp.", *newval);
-	GUC_check_errhint("Write it with its zone, as in '2024-12-31 23:00+00', or '' for the real time.");
+	GUC_check_errhint(
+		"Write it with its zone, as in '2024-12-31 23:00+00', or '' for the real time.");
 	return false;
 }
 
@@ -93,7 +94,10 @@ clock_define_setting(void)
 							   check_as_of, assign_as_of, NULL);
 }
 
-/* The engine's time: the setting retention.as_of when set, else the time at which the transaction started. */
+/*
+ * The engine's time: the setting retention.as_of when set, else the time at which the transaction
+ * started.
+ */
 TimestampTz
 clock_now(void)
 {

@@ -62,7 +62,8 @@ host_free(void *context, void *memory)
 static MemoryContext
 group_rows(const FitState *state, MathHost *host, ObservationBlocks *blocks)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "grouped observations", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(CurrentMemoryContext, "grouped observations", ALLOCSET_DEFAULT_SIZES);
 
 	*host = (MathHost) {host_allocate, host_free, check_for_interrupts, context};
 	if (observations_group(state->rows, state->count, host, blocks) != MATH_OK)
@@ -114,9 +115,10 @@ reserve(FitState *state, int64 more, MemoryContext context)
 static void
 reject_value(const char *message, double value, const char *hint)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg(message, value),
-			 errdetail("An observation is one customer: x counts purchases, times are in days or any other unit."), errhint("%s", hint)));
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg(message, value),
+					errdetail("An observation is one customer: x counts purchases, times are in "
+							  "days or any other unit."),
+					errhint("%s", hint)));
 }
 
 /* Rejects a history that cannot be, as do the prediction functions. */
@@ -130,11 +132,13 @@ static void
 check_spend(const Observation *row)
 {
 	if (!(row->x >= 1 && row->x <= MOST_PURCHASES) || row->x != floor(row->x))
-		reject_value("x must be a whole number of purchases, from 1 to a million, not %.15g", row->x,
+		reject_value("x must be a whole number of purchases, from 1 to a million, not %.15g",
+					 row->x,
 					 "Leave out customers without a repeat purchase: FILTER (WHERE x > 0).");
 	if (!(row->values[0] > 0 && row->values[0] <= MOST_MONEY))
-		reject_value("m must be above zero and at most 1e40, not %g", row->values[0],
-					 "m is the mean value of the x purchases. Leave out free ones: FILTER (WHERE m > 0).");
+		reject_value(
+			"m must be above zero and at most 1e40, not %g", row->values[0],
+			"m is the mean value of the x purchases. Leave out free ones: FILTER (WHERE m > 0).");
 }
 
 /* Rejects an observation that cannot be; a weight of zero is none. */
@@ -163,7 +167,8 @@ read_row(FunctionCallInfo fcinfo, const PurchaseModel *model, Observation *row)
 				 errmsg("model %s cannot be fitted to %d arguments", model->name, given),
 				 errdetail("Its observations are %s, and an optional weight.",
 						   model->kind == MODEL_OF_SPEND ? "x and m" : "x, t_x and t"),
-				 errhint("Write %s.", model->kind == MODEL_OF_SPEND ? "fit('gammagamma', x, m)" : "fit('mbgnbd', x, t_x, t)")));
+				 errhint("Write %s.", model->kind == MODEL_OF_SPEND ? "fit('gammagamma', x, m)"
+																	: "fit('mbgnbd', x, t_x, t)")));
 	/* Adding 0 turns -0 into 0. */
 	row->x = PG_GETARG_FLOAT8(FIRST_VALUE) + 0.0;
 	row->values[0] = PG_GETARG_FLOAT8(FIRST_VALUE + 1) + 0.0;
@@ -179,17 +184,19 @@ read_name(FunctionCallInfo fcinfo, const FitState *state)
 	text	   *name;
 
 	if (PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the model to fit must not be null"),
-						errdetail("The first argument names it."), errhint("Write fit('mbgnbd', x, t_x, t).")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("the model to fit must not be null"),
+						errdetail("The first argument names it."),
+						errhint("Write fit('mbgnbd', x, t_x, t).")));
 	name = PG_GETARG_TEXT_PP(1);
 	if (state == NULL)
 		return model_named(name);
 	if (model_find(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) != state->model)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a fit is of one model, not of \"%s\" and \"%s\"", state->model->name, text_to_cstring(name)),
-				 errdetail("The first argument differs from row to row."),
-				 errhint("GROUP BY it.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a fit is of one model, not of \"%s\" and \"%s\"",
+							   state->model->name, text_to_cstring(name)),
+						errdetail("The first argument differs from row to row."),
+						errhint("GROUP BY it.")));
 	return state->model;
 }
 
@@ -227,11 +234,11 @@ static void
 append_state(FitState *into, const FitState *from, MemoryContext context)
 {
 	if (into->model != from->model)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("states of the models %s and %s cannot be merged", into->model->name, from->model->name),
-				 errdetail("Their observations are kept for one model each."),
-				 errhint("fit(state, model) fits another model to the same observations.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("states of the models %s and %s cannot be merged", into->model->name,
+							   from->model->name),
+						errdetail("Their observations are kept for one model each."),
+						errhint("fit(state, model) fits another model to the same observations.")));
 	reserve(into, from->count, context);
 	if (from->count > 0)
 		memcpy(into->rows + into->count, from->rows, from->count * sizeof(Observation));
@@ -268,17 +275,19 @@ write_state(FitState *state)
 	compact(state);
 	header.count = state->count;
 	strlcpy(header.model, state->model->name, sizeof(header.model));
-	return write_flat_state(&header, sizeof(header), state->rows, state->count * sizeof(Observation), "fit",
-							"Round times to days; or fit without states, and with max_parallel_workers_per_gather = 0.");
+	return write_flat_state(&header, sizeof(header), state->rows,
+							state->count * sizeof(Observation), "fit",
+							"Round times to days; or fit without states, and with "
+							"max_parallel_workers_per_gather = 0.");
 }
 
 static void
 reject_state(const char *detail)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-			 errmsg("invalid fit_state"), errdetail("%s", detail),
-			 errhint("Values of fit_state are made by the aggregate fit_state, on servers of the same byte order.")));
+	ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), errmsg("invalid fit_state"),
+					errdetail("%s", detail),
+					errhint("Values of fit_state are made by the aggregate fit_state, on servers "
+							"of the same byte order.")));
 }
 
 /* Reads the flat form and checks all of it, for it may come from anywhere. */
@@ -322,7 +331,10 @@ read_state(bytea *source, MemoryContext context)
 
 PG_FUNCTION_INFO_V1(retention_fit_serialize);
 
-/* fit_serialize(internal) -> bytea: the flat form; also the final function of fit_state and merge, null without rows. */
+/*
+ * fit_serialize(internal) -> bytea: the flat form; also the final function of fit_state and merge,
+ * null without rows.
+ */
 Datum
 retention_fit_serialize(PG_FUNCTION_ARGS)
 {
@@ -370,13 +382,15 @@ check_rows(const ObservationBlocks *blocks, double penalty)
 {
 	if (blocks->rows >= 2 || (penalty > 0 && blocks->rows > 0))
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 blocks->weight > 1 ? errmsg("a model cannot be fitted to customers who are all alike") :
-			 errmsg("a model cannot be fitted to fewer than two customers"),
-			 errdetail("There are " INT64_FORMAT " different observations, of a total weight of %g.",
-					   (int64) blocks->rows, blocks->weight),
-			 errhint("fit(fit_state(...), penalty => 1) leans on customary parameters, and needs one.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		 blocks->weight > 1 ? errmsg("a model cannot be fitted to customers who are all alike")
+							: errmsg("a model cannot be fitted to fewer than two customers"),
+		 errdetail("There are " INT64_FORMAT " different observations, of a total weight of %g.",
+				   (int64) blocks->rows, blocks->weight),
+		 errhint(
+			 "fit(fit_state(...), penalty => 1) leans on customary parameters, and needs one.")));
 }
 
 /* Fits a model to the state's observations. */
@@ -410,8 +424,8 @@ retention_fit_final(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(retention_fit_stored);
 
 /*
- * fit(state fit_state, model text, penalty float8) -> model: fits the model that the state was made for, or
- * another one of the same observations. penalty, 0 or more, weighs the prior.
+ * fit(state fit_state, model text, penalty float8) -> model: fits the model that the state was made
+ * for, or another one of the same observations. penalty, 0 or more, weighs the prior.
  */
 Datum
 retention_fit_stored(PG_FUNCTION_ARGS)
@@ -428,7 +442,8 @@ retention_fit_stored(PG_FUNCTION_ARGS)
 	if (model->kind != state->model->kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("model %s cannot be fitted to observations for %s", model->name, state->model->name),
+				 errmsg("model %s cannot be fitted to observations for %s", model->name,
+						state->model->name),
 				 errdetail("Those of purchases are x, t_x and t; those of spend are x and m."),
 				 errhint("Make a state for %s.", model->name)));
 	if (!(penalty >= 0) || isinf(penalty))

@@ -29,10 +29,10 @@ void
 reject_infinite_time(int64 at)
 {
 	if (TIMESTAMP_NOT_FINITE(at))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("order time must be finite, not %s", TIMESTAMP_IS_NOBEGIN(at) ? "-infinity" : "infinity"),
-				 errhint("Leave such rows out, for example by a view's WHERE.")));
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+						errmsg("order time must be finite, not %s",
+							   TIMESTAMP_IS_NOBEGIN(at) ? "-infinity" : "infinity"),
+						errhint("Leave such rows out, for example by a view's WHERE.")));
 }
 
 static OrderSummary *
@@ -51,7 +51,8 @@ argument_zone(FunctionCallInfo fcinfo)
 	if (PG_NARGS() < 4)
 		return zone_utc();
 	if (PG_ARGISNULL(3))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("time zone must not be null")));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("time zone must not be null")));
 	return zone_named(PG_GETARG_TEXT_PP(3));
 }
 
@@ -114,14 +115,18 @@ retention_order_summary_combine(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_order_summary_serialize);
 
-/* order_summary_serialize(internal) -> bytea: the fixed fields, then the days, in this machine's layout. */
+/*
+ * order_summary_serialize(internal) -> bytea: the fixed fields, then the days, in this machine's
+ * layout.
+ */
 Datum
 retention_order_summary_serialize(PG_FUNCTION_ARGS)
 {
 	OrderSummary *summary = (OrderSummary *) PG_GETARG_POINTER(0);
 
 	PG_RETURN_BYTEA_P(write_flat_state(summary, sizeof(OrderSummary), summary_days(summary),
-									   summary->day_count * sizeof(int32_t), "order_summary", SERIAL_HINT));
+									   summary->day_count * sizeof(int32_t), "order_summary",
+									   SERIAL_HINT));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_summary_deserialize);
@@ -132,7 +137,8 @@ retention_order_summary_deserialize(PG_FUNCTION_ARGS)
 {
 	OrderSummary *summary = palloc0(sizeof(OrderSummary));
 	Size		size;
-	const char *days = read_flat_state(PG_GETARG_BYTEA_PP(0), summary, sizeof(OrderSummary), &size, "order_summary");
+	const char *days = read_flat_state(PG_GETARG_BYTEA_PP(0), summary, sizeof(OrderSummary), &size,
+									   "order_summary");
 
 	check_flat_state(summary->day_count, sizeof(int32_t), size, "order_summary");
 	summary->days = NULL;
@@ -178,7 +184,8 @@ summary_columns(const SummaryFacts *facts, Datum *values, bool *nulls)
 	values[COLUMN_LAST_ORDER_AT] = TimestampTzGetDatum(facts->last_at);
 	values[COLUMN_REVENUE] = amount_numeric(&facts->revenue);
 	values[COLUMN_REPEAT_VALUE] = days < 2 ? 0 : amount_quotient(&facts->repeat_total, days - 1);
-	values[COLUMN_AVERAGE_ORDER_VALUE] = facts->orders == 0 ? 0 : amount_quotient(&facts->revenue, facts->orders);
+	values[COLUMN_AVERAGE_ORDER_VALUE] =
+		facts->orders == 0 ? 0 : amount_quotient(&facts->revenue, facts->orders);
 	values[COLUMN_AVERAGE_DAYS] = Float8GetDatum(facts->rhythm.average_gap);
 	values[COLUMN_DAYS_SD] = Float8GetDatum(facts->rhythm.gap_sd);
 }

@@ -36,7 +36,8 @@ new_state(MemoryContext context, Datum fractions)
 	for (int i = 0; i < state->fraction_count; i++)
 	{
 		if (!list[i].present)
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("fractions must not hold null")));
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("fractions must not hold null")));
 		if (list[i].value < 0 || list[i].value > 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -61,7 +62,10 @@ reserve(PercentileState *state, int64 more, MemoryContext context)
 
 PG_FUNCTION_INFO_V1(retention_percentile_bounds_transition);
 
-/* percentile_bounds_transition(internal, float8, float8[]) -> internal. NULL values are left out, NaN is an error. */
+/*
+ * percentile_bounds_transition(internal, float8, float8[]) -> internal. NULL values are left out,
+ * NaN is an error.
+ */
 Datum
 retention_percentile_bounds_transition(PG_FUNCTION_ARGS)
 {
@@ -72,7 +76,8 @@ retention_percentile_bounds_transition(PG_FUNCTION_ARGS)
 	if (state == NULL)
 	{
 		if (PG_ARGISNULL(2))
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("fractions must not be null")));
+			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+							errmsg("fractions must not be null")));
 		state = new_state(context, PG_GETARG_DATUM(2));
 	}
 	if (!PG_ARGISNULL(1))
@@ -87,7 +92,10 @@ retention_percentile_bounds_transition(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_percentile_bounds_combine);
 
-/* percentile_bounds_combine(internal, internal) -> internal: appends the second's values to the first. */
+/*
+ * percentile_bounds_combine(internal, internal) -> internal: appends the second's values to the
+ * first.
+ */
 Datum
 retention_percentile_bounds_combine(PG_FUNCTION_ARGS)
 {
@@ -117,14 +125,18 @@ retention_percentile_bounds_combine(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_percentile_bounds_serialize);
 
-/* percentile_bounds_serialize(internal) -> bytea: the state, then its values, in this machine's layout. */
+/*
+ * percentile_bounds_serialize(internal) -> bytea: the state, then its values, in this machine's
+ * layout.
+ */
 Datum
 retention_percentile_bounds_serialize(PG_FUNCTION_ARGS)
 {
 	PercentileState *state = (PercentileState *) PG_GETARG_POINTER(0);
 
 	PG_RETURN_BYTEA_P(write_flat_state(state, sizeof(PercentileState), state->values,
-									   state->count * sizeof(double), "percentile_bounds", SERIAL_HINT));
+									   state->count * sizeof(double), "percentile_bounds",
+									   SERIAL_HINT));
 }
 
 PG_FUNCTION_INFO_V1(retention_percentile_bounds_deserialize);
@@ -135,7 +147,8 @@ retention_percentile_bounds_deserialize(PG_FUNCTION_ARGS)
 {
 	PercentileState *state = palloc0(sizeof(PercentileState));
 	Size		size;
-	const char *values = read_flat_state(PG_GETARG_BYTEA_PP(0), state, sizeof(PercentileState), &size, "percentile_bounds");
+	const char *values = read_flat_state(PG_GETARG_BYTEA_PP(0), state, sizeof(PercentileState),
+										 &size, "percentile_bounds");
 
 	check_flat_state(state->count, sizeof(double), size, "percentile_bounds");
 	state->capacity = state->count;
@@ -146,7 +159,10 @@ retention_percentile_bounds_deserialize(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_percentile_bounds_final);
 
-/* percentile_bounds_final(internal) -> float8[]: a bound a fraction, NULL where no value lies above. */
+/*
+ * percentile_bounds_final(internal) -> float8[]: a bound a fraction, NULL where no value lies
+ * above.
+ */
 Datum
 retention_percentile_bounds_final(PG_FUNCTION_ARGS)
 {
@@ -157,7 +173,8 @@ retention_percentile_bounds_final(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	state = (PercentileState *) PG_GETARG_POINTER(0);
-	selection_percentile_bounds(selection_array(&array, state->values, state->count, &INTERRUPTIBLE),
+	selection_percentile_bounds(selection_array(&array, state->values, state->count,
+												&INTERRUPTIBLE),
 								state->count, state->fractions, state->fraction_count, bounds);
 	PG_RETURN_DATUM(make_bounds(bounds, state->fraction_count));
 }

@@ -32,10 +32,11 @@ check_history(const PurchaseHistory *history)
 	double		x = history->x;
 	double		t_x = history->t_x;
 	double		t = history->t;
-	const char *meaning = "x counts repeat purchases, t_x is the time from the first purchase to the last, t from the first until now.";
+	const char *meaning = "x counts repeat purchases, t_x is the time from the first purchase to "
+						  "the last, t from the first until now.";
 
-	if (likely(x >= 0 && x <= MOST_PURCHASES && x == floor(x) && t_x >= 0 && t >= t_x && t <= MOST_TIME &&
-			   (x > 0 || t_x == 0)))
+	if (likely(x >= 0 && x <= MOST_PURCHASES && x == floor(x) && t_x >= 0 && t >= t_x &&
+			   t <= MOST_TIME && (x > 0 || t_x == 0)))
 		return;
 	if (!(x >= 0 && x <= MOST_PURCHASES) || x != floor(x))
 		reject(psprintf("x must be a whole number of repeat purchases, at most %.15g, not %.15g",
@@ -56,7 +57,8 @@ check_history(const PurchaseHistory *history)
 static PurchaseHistory
 read_history(FunctionCallInfo fcinfo, int first)
 {
-	PurchaseHistory history = {PG_GETARG_FLOAT8(first), PG_GETARG_FLOAT8(first + 1), PG_GETARG_FLOAT8(first + 2)};
+	PurchaseHistory history = {PG_GETARG_FLOAT8(first), PG_GETARG_FLOAT8(first + 1),
+							   PG_GETARG_FLOAT8(first + 2)};
 
 	check_history(&history);
 	return history;
@@ -68,9 +70,10 @@ read_horizon(FunctionCallInfo fcinfo, int number, bool may_be_infinite)
 	double		horizon = PG_GETARG_FLOAT8(number);
 
 	if (!(horizon >= 0 && (horizon <= MOST_TIME || (isinf(horizon) && may_be_infinite))))
-		reject(psprintf("horizon must be from 0 to %g%s, not %g",
-						MOST_TIME, may_be_infinite ? " or infinite" : "", horizon),
-			   "It is how long from now on to look ahead, in the model's unit of time.", "A year is 365.");
+		reject(psprintf("horizon must be from 0 to %g%s, not %g", MOST_TIME,
+						may_be_infinite ? " or infinite" : "", horizon),
+			   "It is how long from now on to look ahead, in the model's unit of time.",
+			   "A year is 365.");
 	return horizon;
 }
 
@@ -109,23 +112,30 @@ retention_expected_orders(PG_FUNCTION_ARGS)
 {
 	READ_CUSTOMER(value, history);
 
-	PG_RETURN_FLOAT8(model_expected_orders(value->model, value->parameters, &history, read_horizon(fcinfo, 4, false)));
+	PG_RETURN_FLOAT8(model_expected_orders(value->model, value->parameters, &history,
+										   read_horizon(fcinfo, 4, false)));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_probability);
 
-/* order_probability(model, x, t_x, t, horizon) -> float8: of a purchase or more within the horizon. */
+/*
+ * order_probability(model, x, t_x, t, horizon) -> float8: of a purchase or more within the horizon.
+ */
 Datum
 retention_order_probability(PG_FUNCTION_ARGS)
 {
 	READ_CUSTOMER(value, history);
 
-	PG_RETURN_FLOAT8(model_order_probability(value->model, value->parameters, &history, read_horizon(fcinfo, 4, false)));
+	PG_RETURN_FLOAT8(model_order_probability(value->model, value->parameters, &history,
+											 read_horizon(fcinfo, 4, false)));
 }
 
 PG_FUNCTION_INFO_V1(retention_order_distribution);
 
-/* order_distribution(model, x, t_x, t, horizon, most int) -> float8[]: the probabilities of 0, 1, ..., most purchases. */
+/*
+ * order_distribution(model, x, t_x, t, horizon, most int) -> float8[]: the probabilities of 0, 1,
+ * ..., most purchases.
+ */
 Datum
 retention_order_distribution(PG_FUNCTION_ARGS)
 {
@@ -137,28 +147,31 @@ retention_order_distribution(PG_FUNCTION_ARGS)
 
 	if (most < 0 || most > MOST_ORDERS)
 		reject(psprintf("most must be from 0 to %d, not %d", MOST_ORDERS, most),
-			   "It is the largest number of purchases whose probability is wanted.", "20 will do for most customers.");
+			   "It is the largest number of purchases whose probability is wanted.",
+			   "20 will do for most customers.");
 	probabilities = palloc((most + 1) * sizeof(double));
 	elements = palloc((most + 1) * sizeof(Datum));
 	model_order_distribution(value->model, value->parameters, &history, horizon, most,
 							 &INTERRUPTIBLE, probabilities);
 	for (int k = 0; k <= most; k++)
 		elements[k] = Float8GetDatum(probabilities[k]);
-	PG_RETURN_ARRAYTYPE_P(construct_array(elements, most + 1, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	PG_RETURN_ARRAYTYPE_P(construct_array(elements, most + 1, FLOAT8OID, sizeof(float8),
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /* Whether the text is this word. */
 static bool
 is_word(const text *value, const char *word)
 {
-	return VARSIZE_ANY_EXHDR(value) == strlen(word) && memcmp(VARDATA_ANY(value), word, strlen(word)) == 0;
+	return VARSIZE_ANY_EXHDR(value) == strlen(word) &&
+		   memcmp(VARDATA_ANY(value), word, strlen(word)) == 0;
 }
 
 PG_FUNCTION_INFO_V1(retention_next_order_days);
 
 /*
- * next_order_days(model, x, t_x, t, quantile, from) -> float8: the time until the next purchase of a
- * customer who stays, from now, or from the last purchase on as it looked then.
+ * next_order_days(model, x, t_x, t, quantile, from) -> float8: the time until the next purchase of
+ * a customer who stays, from now, or from the last purchase on as it looked then.
  */
 Datum
 retention_next_order_days(PG_FUNCTION_ARGS)
@@ -169,24 +182,28 @@ retention_next_order_days(PG_FUNCTION_ARGS)
 
 	if (!(quantile >= 0 && quantile < 1))
 		reject(psprintf("quantile must be at least 0 and below 1, not %g", quantile),
-			   "It is the probability that the next purchase has come by then.", "0.5 is the median.");
+			   "It is the probability that the next purchase has come by then.",
+			   "0.5 is the median.");
 	if (is_word(from, "last order"))
 		history.t = history.t_x;
 	else if (!is_word(from, "now"))
 		reject(psprintf("from must be 'now' or 'last order', not '%s'", text_to_cstring(from)),
-			   "The time to the next purchase is counted from there on.", "From the last order it is a date that does not move as time goes by.");
+			   "The time to the next purchase is counted from there on.",
+			   "From the last order it is a date that does not move as time goes by.");
 	PG_RETURN_FLOAT8(model_next_order(value->parameters, &history, quantile));
 }
 
 /* Purchases within a horizon, each worth e^(-rate t). */
 static double
-discounted_orders(const ModelValue *value, const PurchaseHistory *history, double horizon, double rate)
+discounted_orders(const ModelValue *value, const PurchaseHistory *history, double horizon,
+				  double rate)
 {
 	double		result;
 
 	if (!(rate >= 0) || isinf(rate))
 		reject(psprintf("rate of discount must be finite and not negative, not %g", rate),
-			   "A purchase at time t counts e^(-rate t).", "A tenth a year is ln(1.1) / 365 a day.");
+			   "A purchase at time t counts e^(-rate t).",
+			   "A tenth a year is ln(1.1) / 365 a day.");
 	if (model_discounted_orders(value->model, value->parameters, history, horizon, rate,
 								&INTERRUPTIBLE, &result) != MATH_OK)
 		reject(psprintf("an infinite horizon needs more of a discount than a rate of %g", rate),
@@ -197,13 +214,17 @@ discounted_orders(const ModelValue *value, const PurchaseHistory *history, doubl
 
 PG_FUNCTION_INFO_V1(retention_discounted_orders);
 
-/* discounted_orders(model, x, t_x, t, horizon, rate) -> float8: expected purchases, each worth e^(-rate t). */
+/*
+ * discounted_orders(model, x, t_x, t, horizon, rate) -> float8: expected purchases, each worth
+ * e^(-rate t).
+ */
 Datum
 retention_discounted_orders(PG_FUNCTION_ARGS)
 {
 	READ_CUSTOMER(value, history);
 
-	PG_RETURN_FLOAT8(discounted_orders(value, &history, read_horizon(fcinfo, 4, true), PG_GETARG_FLOAT8(5)));
+	PG_RETURN_FLOAT8(discounted_orders(value, &history, read_horizon(fcinfo, 4, true),
+									   PG_GETARG_FLOAT8(5)));
 }
 
 /* The mean value of a customer's future purchases after x of mean value m. */
@@ -215,34 +236,45 @@ expected_spend(const ModelValue *value, double x, double m)
 	if (!(x >= 0 && x <= MOST_PURCHASES) || x != floor(x))
 		reject(psprintf("x must be a whole number of purchases, at most %.15g, not %.15g",
 						MOST_PURCHASES, x),
-			   "It is how many purchases m is the mean of.", "A customer without any has x = 0, and no m.");
+			   "It is how many purchases m is the mean of.",
+			   "A customer without any has x = 0, and no m.");
 	if (x > 0 && !(m > 0 && m <= MOST_MONEY))
 		reject(psprintf("m must be above zero and at most %g, not %g", MOST_MONEY, m),
-			   "It is the mean value of the x purchases.", "A customer without any has x = 0, and no m.");
+			   "It is the mean value of the x purchases.",
+			   "A customer without any has x = 0, and no m.");
 	if (value->model->expected_spend(value->parameters, x, m, &result) != MATH_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("the expected spend of this customer is infinite"),
-				 errdetail("The Gamma-Gamma model has a mean only where p x + q is above 1; here q is %g.", value->parameters[1]),
-				 errhint("So heavy a tail means that a few values are extremely large, or that there are too few customers to fit.")));
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("the expected spend of this customer is infinite"),
+						errdetail("The Gamma-Gamma model has a mean only where p x + q is above 1; "
+								  "here q is %g.",
+								  value->parameters[1]),
+						errhint("So heavy a tail means that a few values are extremely large, or "
+								"that there are too few customers to fit.")));
 	return result;
 }
 
-/* The value of the purchases within the horizon, times in days, discounted by a rate a year; m is not looked at where x is 0. */
+/*
+ * The value of the purchases within the horizon, times in days, discounted by a rate a year; m is
+ * not looked at where x is 0.
+ */
 double
 customer_value(const ModelValue *purchase, const ModelValue *spend, const PurchaseHistory *history,
 			   double m, double horizon, double discount)
 {
 	if (!(discount >= 0) || isinf(discount))
 		reject(psprintf("discount must be finite and not negative, not %g", discount),
-			   "Money a year from now is worth 1 / (1 + discount) of money now.", "0.1 is ten per cent a year.");
+			   "Money a year from now is worth 1 / (1 + discount) of money now.",
+			   "0.1 is ten per cent a year.");
 	return discounted_orders(purchase, history, horizon, log1p(discount) / DISCOUNT_YEAR) *
 		expected_spend(spend, history->x, m);
 }
 
 PG_FUNCTION_INFO_V1(retention_expected_spend);
 
-/* expected_spend(model, x, m) -> float8: the mean value of the customer's future purchases; m may be null where x is 0. */
+/*
+ * expected_spend(model, x, m) -> float8: the mean value of the customer's future purchases; m may
+ * be null where x is 0.
+ */
 Datum
 retention_expected_spend(PG_FUNCTION_ARGS)
 {
@@ -260,8 +292,9 @@ retention_expected_spend(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(retention_clv);
 
 /*
- * clv(purchase model, spend model, x, t_x, t, m, horizon, discount) -> float8: the value of the purchases within
- * the horizon, times in days, discounted by a rate a year. m may be null where x is 0.
+ * clv(purchase model, spend model, x, t_x, t, m, horizon, discount) -> float8: the value of the
+ * purchases within the horizon, times in days, discounted by a rate a year. m may be null where x
+ * is 0.
  */
 Datum
 retention_clv(PG_FUNCTION_ARGS)
@@ -282,6 +315,7 @@ retention_clv(PG_FUNCTION_ARGS)
 	purchase = model_argument(fcinfo, PURCHASE, MODEL_OF_PURCHASES);
 	history = read_history(fcinfo, X);
 	horizon = read_horizon(fcinfo, HORIZON, true);
-	PG_RETURN_FLOAT8(customer_value(purchase, model_argument(fcinfo, SPEND, MODEL_OF_SPEND), &history,
-									PG_ARGISNULL(M) ? 0 : PG_GETARG_FLOAT8(M), horizon, PG_GETARG_FLOAT8(DISCOUNT)));
+	PG_RETURN_FLOAT8(customer_value(purchase, model_argument(fcinfo, SPEND, MODEL_OF_SPEND),
+									&history, PG_ARGISNULL(M) ? 0 : PG_GETARG_FLOAT8(M), horizon,
+									PG_GETARG_FLOAT8(DISCOUNT)));
 }

@@ -5,7 +5,8 @@
 #include "values/model_value.h"
 
 extern void check_history(const PurchaseHistory *history);
-extern double customer_value(const ModelValue *purchase, const ModelValue *spend, const PurchaseHistory *history,
-							 double m, double horizon, double discount);
+extern double customer_value(const ModelValue *purchase, const ModelValue *spend,
+							 const PurchaseHistory *history, double m, double horizon,
+							 double discount);
 
 #endif

@@ -1,4 +1,7 @@
-/* render.c: render, _try_render and template_variables: message templates with the values of a jsonb. */
+/*
+ * render.c: render, _try_render and template_variables: message templates with the values of a
+ * jsonb.
+ */
 #include "pg_compat.h"
 
 #include "access/htup_details.h"
@@ -28,11 +31,15 @@ typedef struct CachedTemplate
 	TemplateError error;
 } CachedTemplate;
 
-/* What a call site keeps between its calls: the templates by their last use, and memory to render into. */
+/*
+ * What a call site keeps between its calls: the templates by their last use, and memory to render
+ * into.
+ */
 typedef struct RenderCache
 {
 	int			count;
-	size_t		length;			/* of all sources; unless there is only one, they are not longer than one may be */
+	size_t		length;			/* of all sources; unless there is only one, they are not longer
+								 * than one may be */
 	CachedTemplate *templates[CACHED_TEMPLATES];
 	TemplateOutput output;
 	TupleDesc	result_type;	/* of _try_render */
@@ -42,7 +49,8 @@ typedef struct RenderCache
 static void *
 host_resize(void *context, void *memory, size_t size)
 {
-	return memory == NULL ? MemoryContextAlloc((MemoryContext) context, size) : repalloc(memory, size);
+	return memory == NULL ? MemoryContextAlloc((MemoryContext) context, size)
+						  : repalloc(memory, size);
 }
 
 static void
@@ -59,7 +67,10 @@ set_container(TemplateValue *value, JsonbContainer *container)
 	value->handle = container;
 }
 
-/* Turns jsonb's value into a template's, of which only the kind has been set. Text and containers stay in place. */
+/*
+ * Turns jsonb's value into a template's, of which only the kind has been set. Text and containers
+ * stay in place.
+ */
 static void
 set_value(TemplateValue *value, const JsonbValue *json)
 {
@@ -93,7 +104,8 @@ host_member(void *context, const TemplateValue *object, TemplateText name, Templ
 {
 	JsonbValue	json;
 
-	if (getKeyJsonValueFromContainer((JsonbContainer *) object->handle, name.data, name.length, &json) != NULL)
+	if (getKeyJsonValueFromContainer((JsonbContainer *) object->handle, name.data, name.length,
+									 &json) != NULL)
 		set_value(member, &json);
 }
 
@@ -111,7 +123,8 @@ host_element(void *context, const TemplateValue *array, size_t index, TemplateVa
 static TemplateText
 host_number_text(void *context, const TemplateValue *number)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(number->handle)));
+	char	   *text =
+		DatumGetCString(DirectFunctionCall1(numeric_out, PointerGetDatum(number->handle)));
 
 	return (TemplateText) {text, strlen(text)};
 }
@@ -130,7 +143,10 @@ host_to_utf8(void *context, TemplateText text)
 	return (TemplateText) {converted, converted == text.data ? text.length : strlen(converted)};
 }
 
-/* A host that allocates in this context. Without an encoding, bytes are characters and stay as they are. */
+/*
+ * A host that allocates in this context. Without an encoding, bytes are characters and stay as they
+ * are.
+ */
 static TemplateHost
 make_host(MemoryContext context)
 {
@@ -171,7 +187,8 @@ call_cache(FunctionCallInfo fcinfo)
 static CachedTemplate *
 compile(MemoryContext parent, TemplateText source)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "retention template", ALLOCSET_SMALL_SIZES);
+	MemoryContext context =
+		AllocSetContextCreate(parent, "retention template", ALLOCSET_SMALL_SIZES);
 	CachedTemplate *template = MemoryContextAllocZero(context, sizeof(CachedTemplate));
 	char	   *copy = MemoryContextAlloc(context, source.length + 1);
 	TemplateHost host = make_host(context);
@@ -210,7 +227,8 @@ find_template(RenderCache *cache, MemoryContext parent, TemplateText source)
 	for (int i = 0; i < cache->count; i++)
 	{
 		template = cache->templates[i];
-		if (template->source.length == source.length && memcmp(template->source.data, source.data, source.length) == 0)
+		if (template->source.length == source.length &&
+			memcmp(template->source.data, source.data, source.length) == 0)
 		{
 			if (i > 0)
 				put_first(cache, template, i);
@@ -218,7 +236,8 @@ find_template(RenderCache *cache, MemoryContext parent, TemplateText source)
 		}
 	}
 	template = compile(parent, source);
-	while (cache->count == CACHED_TEMPLATES || (cache->count > 0 && cache->length + source.length > TEMPLATE_MAX_LENGTH))
+	while (cache->count == CACHED_TEMPLATES ||
+		   (cache->count > 0 && cache->length + source.length > TEMPLATE_MAX_LENGTH))
 		drop_last(cache);
 	cache->length += source.length;
 	put_first(cache, template, cache->count++);
@@ -229,7 +248,8 @@ find_template(RenderCache *cache, MemoryContext parent, TemplateText source)
 static bool
 render(FunctionCallInfo fcinfo, RenderCache *cache, TemplateError *error)
 {
-	CachedTemplate *template = find_template(cache, fcinfo->flinfo->fn_mcxt, template_argument(PG_GETARG_DATUM(0)));
+	CachedTemplate *template =
+		find_template(cache, fcinfo->flinfo->fn_mcxt, template_argument(PG_GETARG_DATUM(0)));
 	Jsonb	   *json = PG_GETARG_JSONB_P(1);
 	TemplateHost host = make_host(CurrentMemoryContext);
 	TemplateValue context = {.kind = TEMPLATE_OBJECT};
@@ -241,11 +261,13 @@ render(FunctionCallInfo fcinfo, RenderCache *cache, TemplateError *error)
 	}
 	if (!JB_ROOT_IS_OBJECT(json))
 	{
-		*error = (TemplateError) {.fault = TEMPLATE_VALUE, .message = "the context is not an object"};
+		*error =
+			(TemplateError) {.fault = TEMPLATE_VALUE, .message = "the context is not an object"};
 		return false;
 	}
 	set_container(&context, &json->root);
-	return template_evaluate(template->program, &host, &context, PG_GETARG_BOOL(2), &cache->output, error);
+	return template_evaluate(template->program, &host, &context, PG_GETARG_BOOL(2), &cache->output,
+							 error);
 }
 
 static int
@@ -271,8 +293,12 @@ raise_error(const TemplateError *error)
 {
 	ereport(ERROR,
 			(errcode(error_code(error->fault)),
-			 errmsg(error->fault == TEMPLATE_SYNTAX ? "template does not parse: %s" : "template cannot be rendered: %s", error->message),
-			 error->line > 0 ? errdetail("Line %d of the template is: %.*s", error->line, (int) error->source_line.length, error->source_line.data) : 0,
+			 errmsg(error->fault == TEMPLATE_SYNTAX ? "template does not parse: %s"
+													: "template cannot be rendered: %s",
+					error->message),
+			 error->line > 0 ? errdetail("Line %d of the template is: %.*s", error->line,
+										 (int) error->source_line.length, error->source_line.data)
+							 : 0,
 			 error->hint != NULL ? errhint("%s", error->hint) : 0));
 }
 
@@ -322,7 +348,8 @@ retention_try_render(PG_FUNCTION_ARGS)
 	if (nulls[0])
 		values[1] = CStringGetTextDatum(error.message);
 	else
-		values[0] = PointerGetDatum(cstring_to_text_with_len(cache->output.data, cache->output.length));
+		values[0] =
+			PointerGetDatum(cstring_to_text_with_len(cache->output.data, cache->output.length));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->result_type, values, nulls)));
 }
 
@@ -337,7 +364,8 @@ retention_template_variables(PG_FUNCTION_ARGS)
 {
 	TemplateHost host = make_host(CurrentMemoryContext);
 	TemplateError error;
-	TemplateProgram *program = template_compile(&host, template_argument(PG_GETARG_DATUM(0)), &error);
+	TemplateProgram *program =
+		template_compile(&host, template_argument(PG_GETARG_DATUM(0)), &error);
 	TemplateText *paths;
 	Datum	   *names;
 	int			count;

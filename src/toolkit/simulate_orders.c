@@ -125,12 +125,12 @@ write_customer(OrderWriter *writer, const ShopParameters *shop, uint64 seed, int
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (orders == MOST_ORDERS)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("customer " INT64_FORMAT " would have more than " INT64_FORMAT " orders",
-							number, MOST_ORDERS),
-					 errdetail("This one buys %g times a day.", customer.drawn.rate),
-					 errhint("The mean of customers is r / alpha a day.")));
+			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+							errmsg("customer " INT64_FORMAT " would have more than " INT64_FORMAT
+								   " orders",
+								   number, MOST_ORDERS),
+							errdetail("This one buys %g times a day.", customer.drawn.rate),
+							errhint("The mean of customers is r / alpha a day.")));
 		write_order(writer, number, &order);
 	}
 }
@@ -151,7 +151,8 @@ write_orders(FunctionCallInfo fcinfo, const ShopParameters *shop)
 	writer.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	writer.from = from;
 	writer.next_order_id = 1;
-	writer.row_context = AllocSetContextCreate(CurrentMemoryContext, "simulated order", ALLOCSET_SMALL_SIZES);
+	writer.row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "simulated order", ALLOCSET_SMALL_SIZES);
 	for (int64 number = 1; number <= customers; number++)
 		write_customer(&writer, shop, seed, number, days);
 }
@@ -177,7 +178,9 @@ retention_simulate_orders(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_simulate_orders_of_models);
 
-/* simulate_orders(customers, from, to, seed, purchase model, spend model): the same, by any models. */
+/*
+ * simulate_orders(customers, from, to, seed, purchase model, spend model): the same, by any models.
+ */
 Datum
 retention_simulate_orders_of_models(PG_FUNCTION_ARGS)
 {

@@ -39,7 +39,10 @@ typedef struct Dialled
 	bool		has_plus;
 } Dialled;
 
-/* The character at the begin of a span, and the bytes it takes; bytes that are no UTF-8 are taken one by one. */
+/*
+ * The character at the begin of a span, and the bytes it takes; bytes that are no UTF-8 are taken
+ * one by one.
+ */
 static pg_wchar
 next_character(Span span, int *bytes)
 {
@@ -54,13 +57,15 @@ next_character(Span span, int *bytes)
 	return utf8_to_unicode(data);
 }
 
-/* Whether a character is not seen: spaces of all widths, joiners, marks of direction, soft hyphens. */
+/*
+ * Whether a character is not seen: spaces of all widths, joiners, marks of direction, soft hyphens.
+ */
 static bool
 is_blank(pg_wchar c)
 {
 	return c <= ' ' || (c >= 0x7F && c <= 0xA0) || c == 0xAD || c == 0x1680 || c == 0x180E ||
-		(c >= 0x2000 && c <= 0x200F) || (c >= 0x2028 && c <= 0x202F) || (c >= 0x205F && c <= 0x206F) ||
-		c == 0x3000 || c == 0xFEFF;
+		   (c >= 0x2000 && c <= 0x200F) || (c >= 0x2028 && c <= 0x202F) ||
+		   (c >= 0x205F && c <= 0x206F) || c == 0x3000 || c == 0xFEFF;
 }
 
 /* A span without what is not seen at either end. */
@@ -90,7 +95,10 @@ digit_value(pg_wchar c)
 	return -1;
 }
 
-/* Whether a character may stand between digits: not seen, or brackets, dots, slashes, dashes of all widths. */
+/*
+ * Whether a character may stand between digits: not seen, or brackets, dots, slashes, dashes of all
+ * widths.
+ */
 static bool
 is_separator(pg_wchar c)
 {
@@ -161,7 +169,10 @@ without_trunk(const CallingPlan *plan, const char *digits)
 	return digits + (drops_zero ? 1 : 0);
 }
 
-/* The digits after the prefix of calls abroad, from the calling code on; null where the number has none. */
+/*
+ * The digits after the prefix of calls abroad, from the calling code on; null where the number has
+ * none.
+ */
 static const char *
 after_exit(const CallingPlan *home, const char *digits)
 {
@@ -170,9 +181,13 @@ after_exit(const CallingPlan *home, const char *digits)
 	return begins_with(digits, "00") ? digits + 2 : NULL;
 }
 
-/* Finds a number's plan, and its digits after calling code and trunk prefix; false where they are not known. */
+/*
+ * Finds a number's plan, and its digits after calling code and trunk prefix; false where they are
+ * not known.
+ */
 static bool
-find_subscriber(const Dialled *number, const CallingPlan *home, const CallingPlan **plan, const char **subscriber)
+find_subscriber(const Dialled *number, const CallingPlan *home, const CallingPlan **plan,
+				const char **subscriber)
 {
 	const char *abroad = number->has_plus ? number->digits : after_exit(home, number->digits);
 
@@ -180,7 +195,8 @@ find_subscriber(const Dialled *number, const CallingPlan *home, const CallingPla
 	if (abroad == NULL && home == NULL)
 		return false;
 	if (abroad == NULL && begins_with(number->digits, home->code) &&
-		strlen(number->digits) > home->longest && strlen(without_trunk(home, number->digits)) > home->longest)
+		strlen(number->digits) > home->longest &&
+		strlen(without_trunk(home, number->digits)) > home->longest)
 		abroad = number->digits;	/* the plus was left out */
 	if (abroad != NULL)
 	{
@@ -189,7 +205,8 @@ find_subscriber(const Dialled *number, const CallingPlan *home, const CallingPla
 	}
 	if (*plan == NULL)
 		return false;
-	*subscriber = without_trunk(*plan, abroad == NULL ? number->digits : abroad + strlen((*plan)->code));
+	*subscriber =
+		without_trunk(*plan, abroad == NULL ? number->digits : abroad + strlen((*plan)->code));
 	return strlen((*plan)->code) + strlen(*subscriber) >= LEAST_DIGITS &&
 		strlen((*plan)->code) + strlen(*subscriber) <= MOST_DIGITS;
 }
@@ -201,7 +218,8 @@ argument_span(Datum argument)
 	text	   *string = DatumGetTextPP(argument);
 	char	   *data = VARDATA_ANY(string);
 	int			length = VARSIZE_ANY_EXHDR(string);
-	char	   *converted = GetDatabaseEncoding() == PG_SQL_ASCII ? data : pg_server_to_any(data, length, PG_UTF8);
+	char	   *converted =
+		GetDatabaseEncoding() == PG_SQL_ASCII ? data : pg_server_to_any(data, length, PG_UTF8);
 
 	return trimmed((Span) {converted, converted == data ? length : strlen(converted)});
 }
@@ -212,7 +230,9 @@ span_text(Span span)
 {
 	char	   *copy = pnstrdup(span.data, span.length);
 
-	return cstring_to_text(GetDatabaseEncoding() == PG_SQL_ASCII ? copy : pg_any_to_server(copy, span.length, PG_UTF8));
+	return cstring_to_text(GetDatabaseEncoding() == PG_SQL_ASCII
+							   ? copy
+							   : pg_any_to_server(copy, span.length, PG_UTF8));
 }
 
 /* In small letters: first the plain ones, which are the same in all languages. */
@@ -251,7 +271,8 @@ normal_address(FunctionCallInfo fcinfo, char *national[2])
 {
 	char	   *channel = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Span		address = argument_span(PG_GETARG_DATUM(1));
-	const CallingPlan *home = PG_ARGISNULL(2) ? NULL : plan_of_country(argument_span(PG_GETARG_DATUM(2)));
+	const CallingPlan *home =
+		PG_ARGISNULL(2) ? NULL : plan_of_country(argument_span(PG_GETARG_DATUM(2)));
 
 	national[0] = national[1] = NULL;
 	if (strcmp(channel, "sms") == 0)
@@ -262,9 +283,10 @@ normal_address(FunctionCallInfo fcinfo, char *national[2])
 PG_FUNCTION_INFO_V1(retention_normal_address);
 
 /*
- * _normal_address(channel text, address text, country text) -> text: an address in the one way that all are compared
- * in. Mail in small letters; telephone numbers in E.164, national ones by the country (ISO 3166, two letters;
- * null: not known), else their digits. Spaces and what is not seen are trimmed. Null for a null channel or address.
+ * _normal_address(channel text, address text, country text) -> text: an address in the one way that
+ * all are compared in. Mail in small letters; telephone numbers in E.164, national ones by the
+ * country (ISO 3166, two letters; null: not known), else their digits. Spaces and what is not seen
+ * are trimmed. Null for a null channel or address.
  */
 Datum
 retention_normal_address(PG_FUNCTION_ARGS)
@@ -279,8 +301,9 @@ retention_normal_address(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(retention_address_spellings);
 
 /*
- * _address_spellings(channel text, address text, country text) -> text[]: the normal address, and what _normal_address
- * makes of its other spellings where it is not told the country: without the plus, with it, or national.
+ * _address_spellings(channel text, address text, country text) -> text[]: the normal address, and
+ * what _normal_address makes of its other spellings where it is not told the country: without the
+ * plus, with it, or national.
  */
 Datum
 retention_address_spellings(PG_FUNCTION_ARGS)
@@ -303,7 +326,10 @@ retention_address_spellings(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(construct_array(spellings, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* One of the two digests of HMAC (RFC 2104): of the key, each byte XORed with pad, and what follows it. */
+/*
+ * One of the two digests of HMAC (RFC 2104): of the key, each byte XORed with pad, and what follows
+ * it.
+ */
 static void
 padded_digest(bytea *key, uint8 pad, const uint8 *data, Size length, uint8 *digest)
 {
@@ -313,15 +339,20 @@ padded_digest(bytea *key, uint8 pad, const uint8 *data, Size length, uint8 *dige
 	memcpy(block, VARDATA_ANY(key), Min(VARSIZE_ANY_EXHDR(key), sizeof(block)));
 	for (int i = 0; i < sizeof(block); i++)
 		block[i] ^= pad;
-	if (hash == NULL || pg_cryptohash_init(hash) < 0 || pg_cryptohash_update(hash, block, sizeof(block)) < 0 ||
-		pg_cryptohash_update(hash, data, length) < 0 || pg_cryptohash_final(hash, digest, PG_SHA256_DIGEST_LENGTH) < 0)
+	if (hash == NULL || pg_cryptohash_init(hash) < 0 ||
+		pg_cryptohash_update(hash, block, sizeof(block)) < 0 ||
+		pg_cryptohash_update(hash, data, length) < 0 ||
+		pg_cryptohash_final(hash, digest, PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not compute a SHA-256 digest");
 	pg_cryptohash_free(hash);
 }
 
 PG_FUNCTION_INFO_V1(retention_keyed_hash);
 
-/* _keyed_hash(key bytea, address text) -> text: "hash:" and HMAC-SHA256 of the address's bytes in hexadecimal digits. The key has 64 bytes at most. */
+/*
+ * _keyed_hash(key bytea, address text) -> text: "hash:" and HMAC-SHA256 of the address's bytes in
+ * hexadecimal digits. The key has 64 bytes at most.
+ */
 Datum
 retention_keyed_hash(PG_FUNCTION_ARGS)
 {

@@ -32,11 +32,12 @@
 void
 amount_overflow(void)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-			 errmsg("amounts need more than 38 digits"),
-			 errdetail("A customer's amounts are added exactly, in up to 38 digits, of which decimals take a multiple of four."),
-			 errhint("Round the amounts to the currency's decimals, as in amount::numeric(20, 4).")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("amounts need more than 38 digits"),
+		 errdetail("A customer's amounts are added exactly, in up to 38 digits, of which decimals "
+				   "take a multiple of four."),
+		 errhint("Round the amounts to the currency's decimals, as in amount::numeric(20, 4).")));
 }
 
 static void
@@ -76,7 +77,8 @@ amount_parse(Datum numeric, Decimal *result)
 	{
 		negative = (header & SHORT_NEGATIVE) != 0;
 		display_scale = (header & SHORT_SCALE_MASK) >> SHORT_SCALE_SHIFT;
-		weight = (header & SHORT_WEIGHT_MASK) | (header & SHORT_WEIGHT_SIGN ? ~SHORT_WEIGHT_MASK : 0);
+		weight =
+			(header & SHORT_WEIGHT_MASK) | (header & SHORT_WEIGHT_SIGN ? ~SHORT_WEIGHT_MASK : 0);
 	}
 	else
 	{
@@ -128,7 +130,10 @@ amount_near_double(Datum numeric)
 
 PG_FUNCTION_INFO_V1(retention_double);
 
-/* _double(numeric) -> float8: what the cast gives to within two units of the last place, many times as fast. */
+/*
+ * _double(numeric) -> float8: what the cast gives to within two units of the last place, many times
+ * as fast.
+ */
 Datum
 retention_double(PG_FUNCTION_ARGS)
 {

@@ -1,4 +1,7 @@
-/* key_text.c: writes keys of the usual types as text, as their output functions do but without allocating. */
+/*
+ * key_text.c: writes keys of the usual types as text, as their output functions do but without
+ * allocating.
+ */
 #include "values/key_text.h"
 
 #include "catalog/pg_type.h"
@@ -46,7 +49,10 @@ reject_unknown_key_type(Oid type)
 		elog(ERROR, "keys of type %u are not cast to text", type);
 }
 
-/* A key of a native type as text: in the value, or in the buffer until its next use. A compressed value is unpacked in the current context. */
+/*
+ * A key of a native type as text: in the value, or in the buffer until its next use. A compressed
+ * value is unpacked in the current context.
+ */
 KeyText
 key_text(KeyBuffer *buffer, Oid type, Datum value)
 {

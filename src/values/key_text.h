@@ -7,7 +7,10 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
-/* Longer keys would not fit the indexes of retention.customer and its like, whose entries may take a third of a page. */
+/*
+ * Longer keys would not fit the indexes of retention.customer and its like, whose entries may take
+ * a third of a page.
+ */
 #define MAX_KEY_LENGTH 2000
 
 /* Room for a number or uuid as text. */

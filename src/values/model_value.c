@@ -28,7 +28,10 @@ enum
 	MODEL_COLUMNS
 };
 
-/* Models that one call site has seen last: those of a profile's metrics, or a purchase and a spend model. */
+/*
+ * Models that one call site has seen last: those of a profile's metrics, or a purchase and a spend
+ * model.
+ */
 #define CACHED_MODELS 4
 
 typedef struct CachedModel
@@ -105,13 +108,15 @@ read_parameters(const PurchaseModel *model, ArrayType *array, double *parameters
 	int			count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 
 	if (ARR_NDIM(array) != 1 || count != model->parameter_count)
-		reject_parameters(model, psprintf("The array has %d elements in %d dimensions.", count, ARR_NDIM(array)));
+		reject_parameters(model, psprintf("The array has %d elements in %d dimensions.", count,
+										  ARR_NDIM(array)));
 	if (array_contains_nulls(array))
 		reject_parameters(model, "One of them is null.");
 	for (int i = 0; i < count; i++)
 	{
 		if (!(values[i] >= LEAST_PARAMETER && values[i] <= model_most(model, i)))
-			reject_parameters(model, psprintf("Parameter %s is %g.", model->parameter_names[i], values[i]));
+			reject_parameters(model, psprintf("Parameter %s is %g.", model->parameter_names[i],
+											  values[i]));
 		parameters[i] = values[i];
 	}
 }
@@ -165,7 +170,9 @@ find_model(FmgrInfo *function, struct varlena *argument)
 	return cached;
 }
 
-/* A function's argument of the type retention.model; an error where it is of another kind, or none. */
+/*
+ * A function's argument of the type retention.model; an error where it is of another kind, or none.
+ */
 const ModelValue *
 model_argument(FunctionCallInfo fcinfo, int number, ModelKind kind)
 {
@@ -180,8 +187,10 @@ model_argument(FunctionCallInfo fcinfo, int number, ModelKind kind)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s is not a model of %s", cached->value.model->name,
 						kind == MODEL_OF_SPEND ? "spend" : "purchases"),
-				 errdetail("Models of purchases tell when customers buy, models of spend for how much."),
-				 errhint("This argument takes %s.", kind == MODEL_OF_SPEND ? "gammagamma" : "bgnbd, mbgnbd or paretonbd")));
+				 errdetail(
+					 "Models of purchases tell when customers buy, models of spend for how much."),
+				 errhint("This argument takes %s.",
+						 kind == MODEL_OF_SPEND ? "gammagamma" : "bgnbd, mbgnbd or paretonbd")));
 	return &cached->value;
 }
 
@@ -192,7 +201,8 @@ make_doubles(const double *values, int count)
 
 	for (int i = 0; i < count; i++)
 		elements[i] = Float8GetDatum(values[i]);
-	return PointerGetDatum(construct_array(elements, count, FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return PointerGetDatum(construct_array(elements, count, FLOAT8OID, sizeof(float8),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 static Datum
@@ -204,8 +214,8 @@ make_matrix(const FitResult *fit, int count)
 
 	for (int i = 0; i < count * count; i++)
 		elements[i] = Float8GetDatum(fit->covariance[i / count][i % count]);
-	return PointerGetDatum(construct_md_array(elements, NULL, 2, dimensions, lower,
-											  FLOAT8OID, sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return PointerGetDatum(construct_md_array(elements, NULL, 2, dimensions, lower, FLOAT8OID,
+											  sizeof(float8), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 static Datum
@@ -215,7 +225,8 @@ make_names(const PurchaseModel *model)
 
 	for (int i = 0; i < model->parameter_count; i++)
 		elements[i] = CStringGetTextDatum(model->parameter_names[i]);
-	return PointerGetDatum(construct_array(elements, model->parameter_count, TEXTOID, -1, false, TYPALIGN_INT));
+	return PointerGetDatum(construct_array(elements, model->parameter_count, TEXTOID, -1, false,
+										   TYPALIGN_INT));
 }
 
 /*
@@ -223,7 +234,8 @@ make_names(const PurchaseModel *model)
  * standard errors (the Hessian was singular) these and the covariance are null.
  */
 Datum
-model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResult *fit, double weight, double penalty)
+model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResult *fit,
+			 double weight, double penalty)
 {
 	int			count = model->parameter_count;
 	TupleDesc	type;
@@ -250,8 +262,8 @@ model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResul
 PG_FUNCTION_INFO_V1(retention_make_model);
 
 /*
- * make_model(kind text, parameters float8[]) -> model: with known parameters; what a fit would tell is null.
- * Errors: 22023 a parameter is outside of what math/model.h accepts.
+ * make_model(kind text, parameters float8[]) -> model: with known parameters; what a fit would tell
+ * is null. Errors: 22023 a parameter is outside of what math/model.h accepts.
  */
 Datum
 retention_make_model(PG_FUNCTION_ARGS)

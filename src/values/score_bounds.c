@@ -1,4 +1,7 @@
-/* score_bounds.c: rfm_score and recency_score, and the float8[] arguments of bounds that others share. */
+/*
+ * score_bounds.c: rfm_score and recency_score, and the float8[] arguments of bounds that others
+ * share.
+ */
 #include "values/score_bounds.h"
 
 #include <math.h>
@@ -12,7 +15,8 @@ void
 reject_nan(double value)
 {
 	if (isnan(value))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("values and bounds to compare must not be NaN")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("values and bounds to compare must not be NaN")));
 }
 
 static void
@@ -68,7 +72,10 @@ make_bounds(const PercentileBound *bounds, int count)
 
 PG_FUNCTION_INFO_V1(retention_rfm_score);
 
-/* rfm_score(value float8, bounds float8[]) -> int: 1 + the number of inclusive lower bounds reached. */
+/*
+ * rfm_score(value float8, bounds float8[]) -> int: 1 + the number of inclusive lower bounds
+ * reached.
+ */
 Datum
 retention_rfm_score(PG_FUNCTION_ARGS)
 {
@@ -82,7 +89,9 @@ retention_rfm_score(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_recency_score);
 
-/* recency_score(days float8, limits float8[]) -> int: 1 + the number of inclusive upper limits met. */
+/*
+ * recency_score(days float8, limits float8[]) -> int: 1 + the number of inclusive upper limits met.
+ */
 Datum
 retention_recency_score(PG_FUNCTION_ARGS)
 {

@@ -77,10 +77,10 @@ find_rules(const char *name)
 	pg_tz	   *rules = known_rules(name);
 
 	if (rules == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" not recognized", name),
-				 errhint("Use a name such as Europe/Warsaw, as listed in pg_timezone_names, and no abbreviation.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("time zone \"%s\" not recognized", name),
+						errhint("Use a name such as Europe/Warsaw, as listed in pg_timezone_names, "
+								"and no abbreviation.")));
 	return rules;
 }
 
@@ -174,7 +174,10 @@ zone_named(const text *name)
 
 PG_FUNCTION_INFO_V1(retention_local_date);
 
-/* _local_date(at timestamptz, time_zone text) -> date: the calendar day in a zone; what AT TIME ZONE gives, ten times as fast. */
+/*
+ * _local_date(at timestamptz, time_zone text) -> date: the calendar day in a zone; what AT TIME
+ * ZONE gives, ten times as fast.
+ */
 Datum
 retention_local_date(PG_FUNCTION_ARGS)
 {

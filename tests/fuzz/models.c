@@ -48,13 +48,17 @@ next_number(Input *input, double low, double high)
 static double
 next_parameter(Input *input)
 {
-	static const double special[] = {1, 2, 0.5, 1 - 1e-9, 1 + 1e-9, 1 - 0x1p-53, 1 + 0x1p-52, 1e-6, 1e6, 3, 10};
+	static const double special[] = {1,			  2,	0.5, 1 - 1e-9, 1 + 1e-9, 1 - 0x1p-53,
+									 1 + 0x1p-52, 1e-6, 1e6, 3,		   10};
 	unsigned	choice = next_byte(input);
 
 	return choice < COUNT(special) ? special[choice] : next_number(input, 1e-6, 1e6);
 }
 
-/* Times end with T, from an hour to a hundred years; t_x is anywhere from just after 0, also next to T. */
+/*
+ * Times end with T, from an hour to a hundred years; t_x is anywhere from just after 0, also next
+ * to T.
+ */
 static PurchaseHistory
 next_history(Input *input, double most_orders)
 {
@@ -80,7 +84,8 @@ try_customer(Input *input)
 	double		parameters[MODEL_MAX_PARAMETERS];
 	double		horizons[2];
 	PurchaseHistory history;
-	Question	question = {model_named(purchase_models[next_byte(input) % PURCHASE_MODELS]), parameters, &history};
+	Question	question = {model_named(purchase_models[next_byte(input) % PURCHASE_MODELS]),
+							parameters, &history};
 
 	for (int i = 0; i < MODEL_MAX_PARAMETERS; i++)
 		parameters[i] = next_parameter(input);
@@ -96,7 +101,8 @@ try_customer(Input *input)
 static void
 try_spend(Input *input)
 {
-	double		parameters[MODEL_MAX_PARAMETERS] = {next_parameter(input), next_parameter(input), next_parameter(input)};
+	double		parameters[MODEL_MAX_PARAMETERS] = {next_parameter(input), next_parameter(input),
+													next_parameter(input)};
 	unsigned	choice = next_byte(input);
 	double		x = choice < 8 ? choice : floor(next_number(input, 1, 100000));
 	double		m = x == 0 ? 0 : next_number(input, 0.01, 1e9);
@@ -109,7 +115,10 @@ try_spend(Input *input)
 		CHECK(status == MATH_UNDEFINED);
 }
 
-/* As many rows as the input has, one at least, with weights, so that there are equal ones and heavy ones. */
+/*
+ * As many rows as the input has, one at least, with weights, so that there are equal ones and heavy
+ * ones.
+ */
 static int
 next_rows(Input *input, ModelKind kind, Observation *rows)
 {

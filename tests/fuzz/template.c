@@ -34,13 +34,20 @@ next_byte(Input *input)
 }
 
 static const char *const fragments[] = {
-	"{{ ", " }}", "{% if ", "{% elif ", "{% else %}", "{% endif %}", "{% for i in ", "{% for a in ", " %}", "{% empty %}", "{% endfor %}",
-	"{% raw %}", "{% endraw %}", "{#", "#}", "{{- ", "-}}", "{%- ", "-%}", " and ", " or ", " not ", " in ", "(", ")", " == ", " != ",
-	" < ", " <= ", " > ", " >= ", "a", "b", "c", "i", "loop", ".", ".a", ".0", ".\"b c\"", ".1", "loop.index", "loop.first", "loop.last",
-	" limit:2", "|default:'<'", "|default:0", "|upper", "|lower", "|capitalize", "|escape", "|safe", "|round:2", "|round",
-	"|date:'FMDDth Month YYYY \"at\" HH12:MI am'", "|date:", "|urlencode", "|json", "|length", "|join:', '", "|first", "|last", "|truncate:5",
-	"|truncate:", ":", "|", "\"", "'", "1", "-2.50", "true", "false", "null", "text ", "<", "&", "\n", " ", "\xC5\xBC", "\xFF",
-	"{% if a %}", "{% for i in b %}", "{{ a }}", "{{ i }}", "{{ i.a|default:1 }}", "{{ loop.index }}", "{% if a in b %}", "{% if i < a %}"
+	"{{ ", " }}", "{% if ", "{% elif ", "{% else %}", "{% endif %}", "{% for i in ", "{% for a in ",
+	" %}", "{% empty %}", "{% endfor %}",
+	"{% raw %}", "{% endraw %}", "{#", "#}", "{{- ", "-}}", "{%- ", "-%}", " and ", " or ", " not ",
+	" in ", "(", ")", " == ", " != ",
+	" < ", " <= ", " > ", " >= ", "a", "b", "c", "i", "loop", ".", ".a", ".0", ".\"b c\"", ".1",
+	"loop.index", "loop.first", "loop.last",
+	" limit:2", "|default:'<'", "|default:0", "|upper", "|lower", "|capitalize", "|escape", "|safe",
+	"|round:2", "|round",
+	"|date:'FMDDth Month YYYY \"at\" HH12:MI am'", "|date:", "|urlencode", "|json", "|length",
+	"|join:', '", "|first", "|last", "|truncate:5",
+	"|truncate:", ":", "|", "\"", "'", "1", "-2.50", "true", "false", "null", "text ", "<", "&",
+	"\n", " ", "\xC5\xBC", "\xFF",
+	"{% if a %}", "{% for i in b %}", "{{ a }}", "{{ i }}", "{{ i.a|default:1 }}",
+	"{{ loop.index }}", "{% if a in b %}", "{% if i < a %}"
 };
 
 static TemplateText
@@ -51,7 +58,8 @@ next_source(Input *input)
 	unsigned	mode = next_byte(input);
 	unsigned	byte;
 
-	while (length < MOST_SOURCE && input->size > 0 && (byte = next_byte(input)) != (mode % 2 ? 0 : 255))
+	while (length < MOST_SOURCE && input->size > 0 &&
+		   (byte = next_byte(input)) != (mode % 2 ? 0 : 255))
 	{
 		const char *fragment = fragments[byte % COUNT(fragments)];
 
@@ -67,13 +75,16 @@ next_source(Input *input)
 static TemplateText
 next_text(Input *input)
 {
-	static const char *const texts[] = {"<b>", "2025-01-31", "2024-02-29T23:59:59.9+01:00", "", "a", "it's & \"x\"", "\xC5\xBC\xC3\xB3\xC5\x82w", "9999-12-31 00:00"};
+	static const char *const texts[] = {
+		"<b>", "2025-01-31",   "2024-02-29T23:59:59.9+01:00", "",
+		"a",   "it's & \"x\"", "\xC5\xBC\xC3\xB3\xC5\x82w",	  "9999-12-31 00:00"};
 	unsigned	choice = next_byte(input);
 	size_t		length;
 	TemplateText text;
 
 	if (choice < 128)
-		return pieces_text(&input->pieces, texts[choice % COUNT(texts)], strlen(texts[choice % COUNT(texts)]));
+		return pieces_text(&input->pieces, texts[choice % COUNT(texts)],
+						   strlen(texts[choice % COUNT(texts)]));
 	length = choice % 16 < input->size ? choice % 16 : input->size;
 	text = pieces_text(&input->pieces, (const char *) input->data, length);
 	input->data += length;
@@ -106,7 +117,9 @@ next_node(Input *input, int depth)
 {
 	static const char *const names[] = {"a", "b", "c", "b c", "0", "loop"};
 	unsigned	choice = next_byte(input);
-	Node	   *node = new_node(&input->pieces, depth == 0 ? TEMPLATE_OBJECT : depth > 5 ? choice % 4 + 1 : choice % 6 + 1);
+	Node	   *node = new_node(&input->pieces, depth == 0	? TEMPLATE_OBJECT
+												: depth > 5 ? choice % 4 + 1
+															: choice % 6 + 1);
 
 	node->truth = choice & 64;
 	if (node->kind == TEMPLATE_STRING)
@@ -142,9 +155,11 @@ has(TemplateText text, const char *word)
 static void
 check_error(const TemplateError *error, TemplateText source)
 {
-	CHECK(error->fault != TEMPLATE_FINE && error->message[0] != '\0' && strlen(error->message) < sizeof(error->message));
+	CHECK(error->fault != TEMPLATE_FINE && error->message[0] != '\0' &&
+		  strlen(error->message) < sizeof(error->message));
 	CHECK(error->line > 0 && error->column > 0);
-	CHECK(error->source_line.data >= source.data && error->source_line.data + error->source_line.length <= source.data + source.length);
+	CHECK(error->source_line.data >= source.data &&
+		  error->source_line.data + error->source_line.length <= source.data + source.length);
 }
 
 /* Values bring no markup of their own. */
@@ -154,7 +169,8 @@ check_output(const TemplateOutput *output, TemplateText source, bool escape)
 	TemplateText text = {output->data, output->length};
 
 	CHECK(output->length <= output->capacity && output->capacity <= TEMPLATE_MAX_LENGTH);
-	if (!escape || has(source, "safe") || has(source, "<") || has(source, ">") || has(source, "\"") || has(source, "'"))
+	if (!escape || has(source, "safe") || has(source, "<") || has(source, ">") ||
+		has(source, "\"") || has(source, "'"))
 		return;
 	CHECK(!has(text, "<") && !has(text, ">") && !has(text, "\"") && !has(text, "'"));
 }
@@ -168,7 +184,8 @@ check_paths(const TemplateProgram *program, const TemplateHost *host)
 	for (size_t i = 0; i < count; i++)
 	{
 		CHECK(paths[i].length > 0);
-		CHECK(i == 0 || paths[i].length != paths[i - 1].length || memcmp(paths[i].data, paths[i - 1].data, paths[i].length) != 0);
+		CHECK(i == 0 || paths[i].length != paths[i - 1].length ||
+			  memcmp(paths[i].data, paths[i - 1].data, paths[i].length) != 0);
 	}
 }
 

@@ -23,6 +23,10 @@ FROM (SELECT DISTINCT p.proname AS name, CASE
         WHEN has_function_privilege('retention_rights_admin', p.oid, 'EXECUTE') THEN '3 admin' END AS level
       FROM pg_proc p WHERE p.pronamespace = 'retention'::regnamespace) AS lowest
 WHERE lowest.level IS NOT NULL GROUP BY lowest.level ORDER BY lowest.level;
+-- What is in no list is nobody's, so that whoever adds a function has to say whose it is; and none has been forgotten.
+SELECT retention._access_level('added_one_day') IS NULL AS is_denied;
+SELECT p.oid::regprocedure AS forgotten FROM pg_proc p
+WHERE p.pronamespace = 'retention'::regnamespace AND p.proname NOT LIKE '\_%' AND retention._access_level(p.proname) IS NULL;
 -- Internal functions that anybody may call are pure: they read no table of the extension, and run as the caller.
 SELECT p.oid::regprocedure AS internal, p.provolatile AS volatility, p.prosecdef AS as_owner
 FROM pg_proc p WHERE p.pronamespace = 'retention'::regnamespace AND p.proname LIKE '\_%' AND has_function_privilege('public', p.oid, 'EXECUTE')

@@ -28,7 +28,8 @@ random_mantissa(int most_bits)
 static Decimal
 random_decimal(int most_bits)
 {
-	return (Decimal) {random_mantissa(most_bits), (int) check_between(0, 4) * 4, (int) check_between(0, 16)};
+	return (Decimal) {random_mantissa(most_bits), (int) check_between(0, 4) * 4,
+					  (int) check_between(0, 16)};
 }
 
 static int
@@ -102,14 +103,16 @@ check_sums(void)
 		Decimal		b = random_decimal(127);
 		Number		expected = add(number_of(&a), number_of(&b));
 		int			scale = a.scale > b.scale ? a.scale : b.scale;
-		bool		possible = fits(number_of(&a), scale) && fits(number_of(&b), scale) && fits(expected, scale);
+		bool		possible =
+			fits(number_of(&a), scale) && fits(number_of(&b), scale) && fits(expected, scale);
 		Decimal		sum = a;
 
 		CHECK((decimal_add(&sum, &b) == MATH_OK) == possible);
 		if (possible)
 		{
 			CHECK(equal(number_of(&sum), expected));
-			CHECK(sum.display_scale == (a.display_scale > b.display_scale ? a.display_scale : b.display_scale));
+			CHECK(sum.display_scale ==
+				  (a.display_scale > b.display_scale ? a.display_scale : b.display_scale));
 		}
 	}
 }
@@ -143,7 +146,10 @@ check_quotients(void)
 		check_quotient(&any, (int64_t) (check_random() >> check_between(1, 63)) | 1, false);
 		check_quotient(&money, check_between(1, 1000000), true);
 	}
-	/* These have one decimal more than is shown, a 5: among them are halves to round away from zero. */
+	/*
+	 * These have one decimal more than is shown, a 5: among them are halves to round away from
+	 * zero.
+	 */
 	for (int64_t odd = -99; odd < 100; odd += 2)
 	{
 		for (int power = 0; power < 40; power++)

@@ -21,7 +21,10 @@
 /* Weights below exp(-CUT) of the largest do not count. */
 #define CUT 36.0L
 
-/* A customer whose rate and dropout are known: dropout is a probability after a purchase, or a rate. */
+/*
+ * A customer whose rate and dropout are known: dropout is a probability after a purchase, or a
+ * rate.
+ */
 typedef struct Customer
 {
 	long double rate;
@@ -32,7 +35,10 @@ typedef struct Customer
 	long double weight;			/* given the history, and that the customer is alive */
 } Customer;
 
-/* The weights of customers who did what the history says and are alive, or gone; and when they buy if alive. */
+/*
+ * The weights of customers who did what the history says and are alive, or gone; and when they buy
+ * if alive.
+ */
 typedef struct Definition
 {
 	const char *name;
@@ -52,7 +58,10 @@ typedef struct Posterior
 	Customer   *customers;
 } Posterior;
 
-/* One latent quantity's values with the logarithms of their prior densities, which are not normalised. */
+/*
+ * One latent quantity's values with the logarithms of their prior densities, which are not
+ * normalised.
+ */
 typedef struct Axis
 {
 	int			count;
@@ -109,8 +118,8 @@ paretonbd_log_gone(const Customer *customer, const PurchaseHistory *history)
 {
 	long double both = customer->rate + customer->dropout;
 
-	return history->x * customer->log_rate + customer->log_dropout - logl(both) - both * history->t_x +
-		logl(-expm1l(-both * ((long double) history->t - history->t_x)));
+	return history->x * customer->log_rate + customer->log_dropout - logl(both) -
+		   both * history->t_x + logl(-expm1l(-both * ((long double) history->t - history->t_x)));
 }
 
 static const Definition definitions[] = {
@@ -187,7 +196,8 @@ axis_of_probability(Axis *axis, double a, double b, double chances)
 static inline Customer
 customer_at(const struct Point *rate, const struct Point *dropout)
 {
-	return (Customer) {rate->value, rate->log_value, dropout->value, dropout->log_value, dropout->log_rest, 0};
+	return (Customer) {rate->value,		   rate->log_value,	  dropout->value,
+					   dropout->log_value, dropout->log_rest, 0};
 }
 
 /* The largest logarithm of a weight, alive or gone: what the sums are relative to. */
@@ -203,7 +213,8 @@ largest_log_weight(const Axis *rates, const Axis *dropouts, const PurchaseHistor
 		{
 			Customer	customer = customer_at(&rates->points[i], &dropouts->points[j]);
 
-			most = fmaxl(most, rates->points[i].log_prior + dropouts->points[j].log_prior + log_weight(&customer, history));
+			most = fmaxl(most, rates->points[i].log_prior + dropouts->points[j].log_prior +
+								   log_weight(&customer, history));
 		}
 	}
 	return most;
@@ -240,7 +251,8 @@ log_sum(const Axis *rates, const Axis *dropouts, const PurchaseHistory *history,
 
 /* Everything that a history tells about a customer. */
 static inline void
-posterior_open(Posterior *posterior, const Definition *definition, const double *parameters, const PurchaseHistory *history)
+posterior_open(Posterior *posterior, const Definition *definition, const double *parameters,
+			   const PurchaseHistory *history)
 {
 	Axis		rates;
 	Axis		dropouts;
@@ -293,11 +305,14 @@ exactly(int k, long double expected)
 	return k == 0 ? expl(-expected) : expl(k * logl(expected) - expected - lgammal(k + 1.0L));
 }
 
-/* Purchases within the horizon, each worth exp(-discount time), from a customer who is alive now. */
+/*
+ * Purchases within the horizon, each worth exp(-discount time), from a customer who is alive now.
+ */
 static inline long double
 customer_orders(const Customer *customer, bool at_random, double horizon, double discount)
 {
-	long double hazard = (at_random ? customer->dropout : customer->rate * customer->dropout) + discount;
+	long double hazard =
+		(at_random ? customer->dropout : customer->rate * customer->dropout) + discount;
 
 	return customer->rate * -expm1l(-hazard * horizon) / hazard;
 }
@@ -320,18 +335,21 @@ customer_buys_exactly(const Customer *customer, bool at_random, double horizon, 
 	long double both = customer->rate + customer->dropout;
 
 	if (at_random)
-		return all * expl(-customer->dropout * horizon) +
-			customer->dropout / both * powl(customer->rate / both, k) * at_least(k + 1, both * horizon);
+		return all * expl(-customer->dropout * horizon) + customer->dropout / both *
+															  powl(customer->rate / both, k) *
+															  at_least(k + 1, both * horizon);
 	if (k == 0)
 		return all;
 	return all * expl(k * customer->log_stay) +
-		expl(customer->log_dropout + (k - 1) * customer->log_stay) * at_least(k, customer->rate * horizon);
+		   expl(customer->log_dropout + (k - 1) * customer->log_stay) *
+			   at_least(k, customer->rate * horizon);
 }
 
 /* The mean over the customers who may be alive. */
 static inline long double
-posterior_mean(const Posterior *posterior, long double (*of) (const Customer *, bool, double, double),
-			   double horizon, double detail)
+posterior_mean(const Posterior *posterior,
+			   long double (*of)(const Customer *, bool, double, double), double horizon,
+			   double detail)
 {
 	long double sum = 0;
 

@@ -1,5 +1,6 @@
 /*
- * model_extremes.c: the purchase models over all the parameters and histories that can be asked for.
+ * model_extremes.c: the purchase models over all the parameters and histories that can be asked
+ * for.
  *
  * Every parameter takes every one of its values together with every value of
  * the others; the histories, which would make that billions, take turns.
@@ -62,33 +63,41 @@ static const Known known[] = {
 	{"mbgnbd", {0.5248, 6.183, 0.8914, 1.614}, {500, 400, 520}, 520, 0.0027,
 		-409.22412146511769, 123.22568108198069, 357.50139140116316, 1, NAN},
 	{"mbgnbd", {0.09, 0.0034, 16.14, 1e-6}, {0, 0, 8}, 0.2, 0.02,
-		-3.1151898840629719e-8, 17.295557387693841, 0.0022206669507023018, 0.0022189371089999699, NAN},
+		-3.1151898840629719e-8, 17.295557387693841, 0.0022206669507023018, 0.0022189371089999699,
+		NAN},
 	{"mbgnbd", {30, 5e-5, 1433.5, 25}, {1, 0.25, 0.25}, 0.7, 0.02,
 		-254.8007913442273, 4.0097777473019425, 1.018848167539267, 1, NAN},
 	{"mbgnbd", {2, 30, 1, 1}, {7, 100, 200}, 365, 0.0003,
 		-30.631453164896583, 3.0554621845286807, 8.5543388696019095, 0.99980729284820336, NAN},
 	{"paretonbd", {0.5533, 10.578, 0.6062, 11.668}, {221, 38, 38.86}, 39, 0.0027,
-		109.04679498645663, -2.0481064083044303, 145.27691333475116, 0.99732977860847435, 122.50643412466834},
+		109.04679498645663, -2.0481064083044303, 145.27691333475116, 0.99732977860847435,
+		122.50643412466834},
 	{"paretonbd", {0.5533, 10.578, 0.6062, 11.668}, {5000, 10, 104}, 52, 0.0027,
 		22455.938820044615, 8578.0621322177773, 2018.1090048735978, 0.99987992998869752, 0},
 	{"paretonbd", {0.55, 10.5, 20, 1e7}, {2, 30.43, 38.86}, 520, 0.0027,
-		-8.8091899153468151, -10.749735121961228, 26.84989330613918, 0.99798153335974479, 14.428187606867815},
+		-8.8091899153468151, -10.749735121961228, 26.84989330613918, 0.99798153335974479,
+		14.428187606867815},
 	{"paretonbd", {0.55, 10.5, 1e6, 1e6}, {2, 30.43, 38.86}, 520, 0.0027,
-		-38.820252046674586, 8.8479829085203945, 0.051663323401572998, 0.048255979342099277, 7.4014827797122773e-6},
+		-38.820252046674586, 8.8479829085203945, 0.051663323401572998, 0.048255979342099277,
+		7.4014827797122773e-6},
 	{"paretonbd", {0.6, 1000, 2.2, 1}, {0, 0, 0}, 365, 0.02,
 		0, -INFINITY, 4.9958044132822857e-4, 4.9719351634412813e-4, 4.7589414925606426e-4},
 	{"paretonbd", {0.6, 30, 0.6, 0.001}, {0, 0, 0}, 365, 0.02,
 		0, -INFINITY, 0.0083424280387225779, 0.0027185812416600239, 0.0033118783528842463},
 	{"paretonbd", {0.6, 0.001, 0.6, 1e6}, {10000, 36525, 36525}, 365, 0.02,
-		-22963.146813955673, -INFINITY, 99.926991322751567, 0.99999788565122349, 13.680432761199159},
+		-22963.146813955673, -INFINITY, 99.926991322751567, 0.99999788565122349,
+		13.680432761199159},
 	{"paretonbd", {1e6, 1e6, 1e-6, 1e-6}, {0, 0, 36525}, 365, 0.02,
 		-11.232402368220516, 35862.539858158161, 352.13815217413375, 0.99999999997162227, 0},
 	{"paretonbd", {1, 0.001, 1e6, 1e6}, {2, 0.005, 0.0416}, 365, 0.02,
-		3.9471085922435389, 0.083202691256043992, 70.422608563453637, 0.97950166577428367, 33.085597814567781},
+		3.9471085922435389, 0.083202691256043992, 70.422608563453637, 0.97950166577428367,
+		33.085597814567781},
 	{"paretonbd", {0.6, 30, 1, 30}, {3, 50, 400}, 365, 0.02,
-		-15.325202402140565, 6.2095962652741719, 2.2124048614802056, 0.73628419219186351, 7.5897073613341136e-4},
+		-15.325202402140565, 6.2095962652741719, 2.2124048614802056, 0.73628419219186351,
+		7.5897073613341136e-4},
 	{"paretonbd", {0.6, 30, 1 - 1e-9, 80}, {3, 50, 400}, 365, 0.02,
-		-15.158701889057307, 5.5032110554414219, 2.2727239646674374, 0.74847077530155321, 0.001549374874723385}
+		-15.158701889057307, 5.5032110554414219, 2.2727239646674374, 0.74847077530155321,
+		0.001549374874723385}
 };
 
 #define COUNT(array) (int) (sizeof(array) / sizeof((array)[0]))
@@ -111,7 +120,8 @@ history_number(uint64_t number)
 
 /* Some of the horizons, so that all of them get their turn. */
 static void
-check_history(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history, uint64_t turn)
+check_history(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history,
+			  uint64_t turn)
 {
 	Question	question = {model, parameters, history};
 	int			from = (int) (turn % (COUNT(horizons) - 2));
@@ -133,8 +143,10 @@ check_known(const Known *row)
 {
 	const PurchaseModel *model = model_named(row->name);
 	Question	question = {model, row->parameters, &row->history, row->horizon};
-	double		orders = model->expected_orders(model, row->parameters, &row->history, row->horizon);
-	double		probability = model->order_probability(model, row->parameters, &row->history, row->horizon);
+	double		orders =
+		model->expected_orders(model, row->parameters, &row->history, row->horizon);
+	double		probability =
+		model->order_probability(model, row->parameters, &row->history, row->horizon);
 	double		odds = model->dropout_log_odds(model, row->parameters, &row->history);
 	double		likelihood = model->log_likelihood(model, row->parameters, &row->history);
 	double		discounted;
@@ -150,7 +162,10 @@ check_known(const Known *row)
 	check_derivatives(&question);
 }
 
-/* All parameters; a prime step through the histories, so that no pattern of theirs meets one of the parameters. */
+/*
+ * All parameters; a prime step through the histories, so that no pattern of theirs meets one of the
+ * parameters.
+ */
 static void
 check_grid(const PurchaseModel *model)
 {

@@ -49,8 +49,8 @@ question_failed(const Question *question, const char *file, int line, const char
 	const double *parameters = question->parameters;
 	const PurchaseHistory *history = question->history;
 
-	fprintf(stderr, "%s {%.17g, %.17g, %.17g, %.17g}, x %.17g, t_x %.17g, t %.17g, horizon %.17g\n", question->model->name,
-			parameters[0], parameters[1], parameters[2], parameters[3],
+	fprintf(stderr, "%s {%.17g, %.17g, %.17g, %.17g}, x %.17g, t_x %.17g, t %.17g, horizon %.17g\n",
+			question->model->name, parameters[0], parameters[1], parameters[2], parameters[3],
 			history->x, history->t_x, history->t, question->horizon);
 	check_failed(file, line, condition);
 }
@@ -73,10 +73,14 @@ is_probability(double value)
 static inline bool
 is_close(double value, double expected, double tolerance)
 {
-	return value == expected || fabs(value - expected) <= tolerance * (fabs(value) + fabs(expected));
+	return value == expected ||
+		   fabs(value - expected) <= tolerance * (fabs(value) + fabs(expected));
 }
 
-/* The logarithm of gamma(base + n) / gamma(base): of a few factors, rather than the difference of two large numbers. */
+/*
+ * The logarithm of gamma(base + n) / gamma(base): of a few factors, rather than the difference of
+ * two large numbers.
+ */
 static inline long double
 log_rising(long double base, double n)
 {
@@ -90,8 +94,8 @@ log_rising(long double base, double n)
 }
 
 /*
- * The log-likelihood of the history and of being alive, from which the dropout odds are absent; terms is the size that
- * rounding is relative to.
+ * The log-likelihood of the history and of being alive, from which the dropout odds are absent;
+ * terms is the size that rounding is relative to.
  */
 static inline long double
 log_alive(const Question *question, double *terms)
@@ -99,18 +103,21 @@ log_alive(const Question *question, double *terms)
 	const PurchaseHistory *history = question->history;
 	const double *parameters = question->parameters;
 	double		chances = history->x + question->model->first_chances;
-	long double buying = log_rising(parameters[0], history->x) - history->x * logl((long double) parameters[1] + history->t) -
-		parameters[0] * log1pl((long double) history->t / parameters[1]);
+	long double buying = log_rising(parameters[0], history->x) -
+						 history->x * logl((long double) parameters[1] + history->t) -
+						 parameters[0] * log1pl((long double) history->t / parameters[1]);
 	bool		at_random = strcmp(question->model->name, "paretonbd") == 0;
 	long double staying;
 
 	if (at_random)
 		staying = -parameters[2] * log1pl((long double) history->t / parameters[3]);
 	else
-		staying = log_rising(parameters[3], chances) - log_rising((long double) parameters[2] + parameters[3], chances);
-	*terms = (parameters[0] + history->x) * (fabs(log(parameters[1])) + fabs(log(parameters[1] + history->t))) +
-		fabs((double) log_rising(parameters[0], history->x)) + fabs((double) staying) +
-		(at_random ? parameters[2] * fabs(log(parameters[3])) : 0);
+		staying = log_rising(parameters[3], chances) -
+				  log_rising((long double) parameters[2] + parameters[3], chances);
+	*terms = (parameters[0] + history->x) *
+				 (fabs(log(parameters[1])) + fabs(log(parameters[1] + history->t))) +
+			 fabs((double) log_rising(parameters[0], history->x)) + fabs((double) staying) +
+			 (at_random ? parameters[2] * fabs(log(parameters[3])) : 0);
 	return buying + staying;
 }
 
@@ -118,8 +125,10 @@ log_alive(const Question *question, double *terms)
 static inline void
 check_likelihood(const Question *question)
 {
-	double		likelihood = question->model->log_likelihood(question->model, question->parameters, question->history);
-	double		odds = question->model->dropout_log_odds(question->model, question->parameters, question->history);
+	double		likelihood =
+		question->model->log_likelihood(question->model, question->parameters, question->history);
+	double		odds =
+		question->model->dropout_log_odds(question->model, question->parameters, question->history);
 	double		p_alive = model_p_alive(question->model, question->parameters, question->history);
 	double		terms;
 	double		alive = (double) log_alive(question, &terms);
@@ -132,7 +141,10 @@ check_likelihood(const Question *question)
 	HOLDS(fabs(likelihood - alive - less_alive) <= 1e-12 * (1 + terms + fabs(odds > 0 ? odds : 0)));
 }
 
-/* The first entries of a distribution, which know the probability of none and stay below the expectation. */
+/*
+ * The first entries of a distribution, which know the probability of none and stay below the
+ * expectation.
+ */
 static inline void
 check_distribution(const Question *question, double horizon, const Prediction *prediction)
 {
@@ -163,11 +175,14 @@ static inline Prediction
 check_horizon(const Question *question, double horizon)
 {
 	const PurchaseHistory *history = question->history;
-	double		most = (question->parameters[0] + history->x) / (question->parameters[1] + history->t) * horizon;
+	double		most =
+		(question->parameters[0] + history->x) / (question->parameters[1] + history->t) * horizon;
 	Prediction	prediction;
 
-	prediction.orders = question->model->expected_orders(question->model, question->parameters, history, horizon);
-	prediction.probability = question->model->order_probability(question->model, question->parameters, history, horizon);
+	prediction.orders =
+		question->model->expected_orders(question->model, question->parameters, history, horizon);
+	prediction.probability =
+		question->model->order_probability(question->model, question->parameters, history, horizon);
 	HOLDS(isfinite(prediction.orders) && prediction.orders >= 0);
 	HOLDS(is_probability(prediction.probability));
 	HOLDS(prediction.orders <= most * (1 + NOISE));
@@ -181,11 +196,14 @@ static inline void
 check_unconditional(const Question *question, double horizon, const Prediction *alive)
 {
 	double		p_alive = model_p_alive(question->model, question->parameters, question->history);
-	double		orders = model_expected_orders(question->model, question->parameters, question->history, horizon);
-	double		probability = model_order_probability(question->model, question->parameters, question->history, horizon);
+	double		orders =
+		model_expected_orders(question->model, question->parameters, question->history, horizon);
+	double		probability =
+		model_order_probability(question->model, question->parameters, question->history, horizon);
 	double		entries[2];
 
-	model_order_distribution(question->model, question->parameters, question->history, horizon, 1, &NO_HOST, entries);
+	model_order_distribution(question->model, question->parameters, question->history, horizon, 1,
+							 &NO_HOST, entries);
 	HOLDS(is_close(orders, p_alive * alive->orders, 1e-14));
 	HOLDS(is_close(probability, p_alive * alive->probability, 1e-14));
 	HOLDS(is_probability(entries[0]) && is_probability(entries[1]));
@@ -193,11 +211,15 @@ check_unconditional(const Question *question, double horizon, const Prediction *
 	HOLDS(entries[1] <= p_alive);
 }
 
-/* Discounting makes less of the orders, and more of it even less, but not less than if all came at the end. */
+/*
+ * Discounting makes less of the orders, and more of it even less, but not less than if all came at
+ * the end.
+ */
 static inline void
 check_discounted(const Question *question, double horizon)
 {
-	double		orders = model_expected_orders(question->model, question->parameters, question->history, horizon);
+	double		orders =
+		model_expected_orders(question->model, question->parameters, question->history, horizon);
 	double		before = orders * (1 + 1e-8);
 
 	for (double rate = 1e-4; rate < 1; rate *= 100)
@@ -250,7 +272,10 @@ check_customer(Question *question, const double *horizons, int count)
 	}
 }
 
-/* The derivatives of the likelihood, for the customer alone, are numbers, and its value is that of log_likelihood. */
+/*
+ * The derivatives of the likelihood, for the customer alone, are numbers, and its value is that of
+ * log_likelihood.
+ */
 static inline void
 check_derivatives(const Question *question)
 {
@@ -259,12 +284,15 @@ check_derivatives(const Question *question)
 	BlockRow	row = {0, history->t_x < history->t, 1};
 	ObservationBlock block = {history->x, 1, values, 1 + row.second, 1, &row};
 	double	   *scratch = malloc(2 * question->model->scratch_per_value * sizeof(double) + 1);
-	double		likelihood = question->model->log_likelihood(question->model, question->parameters, history);
+	double		likelihood =
+		question->model->log_likelihood(question->model, question->parameters, history);
 	Derivatives derivatives = {0};
 
 	CHECK(scratch != NULL);
-	question->model->add_likelihood(question->model, question->parameters, &block, scratch, &derivatives);
-	HOLDS(is_close(derivatives.value, likelihood, 1e-9) || fabs(derivatives.value - likelihood) < 1e-8);
+	question->model->add_likelihood(question->model, question->parameters, &block, scratch,
+									&derivatives);
+	HOLDS(is_close(derivatives.value, likelihood, 1e-9) ||
+		  fabs(derivatives.value - likelihood) < 1e-8);
 	for (int i = 0; i < question->model->parameter_count; i++)
 	{
 		HOLDS(isfinite(derivatives.gradient[i]));

@@ -1,7 +1,7 @@
 /*
- * model_steps.c: whatever a model accepts, every function of src/math answers by a finite number after a bounded
- * number of steps. The compiler has the code call a function of ours at every branch, which counts, and
- * which ends what would not end.
+ * model_steps.c: whatever a model accepts, every function of src/math answers by a finite number
+ * after a bounded number of steps. The compiler has the code call a function of ours at every
+ * branch, which counts, and which ends what would not end.
  */
 #include "math/fit.h"
 #include "math/shop.h"
@@ -11,7 +11,10 @@
 /* Branches taken by an answer, or by an entry of a distribution: some tenths of a millisecond. */
 #define MOST_STEPS 50000
 
-/* Of an integral over time: some ten milliseconds; those of models such as shops have take a hundredth. */
+/*
+ * Of an integral over time: some ten milliseconds; those of models such as shops have take a
+ * hundredth.
+ */
 #define MOST_DISCOUNT_STEPS 4000000
 
 /* The entries of a distribution that are asked for, beside the first. */
@@ -66,11 +69,14 @@ ask_horizon(const Question *question, int most)
 	double		entries[MOST_ENTRIES + 1];
 
 	begin(MOST_STEPS);
-	HOLDS(is_answer(model_expected_orders(model, question->parameters, question->history, question->horizon)));
+	HOLDS(is_answer(model_expected_orders(model, question->parameters, question->history,
+										  question->horizon)));
 	begin(MOST_STEPS);
-	HOLDS(is_probability(model_order_probability(model, question->parameters, question->history, question->horizon)));
+	HOLDS(is_probability(model_order_probability(model, question->parameters, question->history,
+												 question->horizon)));
 	begin((most + 1) * MOST_STEPS);
-	model_order_distribution(model, question->parameters, question->history, question->horizon, most, &NO_HOST, entries);
+	model_order_distribution(model, question->parameters, question->history, question->horizon,
+							 most, &NO_HOST, entries);
 	for (int k = 0; k <= most; k++)
 		HOLDS(is_probability(entries[k]));
 }
@@ -89,15 +95,18 @@ ask_customer(const Question *question, double quantile)
 	HOLDS(is_answer(model_next_order(question->parameters, question->history, quantile)));
 }
 
-/* Within a horizon, which may be infinite: undefined only where it is, and next to nothing is discounted. */
+/*
+ * Within a horizon, which may be infinite: undefined only where it is, and next to nothing is
+ * discounted.
+ */
 static void
 ask_discounted(const Question *question, double horizon, double rate)
 {
 	double		orders = 0;
 
 	begin(MOST_DISCOUNT_STEPS);
-	if (model_discounted_orders(question->model, question->parameters, question->history, horizon, rate,
-								&NO_HOST, &orders) == MATH_OK)
+	if (model_discounted_orders(question->model, question->parameters, question->history, horizon,
+								rate, &NO_HOST, &orders) == MATH_OK)
 		HOLDS(is_answer(orders));
 	else
 		HOLDS(isinf(horizon) && rate < 1e-18);
@@ -115,7 +124,8 @@ ask_likelihood(const Question *question)
 
 	CHECK(scratch != NULL);
 	begin(MOST_STEPS);
-	question->model->add_likelihood(question->model, question->parameters, &block, scratch, &derivatives);
+	question->model->add_likelihood(question->model, question->parameters, &block, scratch,
+									&derivatives);
 	free(scratch);
 }
 

@@ -1,6 +1,6 @@
 /*
- * models.c: the purchase and spend models against their definitions, integrated numerically, and the
- * fits against what a maximum is.
+ * models.c: the purchase and spend models against their definitions, integrated numerically, and
+ * the fits against what a maximum is.
  */
 #include "math/fit.h"
 #include "math/model.h"
@@ -32,7 +32,8 @@ static const double pareto_sets[][MODEL_MAX_PARAMETERS] = {
 
 /* Customers: new, one-time, lapsed, regular, very frequent, and one who bought just now. */
 static const PurchaseHistory histories[] = {
-	{0, 0, 0}, {0, 0, 38.86}, {1, 3, 39}, {2, 30.43, 38.86}, {26, 30.86, 31}, {100, 200, 260}, {3, 12, 12}
+	{0, 0, 0}, {0, 0, 38.86}, {1, 3, 39}, {2, 30.43, 38.86}, {26, 30.86, 31}, {100, 200, 260},
+	{3, 12, 12}
 };
 static const double horizons[] = {0.25, 30, 400};
 
@@ -47,15 +48,17 @@ static struct
 
 /* Fails with both numbers, relative to the larger of the expected one and the floor. */
 static void
-check_near(const char *what, double value, long double expected, long double floor, long double tolerance)
+check_near(const char *what, double value, long double expected, long double floor,
+		   long double tolerance)
 {
 	if (fabsl(value - expected) <= tolerance * fmaxl(fabsl(expected), floor))
 		return;
 	fprintf(stderr, "%s: %.17g, not %.17Lg\n", what, value, expected);
 	if (current.history != NULL)
-		fprintf(stderr, "%s(%.17g, %.17g, %.17g, %.17g), x %g, t_x %g, t %g, horizon %g\n", current.name,
-				current.parameters[0], current.parameters[1], current.parameters[2], current.parameters[3],
-				current.history->x, current.history->t_x, current.history->t, current.horizon);
+		fprintf(stderr, "%s(%.17g, %.17g, %.17g, %.17g), x %g, t_x %g, t %g, horizon %g\n",
+				current.name, current.parameters[0], current.parameters[1], current.parameters[2],
+				current.parameters[3], current.history->x, current.history->t_x, current.history->t,
+				current.horizon);
 	check_failed(__FILE__, __LINE__, what);
 }
 
@@ -83,17 +86,20 @@ check_registry(void)
 		CHECK(model->parameter_count == (i < 3 ? 4 : 3));
 	}
 	CHECK(model_find("bgnbdx", 5) == model_named("bgnbd"));
-	CHECK(model_find("bgnbd", 4) == NULL && model_find("", 0) == NULL && model_find("BGNBD", 5) == NULL);
+	CHECK(model_find("bgnbd", 4) == NULL && model_find("", 0) == NULL &&
+		  model_find("BGNBD", 5) == NULL);
 	CHECK(model_at(-1) == NULL && model_at(3) != NULL && model_at(1000) == NULL);
 }
 
 /* The likelihood, and the probability to be alive with its odds. */
 static void
-check_past(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history, const Posterior *posterior)
+check_past(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history,
+		   const Posterior *posterior)
 {
 	double		odds = model->dropout_log_odds(model, parameters, history);
 
-	check_near("likelihood", model->log_likelihood(model, parameters, history), posterior->log_likelihood, 1, EXACT);
+	check_near("likelihood", model->log_likelihood(model, parameters, history),
+			   posterior->log_likelihood, 1, EXACT);
 	check_near("p_alive", model_p_alive(model, parameters, history), posterior->p_alive, 0, EXACT);
 	check_near("odds", exp(odds), (1 - posterior->p_alive) / posterior->p_alive, 1e-6L, EXACT);
 	CHECK(posterior->p_alive < 1 || odds == -INFINITY);
@@ -101,8 +107,8 @@ check_past(const PurchaseModel *model, const double *parameters, const PurchaseH
 
 /* The numbers of orders: given that the customer is alive, and given the history only. */
 static void
-check_distribution(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history,
-				   double horizon, const Posterior *posterior)
+check_distribution(const PurchaseModel *model, const double *parameters,
+				   const PurchaseHistory *history, double horizon, const Posterior *posterior)
 {
 	double		alive[8];
 	double		all[8];
@@ -130,10 +136,12 @@ check_future(const PurchaseModel *model, const double *parameters, const Purchas
 	long double orders = posterior_mean(posterior, customer_orders, horizon, 0);
 	long double buys = posterior_mean(posterior, customer_buys, horizon, 0);
 
-	check_near("orders, alive", model->expected_orders(model, parameters, history, horizon), orders, 0, EXACT);
+	check_near("orders, alive", model->expected_orders(model, parameters, history, horizon), orders,
+			   0, EXACT);
 	check_near("orders", model_expected_orders(model, parameters, history, horizon),
 			   orders * posterior->p_alive, 0, EXACT);
-	check_near("probability, alive", model->order_probability(model, parameters, history, horizon), buys, 0, EXACT);
+	check_near("probability, alive", model->order_probability(model, parameters, history, horizon),
+			   buys, 0, EXACT);
 	check_near("probability", model_order_probability(model, parameters, history, horizon),
 			   buys * posterior->p_alive, 0, EXACT);
 	check_distribution(model, parameters, history, horizon, posterior);
@@ -141,7 +149,8 @@ check_future(const PurchaseModel *model, const double *parameters, const Purchas
 
 /* Weak and strong discounts, over a horizon and for ever. */
 static void
-check_discounts(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history, const Posterior *posterior)
+check_discounts(const PurchaseModel *model, const double *parameters,
+				const PurchaseHistory *history, const Posterior *posterior)
 {
 	static const double rates[] = {0.00027, 0.02, 3};
 	double		value;
@@ -151,16 +160,21 @@ check_discounts(const PurchaseModel *model, const double *parameters, const Purc
 		long double expected = posterior_mean(posterior, customer_orders, 365, rates[i]);
 
 		current.horizon = rates[i];
-		CHECK(model_discounted_orders(model, parameters, history, 365, rates[i], &NO_HOST, &value) == MATH_OK);
+		CHECK(model_discounted_orders(model, parameters, history, 365, rates[i], &NO_HOST,
+									  &value) == MATH_OK);
 		check_near("discounted", value, expected * posterior->p_alive, 0, 1e-9L);
 		expected = posterior_mean(posterior, customer_orders, INFINITY, rates[i]);
-		CHECK(model_discounted_orders(model, parameters, history, INFINITY, rates[i], &NO_HOST, &value) == MATH_OK);
+		CHECK(model_discounted_orders(model, parameters, history, INFINITY, rates[i], &NO_HOST,
+									  &value) == MATH_OK);
 		check_near("discounted for ever", value, expected * posterior->p_alive, 0, 1e-9L);
 	}
 	CHECK(model_discounted_orders(model, parameters, history, 365, 0, &NO_HOST, &value) == MATH_OK);
 	CHECK(value == model_expected_orders(model, parameters, history, 365));
-	CHECK(model_discounted_orders(model, parameters, history, 0, 0.02, &NO_HOST, &value) == MATH_OK && value == 0);
-	CHECK(model_discounted_orders(model, parameters, history, INFINITY, 0, &NO_HOST, &value) == MATH_UNDEFINED);
+	CHECK(model_discounted_orders(model, parameters, history, 0, 0.02, &NO_HOST, &value) ==
+			  MATH_OK &&
+		  value == 0);
+	CHECK(model_discounted_orders(model, parameters, history, INFINITY, 0, &NO_HOST, &value) ==
+		  MATH_UNDEFINED);
 }
 
 /* Within no time, nothing happens. */
@@ -175,9 +189,13 @@ check_now(const PurchaseModel *model, const double *parameters, const PurchaseHi
 	CHECK(probabilities[0] == 1 && probabilities[1] == 0 && probabilities[2] == 0);
 }
 
-/* The mean over customers of the probability that the next order comes no later: what the quantile is of. */
+/*
+ * The mean over customers of the probability that the next order comes no later: what the quantile
+ * is of.
+ */
 static void
-check_next_order(const double *parameters, const PurchaseHistory *history, const Posterior *posterior)
+check_next_order(const double *parameters, const PurchaseHistory *history,
+				 const Posterior *posterior)
 {
 	static const double quantiles[] = {1e-6, 0.1, 0.5, 0.9};
 
@@ -236,7 +254,8 @@ share_below(const Axis *axis, long double value)
 	for (int i = 0; i < axis->count; i++)
 	{
 		/* One step of a logistic curve instead of a jump, as the draws are also counted. */
-		sum += expl(axis->points[i].log_prior - axis->log_total) / (1 + axis->points[i].value / value);
+		sum +=
+			expl(axis->points[i].log_prior - axis->log_total) / (1 + axis->points[i].value / value);
 	}
 	return sum;
 }
@@ -264,21 +283,25 @@ check_draws(const Definition *definition, const double *parameters)
 
 		model->draw(model, parameters, &stream, &customer);
 		CHECK(customer.drops_at_once == (strcmp(definition->name, "mbgnbd") == 0));
-		CHECK(definition->at_random ? customer.dropout == 0 && customer.lifetime >= 0 : isinf(customer.lifetime));
+		CHECK(definition->at_random ? customer.dropout == 0 && customer.lifetime >= 0
+									: isinf(customer.lifetime));
 		slow += coin * (1 + customer.rate * parameters[1] / parameters[0]) < 1;
-		loyal += definition->at_random ? customer.lifetime > parameters[3] : coin * (1 + customer.dropout / dropout) < 1;
+		loyal += definition->at_random ? customer.lifetime > parameters[3]
+									   : coin * (1 + customer.dropout / dropout) < 1;
 	}
 	axis_of_rate(&rates, parameters[0], parameters[1], 0, 0);
 	axis_of_probability(&dropouts, parameters[2], parameters[3], 0);
 	check_share(slow, share_below(&rates, parameters[0] / parameters[1]));
-	check_share(loyal, definition->at_random ? powl(2, -parameters[2]) : share_below(&dropouts, dropout));
+	check_share(loyal,
+				definition->at_random ? powl(2, -parameters[2]) : share_below(&dropouts, dropout));
 	free(rates.points);
 	free(dropouts.points);
 }
 
 /*
- * Gamma-Gamma's log-likelihood, and the mean of future purchases, from the density of the spend's own rate.
- * The mean's integrand falls like a gamma density of shape q - 1, so the axis is as wide as that one needs.
+ * Gamma-Gamma's log-likelihood, and the mean of future purchases, from the density of the spend's
+ * own rate. The mean's integrand falls like a gamma density of shape q - 1, so the axis is as wide
+ * as that one needs.
  */
 static long double
 spend_by_definition(const double *parameters, double x, double m, long double *mean)
@@ -295,8 +318,10 @@ spend_by_definition(const double *parameters, double x, double m, long double *m
 	for (int i = 0; i < rates.count; i++)
 	{
 		const struct Point *rate = &rates.points[i];
-		long double log_density = x == 0 ? 0 : p * x * (rate->log_value + logl(x)) + (p * x - 1) * logl(m) -
-			x * rate->value * m - lgammal((long double) p * x);
+		long double log_density = x == 0 ? 0
+										 : p * x * (rate->log_value + logl(x)) +
+											   (p * x - 1) * logl(m) - x * rate->value * m -
+											   lgammal((long double) p * x);
 		long double weight = expl(log_density + rate->log_prior - rates.log_total);
 
 		likelihood += weight;
@@ -338,7 +363,8 @@ check_spend_of(const double *parameters, double x)
 static void
 check_spend(void)
 {
-	static const double sets[][MODEL_MAX_PARAMETERS] = {{6.25, 3.74, 15.4}, {0.9, 1.4, 3}, {30, 2, 0.7}};
+	static const double sets[][MODEL_MAX_PARAMETERS] = {
+		{6.25, 3.74, 15.4}, {0.9, 1.4, 3}, {30, 2, 0.7}};
 	const PurchaseModel *model = model_named("gammagamma");
 	double		spend;
 	long double mean;
@@ -355,7 +381,8 @@ check_spend(void)
 	CHECK(model->expected_spend((double[]) {6, 0.9, 15}, 0, 0, &spend) == MATH_UNDEFINED);
 	CHECK(model->expected_spend((double[]) {6, 1, 15}, 0, 0, &spend) == MATH_UNDEFINED);
 	CHECK(model->expected_spend((double[]) {0.25, 0.5, 15}, 2, 3, &spend) == MATH_UNDEFINED);
-	CHECK(model->expected_spend((double[]) {0.5, 0.75, 16}, 1, 4, &spend) == MATH_OK && spend == 40);
+	CHECK(model->expected_spend((double[]) {0.5, 0.75, 16}, 1, 4, &spend) == MATH_OK &&
+		  spend == 40);
 }
 
 /* Customers of a shop whose days are counted whole, so that there are equal rows. */
@@ -398,7 +425,8 @@ simulate_spend(const double *parameters, int count, Observation *rows)
 		double		x = (double) check_between(1, 9);
 		double		rate = random_gamma(&stream, parameters[1], parameters[2]);
 
-		rows[i] = (Observation) {x, {ceil(random_gamma(&stream, parameters[0] * x, rate * x)), 0}, 1};
+		rows[i] =
+			(Observation) {x, {ceil(random_gamma(&stream, parameters[0] * x, rate * x)), 0}, 1};
 	}
 	return count;
 }
@@ -431,9 +459,13 @@ total(const PurchaseModel *model, const double *parameters, const ObservationBlo
 	return sum;
 }
 
-/* The derivative by a parameter's logarithm, from values at four points: its error is that of the step's fourth power. */
+/*
+ * The derivative by a parameter's logarithm, from values at four points: its error is that of the
+ * step's fourth power.
+ */
 static Derivatives
-difference(const PurchaseModel *model, const double *parameters, const ObservationBlocks *data, int by)
+difference(const PurchaseModel *model, const double *parameters, const ObservationBlocks *data,
+		   int by)
 {
 	static const double weights[] = {1.0 / 12, -8.0 / 12, 8.0 / 12, -1.0 / 12};
 	static const int steps[] = {-2, -1, 1, 2};
@@ -457,7 +489,8 @@ difference(const PurchaseModel *model, const double *parameters, const Observati
 
 /* The gradient is the value's derivative, and the Hessian the gradient's. */
 static void
-check_derivatives(const PurchaseModel *model, const double *parameters, const ObservationBlocks *data)
+check_derivatives(const PurchaseModel *model, const double *parameters,
+				  const ObservationBlocks *data)
 {
 	Derivatives sum = total(model, parameters, data);
 
@@ -513,7 +546,8 @@ check_maximum(const PurchaseModel *model, const ObservationBlocks *data, const F
 
 /* The covariance is the inverse of minus the Hessian; the truth is not far away. */
 static void
-check_errors(const PurchaseModel *model, const ObservationBlocks *data, const FitResult *fit, const double *truth)
+check_errors(const PurchaseModel *model, const ObservationBlocks *data, const FitResult *fit,
+			 const double *truth)
 {
 	Derivatives top = total(model, fit->parameters, data);
 
@@ -550,7 +584,8 @@ fitted(const PurchaseModel *model, const Observation *rows, int count, double pe
 }
 
 static void
-check_same(const PurchaseModel *model, const FitResult *a, const FitResult *b, long double tolerance)
+check_same(const PurchaseModel *model, const FitResult *a, const FitResult *b,
+		   long double tolerance)
 {
 	for (int i = 0; i < model->parameter_count; i++)
 		check_near("same parameters", a->parameters[i], b->parameters[i], 0, tolerance);
@@ -584,8 +619,11 @@ check_rows(const PurchaseModel *model, Observation *rows, int count, const FitRe
 		tripled[i] = rows[i % count];
 	shuffle(tripled, 3 * count);
 	again = fitted(model, tripled, 3 * count, 0);
-	check_same(model, &(FitResult) {.parameters = {again.parameters[0], again.parameters[1], again.parameters[2],
-			again.parameters[3]}, .log_likelihood = again.log_likelihood / 3}, fit, 1e-7L);
+	check_same(model,
+			   &(FitResult) {.parameters = {again.parameters[0], again.parameters[1],
+											again.parameters[2], again.parameters[3]},
+							 .log_likelihood = again.log_likelihood / 3},
+			   fit, 1e-7L);
 	for (int i = 0; i < count; i++)
 		rows[i].weight = 3;
 	check_same(model, &(FitResult[]) {fitted(model, rows, count, 0)}[0], &again, 0);
@@ -631,7 +669,8 @@ check_fit(const PurchaseModel *model, const double *truth, Observation *rows, in
 static void
 check_fits(void)
 {
-	static const double truths[][MODEL_MAX_PARAMETERS] = {{0.6, 20, 0.8, 2.5}, {0.7, 20, 0.7, 2.5}, {0.7, 15, 0.8, 60}};
+	static const double truths[][MODEL_MAX_PARAMETERS] = {
+		{0.6, 20, 0.8, 2.5}, {0.7, 20, 0.7, 2.5}, {0.7, 15, 0.8, 60}};
 	static const double spend[MODEL_MAX_PARAMETERS] = {6, 4, 15};
 	Observation rows[MOST_ROWS];
 
@@ -670,7 +709,8 @@ main(void)
 	{
 		for (int j = 0; j < COUNT(pareto_sets); j++)
 		{
-			const double *parameters = definitions[i].at_random ? pareto_sets[j] : beta_geometric_sets[j];
+			const double *parameters =
+				definitions[i].at_random ? pareto_sets[j] : beta_geometric_sets[j];
 
 			check_predictions(&definitions[i], parameters);
 			check_draws(&definitions[i], parameters);

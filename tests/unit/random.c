@@ -38,7 +38,10 @@ draw_beta(RandomStream *stream, const double *parameters)
 	return random_beta(stream, parameters[0], parameters[1]);
 }
 
-/* The sample's mean and variance lie within 5 standard errors; moment4 is the fourth central moment. */
+/*
+ * The sample's mean and variance lie within 5 standard errors; moment4 is the fourth central
+ * moment.
+ */
 static void
 check_moments(Draw draw, const double *parameters, double mean, double variance, double moment4)
 {
@@ -71,9 +74,11 @@ check_beta_moments(double a, double b)
 {
 	double		sum = a + b;
 	double		variance = a * b / (sum * sum * (sum + 1));
-	double		excess = 6 * ((a - b) * (a - b) * (sum + 1) - a * b * (sum + 2)) / (a * b * (sum + 2) * (sum + 3));
+	double		excess =
+		6 * ((a - b) * (a - b) * (sum + 1) - a * b * (sum + 2)) / (a * b * (sum + 2) * (sum + 3));
 
-	check_moments(draw_beta, (double[]) {a, b}, a / sum, variance, (3 + excess) * variance * variance);
+	check_moments(draw_beta, (double[]) {a, b}, a / sum, variance,
+				  (3 + excess) * variance * variance);
 }
 
 static int

@@ -1,4 +1,7 @@
-/* random_stream.c: src/math/random's streams: their bits, their independence, and variates at the ends. */
+/*
+ * random_stream.c: src/math/random's streams: their bits, their independence, and variates at the
+ * ends.
+ */
 #include "math/random.h"
 
 #include <math.h>
@@ -7,7 +10,10 @@
 
 #define DRAWS 40000
 
-/* SplitMix64's published output for the seed 1234567, and the states whose output is 0 and 2^64 - 1. */
+/*
+ * SplitMix64's published output for the seed 1234567, and the states whose output is 0 and
+ * 2^64 - 1.
+ */
 static void
 check_uniform(void)
 {
@@ -41,7 +47,8 @@ check_streams(void)
 		random_seed(&streams[1], 5, i + 1);
 		random_seed(&streams[2], 6, i);
 		CHECK(streams[0].state != streams[1].state && streams[0].state != streams[2].state);
-		along_substreams += (random_uniform(&streams[0]) - 0.5) * (random_uniform(&streams[1]) - 0.5);
+		along_substreams +=
+			(random_uniform(&streams[0]) - 0.5) * (random_uniform(&streams[1]) - 0.5);
 		along_seeds += (random_uniform(&streams[0]) - 0.5) * (random_uniform(&streams[2]) - 0.5);
 	}
 	CHECK(fabs(along_substreams / DRAWS) < 5 / 12.0 / sqrt(DRAWS));

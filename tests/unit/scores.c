@@ -49,7 +49,8 @@ check_limits(void)
 	CHECK(recency(0, 365, 180, 2) == 3 && recency(180, 365, 180, 2) == 3);
 	CHECK(recency(nextafter(180, 999), 365, 180, 2) == 2 && recency(365, 365, 180, 2) == 2);
 	CHECK(recency(nextafter(365, 999), 365, 180, 2) == 1 && recency(INFINITY, 365, 180, 2) == 1);
-	CHECK(recency(0, NAN, 180, 2) == 2 && recency(0, 365, NAN, 2) == 2 && recency(0, NAN, NAN, 2) == 1);
+	CHECK(recency(0, NAN, 180, 2) == 2 && recency(0, 365, NAN, 2) == 2 &&
+		  recency(0, NAN, NAN, 2) == 1);
 	CHECK(recency(0, 365, 180, 1) == 2 && recency(0, 365, 180, 0) == 1);
 }
 

@@ -8,11 +8,15 @@
 
 #define MOST_VALUES 20000
 
-static const double fractions[] = {0, 1, 0.5, 1 / 3.0, 2 / 3.0, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.99, 1e-9, 1 - 1e-9, 0x1p-1074};
+static const double fractions[] = {0,	 1,	  0.5, 1 / 3.0, 2 / 3.0, 0.1,	   0.2,		 0.25,
+								   0.75, 0.8, 0.9, 0.99,	1e-9,	 1 - 1e-9, 0x1p-1074};
 
 #define FRACTIONS (int) (sizeof(fractions) / sizeof(fractions[0]))
 
-/* A source that gives an array in blocks of 1 to 7 values, each from a place of its own that is then spoilt. */
+/*
+ * A source that gives an array in blocks of 1 to 7 values, each from a place of its own that is
+ * then spoilt.
+ */
 typedef struct BlockSource
 {
 	SelectionSource source;
@@ -53,7 +57,10 @@ compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* By the definition: the smallest value with at least p of the values at or below it, and the next above that. */
+/*
+ * By the definition: the smallest value with at least p of the values at or below it, and the next
+ * above that.
+ */
 static PercentileBound
 bound_by_sorting(const double *sorted, int count, double fraction)
 {
@@ -112,7 +119,8 @@ random_bits(void)
 static double
 random_value(int kind)
 {
-	static const double special[] = {0.0, -0.0, INFINITY, -INFINITY, 0x1p-1074, -0x1p-1074, 1, 0x1.fffffffffffffp+1023};
+	static const double special[] = {0.0,		-0.0,		INFINITY, -INFINITY,
+									 0x1p-1074, -0x1p-1074, 1,		  0x1.fffffffffffffp+1023};
 
 	switch (kind)
 	{
@@ -161,7 +169,8 @@ check_many_fractions(void)
 		rising[i] = falling[99 - i] = i;
 	for (int i = 0; i < SELECTION_MAX_FRACTIONS; i++)
 		list[i] = (double) check_between(0, 10) / 10;
-	selection_percentile_bounds(selection_array(&array, falling, 100, &NO_HOST), 100, list, SELECTION_MAX_FRACTIONS, bounds);
+	selection_percentile_bounds(selection_array(&array, falling, 100, &NO_HOST), 100, list,
+								SELECTION_MAX_FRACTIONS, bounds);
 	for (int i = 0; i < SELECTION_MAX_FRACTIONS; i++)
 	{
 		PercentileBound expected = bound_by_sorting(rising, 100, list[i]);
@@ -189,7 +198,8 @@ check_interrupts(void)
 	ArraySource array;
 
 	CHECK(values != NULL);
-	selection_percentile_bounds(selection_array(&array, values, count, &host), count, fractions, 1, &bound);
+	selection_percentile_bounds(selection_array(&array, values, count, &host), count, fractions, 1,
+								&bound);
 	CHECK(checks >= 6 * (count / 100000) && !bound.present);
 	free(values);
 }

@@ -1,4 +1,7 @@
-/* shop.c: src/math/shop: every order's limits, and the models' expectations by numerical integration. */
+/*
+ * shop.c: src/math/shop: every order's limits, and the models' expectations by numerical
+ * integration.
+ */
 #include "math/shop.h"
 
 #include <math.h>
@@ -68,7 +71,10 @@ check_independence(void)
 	}
 }
 
-/* Repeat orders expected in t days from a customer with dropout p (Fader, Hardie, Lee 2005), over all rates. */
+/*
+ * Repeat orders expected in t days from a customer with dropout p (Fader, Hardie, Lee 2005), over
+ * all rates.
+ */
 static double
 expected_given_dropout(double t, double p)
 {
@@ -111,7 +117,9 @@ check_mean(double sum, double squares, double expected)
 	CHECK(fabs(mean - expected) < 5 * error);
 }
 
-/* Customers' mean order values have mean 100 p v / (q - 1) cents whatever their number of orders. */
+/*
+ * Customers' mean order values have mean 100 p v / (q - 1) cents whatever their number of orders.
+ */
 static void
 check_expectations(void)
 {

@@ -83,13 +83,18 @@ random_orders(Order *orders, int count, int64_t days, int adjustments)
 	for (int i = 0; i < count; i++)
 	{
 		orders[i].day = (int32_t) check_between(-days / 2, days - days / 2 - 1);
-		orders[i].at = orders[i].day * INT64_C(86400000000) + check_between(0, 3) * INT64_C(21600000001);
-		orders[i].cents = check_random() % adjustments == 0 ? -check_between(0, 5000) : check_between(1, 100000000);
+		orders[i].at =
+			orders[i].day * INT64_C(86400000000) + check_between(0, 3) * INT64_C(21600000001);
+		orders[i].cents = check_random() % adjustments == 0 ? -check_between(0, 5000)
+															: check_between(1, 100000000);
 		orders[i].part = (int) check_between(0, MOST_PARTS - 1);
 	}
 }
 
-/* Each part into a summary of its own, some of them empty, and those into the first, which may be empty too. */
+/*
+ * Each part into a summary of its own, some of them empty, and those into the first, which may be
+ * empty too.
+ */
 static void
 check_merge(const Order *orders, int count, const Model *model)
 {
@@ -133,7 +138,10 @@ check_history(OrderSummary *reused, int count, int64_t days, int adjustments)
 	check_merge(orders, count, &model);
 }
 
-/* Memory follows the distinct days: with few of them, room is made a few times however many orders come. */
+/*
+ * Memory follows the distinct days: with few of them, room is made a few times however many orders
+ * come.
+ */
 static void
 check_memory(void)
 {
@@ -144,7 +152,8 @@ check_memory(void)
 	summary_reset(&summary);
 	allocations = 0;
 	for (int64_t i = 0; i < 200000; i++)
-		CHECK(summary_add_order(&summary, i, (int32_t) (i * 7 % distinct), &one, &allocator) == MATH_OK);
+		CHECK(summary_add_order(&summary, i, (int32_t) (i * 7 % distinct), &one, &allocator) ==
+			  MATH_OK);
 	CHECK(allocations <= 4 && summary.day_capacity <= 4 * distinct);
 	free(summary.days);
 }
@@ -172,7 +181,8 @@ main(void)
 	for (int count = 0; count <= 60; count++)
 	{
 		for (int i = 0; i < 20; i++)
-			check_history(&reused, count, i == 0 ? 100000000 : check_between(1, 2 * count + 2), (int) check_between(2, 9));
+			check_history(&reused, count, i == 0 ? 100000000 : check_between(1, 2 * count + 2),
+						  (int) check_between(2, 9));
 	}
 	check_history(&reused, 300, 40, 20);
 	check_history(&reused, 2000, 2000000, 1000);

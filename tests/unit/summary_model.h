@@ -1,5 +1,6 @@
 /*
- * summary_model.h: a customer's orders summarised by comparing every order with every other, for summary.c.
+ * summary_model.h: a customer's orders summarised by comparing every order with every other, for
+ * summary.c.
  *
  * The model keeps no state and sorts nothing; it works in whole cents and long doubles.
  */
@@ -111,7 +112,8 @@ model_of(const Order *orders, int count)
 			model_extremes(&model, &orders[i]);
 	}
 	for (int i = 0; i < count; i++)
-		model.repeat_total += orders[i].cents > 0 && orders[i].day > model.first_day ? orders[i].cents : 0;
+		model.repeat_total +=
+			orders[i].cents > 0 && orders[i].day > model.first_day ? orders[i].cents : 0;
 	model_gaps(&model, orders, count);
 	return model;
 }

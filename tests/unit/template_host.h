@@ -97,14 +97,16 @@ new_node(Pieces *pieces, TemplateKind kind)
 static inline void
 add_child(Pieces *pieces, Node *parent, Node *child)
 {
-	parent->children = pieces_resize(pieces, parent->children, (parent->count + 1) * sizeof(Node *));
+	parent->children =
+		pieces_resize(pieces, parent->children, (parent->count + 1) * sizeof(Node *));
 	parent->children[parent->count++] = child;
 }
 
 static inline TemplateValue
 node_value(const Node *node)
 {
-	TemplateValue value = {.kind = node->kind, .truth = node->truth, .size = node->count, .handle = node};
+	TemplateValue value = {
+		.kind = node->kind, .truth = node->truth, .size = node->count, .handle = node};
 
 	if (node->kind == TEMPLATE_STRING)
 		value.text = node->text;
@@ -121,7 +123,8 @@ node_member(void *context, const TemplateValue *object, TemplateText name, Templ
 	{
 		const Node *child = node->children[i];
 
-		if (child->name.length == name.length && memcmp(child->name.data, name.data, name.length) == 0)
+		if (child->name.length == name.length &&
+			memcmp(child->name.data, name.data, name.length) == 0)
 			*member = node_value(child);
 	}
 }
@@ -144,13 +147,18 @@ node_number_text(void *context, const TemplateValue *number)
 static inline TemplateHost
 node_host(Pieces *pieces)
 {
-	return (TemplateHost) {
-		.resize = pieces_resize, .check = pieces_check, .member = node_member, .element = node_element,
-		.number_text = node_number_text, .context = pieces
-	};
+	return (TemplateHost) {.resize = pieces_resize,
+						   .check = pieces_check,
+						   .member = node_member,
+						   .element = node_element,
+						   .number_text = node_number_text,
+						   .context = pieces};
 }
 
-/* Reads JSON in which names are not quoted, text stands in single quotes, and blanks stand only after , and : */
+/*
+ * Reads JSON in which names are not quoted, text stands in single quotes, and blanks stand only
+ * after , and :
+ */
 static inline Node *
 read_node(Pieces *pieces, const char **next)
 {
@@ -186,7 +194,9 @@ read_node(Pieces *pieces, const char **next)
 		return node;
 	}
 	CHECK(length > 0);
-	node = new_node(pieces, *start == 'n' ? TEMPLATE_NULL : *start == 't' || *start == 'f' ? TEMPLATE_BOOLEAN : TEMPLATE_NUMBER);
+	node = new_node(pieces, *start == 'n'					 ? TEMPLATE_NULL
+							: *start == 't' || *start == 'f' ? TEMPLATE_BOOLEAN
+															 : TEMPLATE_NUMBER);
 	node->truth = *start == 't';
 	node->text = pieces_text(pieces, start, length);
 	*next = start + length;

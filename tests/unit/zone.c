@@ -55,7 +55,8 @@ check_boundaries(Zone *zone)
 		for (int step = -2; step <= 2; step++)
 		{
 			check_day(zone, from + step);
-			check_day(zone, from - (from + zone->spans[i - 1].offset) % MICROSECONDS_PER_DAY + step);
+			check_day(zone,
+					  from - (from + zone->spans[i - 1].offset) % MICROSECONDS_PER_DAY + step);
 			check_day(zone, from + step * HOUR);
 		}
 	}
@@ -87,7 +88,8 @@ random_zone(Zone *zone, ZoneSpan *spans)
 	zone->offset_beyond = offset_beyond;
 	for (int i = 0; i < zone->count; i++)
 	{
-		spans[i].from = ((i - MOST_SPANS / 2) * 182 * 24 * 60 + check_between(0, 9999)) * (HOUR / 60);
+		spans[i].from =
+			((i - MOST_SPANS / 2) * 182 * 24 * 60 + check_between(0, 9999)) * (HOUR / 60);
 		spans[i].offset = check_between(-57599, 57599) * (HOUR / 3600);
 	}
 	spans[0].from = INT64_MIN;
@@ -102,8 +104,10 @@ check_known(void)
 	Zone		zone = {.spans = spans, .count = 2, .until = INT64_MAX};
 
 	CHECK(zone_day(&zone, 0) == 0 && zone_day(&zone, -1) == -1);
-	CHECK(zone_day(&zone, MICROSECONDS_PER_DAY - 1) == 0 && zone_day(&zone, MICROSECONDS_PER_DAY) == 1);
-	CHECK(zone_day(&zone, -MICROSECONDS_PER_DAY) == -1 && zone_day(&zone, -MICROSECONDS_PER_DAY - 1) == -2);
+	CHECK(zone_day(&zone, MICROSECONDS_PER_DAY - 1) == 0 &&
+		  zone_day(&zone, MICROSECONDS_PER_DAY) == 1);
+	CHECK(zone_day(&zone, -MICROSECONDS_PER_DAY) == -1 &&
+		  zone_day(&zone, -MICROSECONDS_PER_DAY - 1) == -2);
 	CHECK(zone_day(&zone, 11 * MICROSECONDS_PER_DAY - HOUR - 1) == 10);
 	CHECK(zone_day(&zone, 11 * MICROSECONDS_PER_DAY - HOUR) == 11);
 	CHECK(zone_day(&zone, FIRST_TIMESTAMP) == -2451545);
