@@ -7,15 +7,21 @@ from itertools import repeat
 from .report import counted, money, remark
 
 
+class Repeated(Exception):
+    """Says that an order came again, and that rows must be kept to compare them."""
+
+
 class Book:
     """Writes orders, each once, and knows their sums."""
 
-    def __init__(self, layout, rules, output):
+    def __init__(self, layout, rules, output, compares):
         self.layout, self.rules = layout, rules
         self.per_order, self.has_order = layout.per_order, 'order_id' in layout.columns
         self.output = output
         self.writer = csv.writer(output, lineterminator='\n')
-        self.seen, self.more = {}, set()    # hashes: of an order its row, and those of its others
+        self.compares = compares            # whether orders may come again
+        self.seen = {} if compares else set()   # hashes of orders, each with its row's
+        self.more = set()                   # hashes of their other rows
         self.further = 0                    # further rows of orders
         self.without_order = 0
         self.customers = set()
@@ -27,10 +33,11 @@ class Book:
         """Writes an order, unless it was there; and what of it was refunded."""
         customer, order, when, amount, kind = values
         if order:
-            key = hash((order, kind)) if self.per_order else hash((customer, order, kind))
-            mine = hash((customer, when, amount.text)) if self.per_order else hash(tuple(row))
-            if self.seen.setdefault(key, mine) is not mine and \
-                    self.is_repeated(line, key, mine, values):
+            if self.per_order:
+                key, mine = (order, kind), (customer, when, amount.text)
+            else:
+                key, mine = (customer, order, kind), tuple(row)
+            if not self.are_new([key], [mine]) and self.is_repeated(line, key, mine, values):
                 return
         elif self.has_order:
             self.without_order += 1
@@ -44,7 +51,7 @@ class Book:
             keys, mine = zip(orders, repeat('order')), zip(customers, whens, texts)
         else:
             keys, mine = zip(customers, orders, repeat('order')), map(tuple, rows)
-        if self.has_order and not self.are_new(list(map(hash, keys)), list(map(hash, mine))):
+        if self.has_order and not self.are_new(keys, mine):
             return False
         self.write_all(list(zip(customers, orders, whens, texts, repeat('order'))))
         self.customers.update(customers)
@@ -55,7 +62,14 @@ class Book:
 
     def are_new(self, keys, mine):
         """Notes that orders were seen, unless one was before."""
+        keys = list(map(hash, keys))
         wanted = len(self.seen) + len(keys)
+        if not self.compares:
+            self.seen.update(keys)
+            if len(self.seen) < wanted:
+                raise Repeated
+            return True
+        mine = list(map(hash, mine))
         noted = list(map(self.seen.setdefault, keys, mine))
         if len(self.seen) == wanted:
             return True
@@ -78,6 +92,7 @@ class Book:
 
     def is_repeated(self, line, key, mine, values):
         """Tells whether an order was there, and is no further line of one."""
+        key, mine = hash(key), hash(mine)
         if self.seen[key] == mine or mine in self.more:
             self.rules.left_out['with the same order again (the same order id and values)'] += 1
             return True

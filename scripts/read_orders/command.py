@@ -11,7 +11,7 @@ import zlib
 from decimal import localcontext
 from itertools import islice
 
-from .book import Book
+from .book import Book, Repeated
 from .columns import ColumnReader
 from .dates import Dates
 from .file import File
@@ -30,15 +30,18 @@ def read_file(path, options, output):
     """Reads as the first rows are judged, and again where all rows are to be judged otherwise."""
     file = File(path, options, Faults())
     layout = find_layout(file, options)
-    damages, damaged = file.faults, False
+    damages, damaged, compares = file.faults, False, False
     judgement = judge_start(file, layout, options)
     while True:
         file.faults = damages.copy()
-        reading = Reading(file, layout, options, judgement, begin(output))
+        reading = Reading(file, layout, options, judgement, begin(output), compares)
         try:
             found = reading.read_by_row() if damaged else reading.read()
         except csv.Error:
             damaged = True
+            continue
+        except Repeated:
+            compares = True
             continue
         if found.same(judgement):
             break
@@ -71,13 +74,13 @@ def begin(output):
 class Reading:
     """One reading of a file whose dates and amounts are judged before."""
 
-    def __init__(self, file, layout, options, judgement, output):
+    def __init__(self, file, layout, options, judgement, output, compares):
         self.file, self.layout, self.faults = file, layout, file.faults
         self.amounts, self.dates = judgement.amounts, Dates(judgement.order)
         self.options = options
         layout.use_time(not judgement.timed)
         self.rules = Rules(layout, self.faults, options)
-        self.book = Book(layout, self.rules, output)
+        self.book = Book(layout, self.rules, output, compares)
         self.reader = Reader(layout, self.rules, self.amounts, self.dates, self.book)
         self.number = 0
 
