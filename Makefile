@@ -9,7 +9,13 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 # Rooms of the install script, in this order.
 SQL_PARTS = $(addprefix sql/,$(shell cat sql/parts))
 
-DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+# Versions that can be updated: sql/upgrades has a file that starts at each.
+UPGRADES = $(wildcard sql/upgrades/*--*.sql)
+UPDATABLE = $(foreach file,$(notdir $(UPGRADES)),$(firstword $(subst --, ,$(file))))
+
+# Scripts of released versions are kept, so that any of them can be made, and updated.
+DATA = $(filter-out %--$(EXTVERSION).sql,$(wildcard sql/released/$(EXTENSION)--*.sql))
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql $(UPDATABLE:%=$(EXTENSION)--%--$(EXTVERSION).sql)
 EXTRA_CLEAN = $(OBJS:.o=.d) build results output_iso tmp_check
 
 REGRESS = $(sort $(patsubst tests/sql/%.sql,%,$(wildcard tests/sql/*.sql)))
@@ -23,7 +29,7 @@ PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-f
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
-ifeq ($(filter-out check demo docs bench fuzz memcheck dist,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(filter-out check demo docs bench fuzz memcheck dist upgrade,$(or $(MAKECMDGOALS),all)),)
 PGXS :=
 endif
 
@@ -38,6 +44,16 @@ endif
 
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) sql/parts $(EXTENSION).control Makefile
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
+
+$(EXTENSION)--%--$(EXTVERSION).sql: $(SQL_PARTS) sql/parts $(UPGRADES) scripts/upgrade_script.sh \
+		$(EXTENSION).control Makefile
+	scripts/upgrade_script.sh $* $(EXTVERSION) > $@ || { rm $@; exit 1; }
+
+# make upgrade FROM=0.1.0 writes the script that updates that version to this one.
+.PHONY: upgrade
+ifneq ($(filter upgrade,$(MAKECMDGOALS)),)
+upgrade: $(EXTENSION)--$(or $(FROM),$(error FROM is missing))--$(EXTVERSION).sql
+endif
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
 .PHONY: check demo docs bench fuzz memcheck dist

@@ -24,8 +24,8 @@ BEGIN
       AND p.proargtypes[array_position(p.proargnames, keys.names[1]) - 1] = 'text'::regtype
   LOOP
     FOREACH type IN ARRAY '{bigint,uuid}'::regtype[] LOOP
-      EXECUTE format('CREATE FUNCTION retention.%1$I(%2$s) RETURNS %3$s LANGUAGE sql %4$s BEGIN '
-                     'ATOMIC SELECT %5$sretention.%1$I(%6$s); END',
+      EXECUTE format('CREATE OR REPLACE FUNCTION retention.%1$I(%2$s) RETURNS %3$s '
+                     'LANGUAGE sql %4$s BEGIN ATOMIC SELECT %5$sretention.%1$I(%6$s); END',
         function.proname,
         regexp_replace(function.arguments, format('(^|, )("?(?:%s)"?) text',
                                                   array_to_string(function.names, '|')), E'\\1\\2 '

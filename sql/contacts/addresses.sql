@@ -72,7 +72,7 @@ BEGIN
   PERFORM retention._check_country('country', country);
   PERFORM retention._reject_unless(
     retention._normal_address(channel, address, country) ~ CASE channel
-      WHEN 'email' THEN '^[^<>\s]+@[^<>\s@]+$' WHEN 'sms' THEN '^\+?[0-9]+$' ELSE '' END,
+      WHEN 'email' THEN E'^[^<>\\s]+@[^<>\\s@]+$' WHEN 'sms' THEN '^[+]?[0-9]+$' ELSE '' END,
     format('"%s" is no address of channel %s', left(address, 200), channel),
     'A line of the list that is no address would hold nobody''s messages back.');
   country := coalesce(country, (SELECT m.country FROM retention.metric m

@@ -276,7 +276,7 @@ CREATE TYPE retention.queued_message AS (
 COMMENT ON TYPE retention.queued_message IS
   'A message that a node has decided on in a tick, to be rendered and written at its end.';
 
-CREATE VIEW retention.flow_enrollment AS
+CREATE OR REPLACE VIEW retention.flow_enrollment AS
   SELECT f.flow, n.version, e.enrollment_id, e.customer_id, n.node, e.entered_at, e.since, e.due_at,
          e.is_holdout, e.event, e.outcome, e.reason, e.finished_at
   FROM retention.enrollment e

@@ -386,25 +386,6 @@ COMMENT ON FUNCTION retention._not_netted(text) IS
   'Sources of refunds, of a metric or of all, that cannot be netted against orders for want of an '
   'order id: their own, or that of all orders.';
 
-CREATE OR REPLACE FUNCTION retention._warn_not_netted(relation regclass, metric text) RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  found record;
-BEGIN
-  FOR found IN SELECT n.* FROM retention._not_netted(metric) AS n LOOP
-    IF found.names_orders THEN
-      RAISE WARNING '%', found.problem USING HINT = found.way_out;
-    ELSIF (found.refunds).relation = relation THEN
-      -- Some shops do not know of which order a refund is.
-      RAISE NOTICE '%', found.problem USING HINT = found.way_out;
-    END IF;
-  END LOOP;
-END
-$$;
-COMMENT ON FUNCTION retention._warn_not_netted(regclass, text) IS
-  'Warns, when a source was added, of refunds that are not netted against orders.';
-
 CREATE OR REPLACE FUNCTION retention._settings(metric retention.metric) RETURNS text
   -- Settings are hashed as text, which must not depend on the session.
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres

@@ -221,6 +221,25 @@ COMMENT ON FUNCTION retention.add_source(regclass, name, name, name, name, text,
   'order_event; they are on, unless set to false, where there is an order_id. A table that is '
   'tracked already is tracked by this column too, which needs to own it.';
 
+CREATE OR REPLACE FUNCTION retention._warn_not_netted(relation regclass, metric text) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  fault record;
+BEGIN
+  FOR fault IN SELECT n.* FROM retention._not_netted(metric) AS n LOOP
+    IF fault.names_orders THEN
+      RAISE WARNING '%', fault.problem USING HINT = fault.way_out;
+    ELSIF (fault.refunds).relation = relation THEN
+      -- Some shops do not know of which order a refund is.
+      RAISE NOTICE '%', fault.problem USING HINT = fault.way_out;
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION retention._warn_not_netted(regclass, text) IS
+  'Warns, when a source was added, of refunds that are not netted against orders.';
+
 CREATE OR REPLACE FUNCTION retention.drop_source(source_id integer) RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$

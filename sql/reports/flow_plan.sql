@@ -8,7 +8,7 @@ AS $$
                           E'\n' ORDER BY l.number), E'\n')
   FROM regexp_split_to_table(statement, E'\n') WITH ORDINALITY AS l (line, number),
        (SELECT min(length(substring(o.line FROM '^ +'))) AS indent
-        FROM regexp_split_to_table(statement, E'\n') AS o (line) WHERE o.line ~ '^ +\S') AS m
+        FROM regexp_split_to_table(statement, E'\n') AS o (line) WHERE o.line ~ '^ +[^ ]') AS m
 $$;
 COMMENT ON FUNCTION retention._laid_out(text) IS
   'A statement without the white space that all of its lines begin with.';

@@ -7,7 +7,7 @@ AS $$
               THEN error
               -- Mail addresses, places of webhooks, tokens of devices and telephone numbers.
               ELSE regexp_replace(error,
-                '\S*@\S*|\w+://\S+|[\w:-]{32,}|\+?\d(?:[ ().-]*\d){6,}', '(...)', 'g') END
+                E'\\S*@\\S*|\\w+://\\S+|[\\w:-]{32,}|[+]?\\d(?:[ ().-]*\\d){6,}', '(...)', 'g') END
 $$;
 COMMENT ON FUNCTION retention._shown_error(text, name) IS
   'The text of an error as a role may see it: without addresses unless it was given these.';

@@ -280,6 +280,92 @@ for (@dates)
 	like(($status ? $err : (split /,/, $rows->[0])[2] . " $err") =~ s/\n/ /gr, $result, "the date $date");
 }
 
+# Exports of other shops, and what happens to files on their way: one string for each file, the orders and refunds that it
+# becomes ("order kind amount customer time"), or the fault, and what the remarks must say.
+my $columns = "customer_id,order_id,ordered_at,amount\n";
+my @exports = (
+	[ 'Shopify, blank cells of further lines', "Name,Email,Financial Status,Currency,Total,Created at,Lineitem name,Cancelled at,Refunded Amount\n"
+		. "#1,A\@x,paid,EUR,30.00,2025-01-31 10:00 +0100,Tea,,0.00\n#1,,,,,,Total,,\n#1,,,,,,\"Cup\nblue\",,\n#3,b\@x,paid,EUR,7.00,2025-01-31 11:00 +0100,Tea,2025-02-01,\n",
+		'#1 order 30.00 a@x 2025-01-31 10:00:00+01:00', qr/with Cancelled at/ ],
+	[ 'WooCommerce, rows of refunds', "Order ID,Order Date,Status,Type,Customer Email,Order Total\n10,2025-01-31,wc-completed,shop_order,a\@x,50.00\n"
+		. "11,2025-02-01,wc-completed,shop_order_refund,a\@x,-50.00\n12,2025-02-01,wc-on-hold,shop_order,a\@x,5.00\n",
+		'10 order 50.00 a@x 2025-01-31 00:00:00+00:00|11 refund 50.00 a@x 2025-02-01 00:00:00+00:00', qr/wc-on-hold/ ],
+	[ 'Stripe', "id,Created (UTC),Amount,Amount Refunded,Currency,Mode,Status,Customer Email\nch_1,2025-01-31 10:22,12.50,2.00,eur,Live,Paid,A\@x \n"
+		. "ch_3,2025-01-31 10:23,5.00,0.00,eur,Live,Failed,a\@x\nch_4,2025-01-31 10:23,99.00,0.00,eur,Test,Paid,a\@x\n",
+		'ch_1 order 12.50 a@x 2025-01-31 10:22:00+00:00|ch_1 refund 2.00 a@x 2025-01-31 10:22:00+00:00', qr/Stripe.*1 row with Mode/s ],
+	[ 'PayPal', "Date,Time,TimeZone,Type,Status,Currency,Gross,From Email Address,To Email Address,Transaction ID\n"
+		. "31.01.2025,23:30:00,PST,Express Checkout Payment,Completed,EUR,\"1.234,50\",ann\@x,shop\@y,T1\n"
+		. "01.02.2025,10:00:00,PDT,Payment Refund,Completed,EUR,\"-34,50\",shop\@y,ann\@x,T2\n01.02.2025,10:00:00,PST,General Withdrawal,Completed,USD,\"-9,00\",shop\@y,,T3\n",
+		'T1 order 1234.50 ann@x 2025-01-31 23:30:00-08:00|T2 refund 34.50 ann@x 2025-02-01 10:00:00-07:00', qr/PayPal/ ],
+	[ 'Magento', qq("ID","Purchase Date","Grand Total (Base)","Grand Total (Purchased)","Status","Customer Email","Total Refunded"\n)
+		. qq("000000001","Jan 5, 2025, 10:12:33 PM","\$1,234.50","\$1,234.50","complete","a\@x",""\n"000000002","Jan 15, 2025, 12:12:33 AM","\$4.50","\$4.50","closed","a\@x","\$4.50"\n),
+		'000000001 order 1234.50 a@x 2025-01-05 22:12:33+00:00|000000002 order 4.50 a@x 2025-01-15 00:12:33+00:00|000000002 refund 4.50 a@x 2025-01-15 00:12:33+00:00' ],
+	[ 'BigCommerce', "Order ID,Customer ID,Order Date,Order Status,Order Total (inc tax),Order Total (ex tax)\n100,0,31/01/2025,Completed,12.50,10\n101,7,31/01/2025,Awaiting Shipment,12.50,10\n",
+		'101 order 12.50 7 2025-01-31 00:00:00+00:00', qr/1 row without a customer/ ],
+	[ 'Etsy', "Sale Date,Order ID,Buyer User ID,Currency,Order Value,Order Total\n01/31/25,123,ann,USD,10,12.00\n", '123 order 12.00 ann 2025-01-31 00:00:00+00:00', qr/two digits/ ],
+	[ 'Amazon', "amazon-order-id\tpurchase-date\torder-status\tproduct-name\titem-price\tbuyer-email\n1-1\t2025-01-31T10:00:00+00:00\tShipped\t5\" Tablet\t10.00\ta\@m\n"
+		. "1-2\t2025-01-31T10:00:00+00:00\tCancelled\tCase\t\ta\@m\n", '1-1 order 10.00 a@m 2025-01-31 10:00:00+00:00' ],
+	[ 'SAP', "sep=;\r\nKundennr;Belegnr;Belegdatum;Nettowert;Währung\r\n0001000;01;31.01.2025;1.234,56;EUR\r\n0001000;02;01.02.2025;34,56-;EUR\r\nSumme;;;1.200,00;\r\n",
+		'01 order 1234.56 0001000 2025-01-31 00:00:00+00:00|02 refund 34.56 0001000 2025-02-01 00:00:00+00:00', qr/1 row with a total/ ],
+	[ 'Polish', "Klient;Numer zamówienia;Data zamówienia;Wartość zamówienia;Status zamówienia\nŻółć;1;31.01.2025;1\x{a0}234,50 zł;Opłacone\nRazem;;;1\x{a0}234,50 zł;\n",
+		'1 order 1234.50 Żółć 2025-01-31 00:00:00+00:00', qr/Windows-1250/, encoding => 'cp1250' ],
+	[ 'French', "Adresse e-mail;N° commande;Date de commande;Montant TTC;Statut\nÉ\@x;1;31/01/2025;1\x{a0}234,50 €;Payée\nb\@x;2;01/02/2025;1,50 €;Annulée\nTotal général;;;9 €;\n",
+		'1 order 1234.50 é@x 2025-01-31 00:00:00+00:00', qr/Windows-1252.*with a total/s, encoding => 'cp1252' ],
+	[ 'a title above, units in names', "Sales report\nFrom,2025-01-01\n\nEmail,Order No.,Date (UTC),Amount (EUR)\na\@x,1,2025-01-31,5.00\nGrand total,,,5.00\n",
+		'1 order 5.00 a@x 2025-01-31 00:00:00+00:00', qr/are in line 4/ ],
+	[ 'a time in a column of its own', "customer_id,order_id,Order Date,Order Time,amount\n1,1,2025-01-31,11:30 PM,5.00\n", '1 order 5.00 1 2025-01-31 23:30:00+00:00' ],
+	[ 'weekdays, no day above 12', $columns . "1,1,Fri 01/02/2025,5.00\n", '1 order 5.00 1 2025-02-01 00:00:00+00:00', qr/Which is the day/ ],
+	[ 'two marks, of which one proves nothing', $columns . "1,1,31.01.2025,5.00\n1,2,01/02/2025,5.00\n",
+		'1 order 5.00 1 2025-01-31 00:00:00+00:00|2 order 5.00 1 2025-02-01 00:00:00+00:00', qr{Which is the day.*'01/02/2025'} ],
+	[ 'a total with a date', "order_id,customer_id,ordered_at,amount\n1,1,2025-01-31,5.00\n,Total,2025-12-31,5.00\n", '1 order 5.00 1 2025-01-31 00:00:00+00:00', qr/1 row with a total/ ],
+	[ 'a total and no order ids', "customer_id,ordered_at,amount\n1,2025-01-31,5.00\nRazem,2025-12-31,5.00\n", ' order 5.00 1 2025-01-31 00:00:00+00:00', qr/1 row with a total/ ],
+	[ 'files joined, rows of blanks', "$columns$columns 1 ,1,2025-01-31,5.00\n , , , \n", '1 order 5.00 1 2025-01-31 00:00:00+00:00', qr/1 row with the header again/ ],
+	[ 'addresses below another name', "customer,order_id,ordered_at,amount\nAnn\@X ,1,2025-01-31,5.00\nann\@x,2,2025-01-31,5.00\n",
+		join('|', map { "$_ order 5.00 ann\@x 2025-01-31 00:00:00+00:00" } 1, 2), qr/of 1 customer/ ],
+	[ 'keys as texts of a spreadsheet', $columns . qq("=""007""",1,2025-01-31,5.00\n), '1 order 5.00 007 2025-01-31 00:00:00+00:00' ],
+	[ 'NULL as order ids', $columns . "1,NULL,2025-01-31,5.00\n1,NULL,2025-01-31,6.00\n",
+		' order 5.00 1 2025-01-31 00:00:00+00:00| order 6.00 1 2025-01-31 00:00:00+00:00', qr/2 rows without an order id.* 2 orders of/s ],
+	[ 'order ids of several shops', $columns . "1,1,2025-01-31,5.00\n2,1,2025-01-31,5.00\n", join('|', map { "1 order 5.00 $_ 2025-01-31 00:00:00+00:00" } 1, 2), qr/2 orders of 2/ ],
+	[ 'test orders', "customer_id,order_id,ordered_at,amount,Test\n1,1,2025-01-31,5.00,false\n1,2,2025-01-31,5.00,true\n", '1 order 5.00 1 2025-01-31 00:00:00+00:00', qr/1 row with Test/ ],
+	[ 'what proves the decimal mark comes late', 'customer_id;ordered_at;amount' . "\n1;02/01/2025;1.234" x 21_000 . "\n2;31/01/2025;5.50\n",
+		join('|', (' order 1.234 1 2025-01-02 00:00:00+00:00') x 21_000, ' order 5.50 2 2025-01-31 00:00:00+00:00') ],
+	[ 'an order id that lost digits', $columns . "1,1.23E+05,2025-01-31,5.00\n1,1.23E+05,2025-01-31,7.00\n", qr/2 faults.*'1\.23E\+05' has lost digits/s ],
+	[ 'a customer who lost digits', $columns . "\"4,5E+11\",1,2025-01-31,5.00\n", qr/has lost digits/ ],
+	[ 'a fault of a spreadsheet', $columns . "#REF!,1,2025-01-31,5.00\n", qr/what a spreadsheet shows/ ],
+	[ 'yes or no for what was refunded', "customer_id,ordered_at,amount,Refunded\n1,2025-01-31,5.00,no\n", qr/column 'Refunded': 'no' is not an amount/ ],
+	[ 'two totals', "Email,Order Total (inc tax),Order Total (ex tax),Date\na\@x,1,2,2025-01-31\n", qr/two columns 'Order Total \(inc tax\)' and/ ],
+	[ 'a page', '<html><table><tr><td>Email</td></tr></table>', qr/is a page/ ],
+	[ 'a zone of many places', $columns . "1,1,2025-01-31 10:00 CST,5.00\n", qr/the zone CST/ ],
+	[ 'a plain column before a fault', $columns . join('', map { sprintf "%06d,%06d,2025-01-31,1.50\n", $_, $_ } 1 .. 900) . "1,?,2025-02-31,1\n", qr/line 902.*does not exist/s ],
+);
+for (@exports)
+{
+	my ($name, $text, $wanted, $says, %style) = @$_;
+	my ($status, $rows, $err) = read_bytes(encode($style{encoding} // 'UTF-8', $text));
+	my $got = join '|', map { my ($customer, $order, $time, $amount, $kind) = split /,/; "$order $kind $amount $customer $time" } @$rows;
+	if (ref $wanted)
+	{
+		like($err, $wanted, "$name: refused");
+		is($got, '', "$name: nothing is written");
+		next;
+	}
+	ok($got eq $wanted, "$name: the orders") or diag(substr($got, 0, 500), $err);
+	like($err, $says // qr/^Read: /m, "$name: the remarks");
+}
+
+# Months and weekdays in several languages.
+for my $date ('31 stycznia 2025', '31. Januar 2025', '31 janvier 2025', '31 de enero de 2025', 'Freitag, 31. Januar 2025', 'Fri 31/01/2025', '31-Jan-25')
+{
+	my ($status, $rows, $err) = read_bytes(encode('UTF-8', "${columns}1,1,\"$date\",5.00\n"));
+	is("@$rows", '1,1,2025-01-31 00:00:00+00:00,5.00,order', "the date $date") or diag($err);
+}
+for (['1er juin 2025', '06-01'], ['2 août 2025', '08-02'], ['3 października 2025', '10-03'], ['4 décembre 2025', '12-04'], ['5 juillet 2025', '07-05'])
+{
+	my ($date, $wanted) = @$_;
+	my ($status, $rows, $err) = read_bytes(encode('UTF-8', "${columns}1,1,$date,5.00\n"));
+	is("@$rows", "1,1,2025-$wanted 00:00:00+00:00,5.00,order", "the date $date") or diag($err);
+}
+
 # What is refused, and writes nothing.
 my $header = "customer_id,order_id,ordered_at,amount\n";
 my @refused = (

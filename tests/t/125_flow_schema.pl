@@ -14,10 +14,11 @@ $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION retention;
 CREATE SCHEMA shop;
-CREATE TABLE shop.orders (customer_id text, ordered_at timestamptz, amount numeric);
+CREATE TABLE shop.orders (customer_id text, ordered_at timestamptz, amount numeric, order_id text);
+CREATE TABLE shop.refunds (LIKE shop.orders);
 CREATE TABLE shop.order_lines (order_id text, customer_id text, product_id text, name text, quantity integer);
 CREATE TABLE shop.cross_sell (customer_id text, product_id text, name text, price numeric, url text, rank integer);
-SELECT retention.add_source('shop.orders');
+SELECT retention.add_source('shop.orders', order_id => 'order_id'), retention.add_source('shop.refunds', order_id => 'order_id', kind => 'refund');
 SELECT retention.add_segment('retention.win_back');
 SELECT retention.add_coupon_pool(pool) FROM unnest('{win_back,churn_25,churn_15}'::text[]) AS pool;
 SQL
