@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# make demo: builds the extension, starts a private server, fills a shop and runs examples/quickstart.sql on it.
+# make demo: builds the extension, starts a private server, fills a shop and runs
+# examples/quickstart.sql on it.
 #
-#   ORDERS=file.csv[.gz]   your own orders instead of a simulated shop, as your shop exports them: see
-#                          docs/order_files.md, also for what to write if they are not recognised (MAP, DATES ...)
+#   ORDERS=file.csv[.gz]   your own orders instead of a simulated shop, as your shop exports them:
+#                          see docs/order_files.md, also for what to write if they are not
+#                          recognised (MAP, DATES ...)
 #   KEEP=1                 leave the server up, to look around
 
 set -euo pipefail
@@ -15,7 +17,8 @@ shop_psql() {
     private_run psql -X -q -v ON_ERROR_STOP=1 -P pager=off -d shop "$@"
 }
 
-# Checks the file and writes its orders in one form, as whoever called: the server's user may not see it.
+# Checks the file and writes its orders in one form, as whoever called: the server's user may not
+# see it.
 read_orders() {
     local python=/usr/bin/python3
     [ -x "$python" ] || python=python3
@@ -26,9 +29,10 @@ read_orders() {
 load_orders() {
     shop_psql -c "
         CREATE SCHEMA shop;
-        CREATE TABLE shop.orders (order_id text, customer_id text, ordered_at timestamptz, amount numeric,
-                                  kind text DEFAULT 'order');" \
-        -c "\\copy shop.orders (customer_id, order_id, ordered_at, amount, kind) FROM pstdin WITH (FORMAT csv, HEADER)" \
+        CREATE TABLE shop.orders (order_id text, customer_id text, ordered_at timestamptz,
+                                  amount numeric, kind text DEFAULT 'order');" \
+        -c "COPY shop.orders (customer_id, order_id, ordered_at, amount, kind)
+            FROM STDIN WITH (FORMAT csv, HEADER)" \
         <"$private/orders.csv" || private_fail "$orders could not be loaded"
 }
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# scripts/health.sh [psql connection options]: prints what retention.health() finds, for people and for monitors.
+# scripts/health.sh [psql connection options]: prints what retention.health() finds, for people and
+# for monitors.
 #
-# Exit status: 0 all is well, or there are notes only; 1 warnings; 2 errors; 3 it could not be asked.
+# Exit status: 0 all is well, or there are notes only; 1 warnings; 2 errors; 3 it could not be
+# asked.
 
 set -uo pipefail
 
@@ -17,7 +19,8 @@ done
 
 found=$(psql -X -q -A -t -v ON_ERROR_STOP=1 "$@" <<'SQL'
 SET statement_timeout = '5min';
-SELECT regexp_replace(concat(severity, ': ', what, ' (' || how_often || ')', ' since ' || since::timestamptz(0),
+SELECT regexp_replace(concat(severity, ': ', what, ' (' || how_often || ')',
+                             ' since ' || since::timestamptz(0),
                              '; ' || detail, ' -> ' || what_to_do), '\s+', ' ', 'g')
 FROM retention.health();
 SQL

@@ -1,6 +1,6 @@
 -- Takes from PUBLIC what is not for everybody, and gives it the rest. What is right already is left
--- alone: whatever a script of an extension grants or revokes has pg_dump take all the rights on that
--- object, also those that grant_access gave, for ones that come with the extension.
+-- alone: whatever a script of an extension grants or revokes has pg_dump take all the rights on
+-- that object, also those that grant_access gave, for ones that come with the extension.
 
 DO $$
 DECLARE

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Sends the emails in the outbox of retention's flows. Several may run at once. See docs/senders.md.
+"""Sends the emails in the outbox of retention's flows. Several may run at once. See
+docs/senders.md.
 
     sender.py --dsn dbname=shop --smtp localhost:25 --from 'The Shop <hello@shop.example>'
 
-Every message is sent at least once. The claim is committed before anything is sent, and each message is
-acknowledged as soon as the mail server has taken it, by itself: a crash between the two sends that one
-message again, and no other. Its Message-ID is made from the idempotency key, so both have the same.
+Every message is sent at least once. The claim is committed before anything is sent, and each
+message is acknowledged as soon as the mail server has taken it, by itself: a crash between the two
+sends that one message again, and no other. Its Message-ID is made from the idempotency key, so both
+have the same.
 
-The environment has the rest. SMTP_USER and SMTP_PASSWORD log in, encrypted; SMTP_STARTTLS=1 encrypts without.
-UNSUBSCRIBE_SECRET signs --unsubscribe-url: {signature} is the HMAC-SHA256 of the customer_id, in hexadecimal.
+The environment has the rest. SMTP_USER and SMTP_PASSWORD log in, encrypted; SMTP_STARTTLS=1
+encrypts without. UNSUBSCRIBE_SECRET signs --unsubscribe-url: {signature} is the HMAC-SHA256 of the
+customer_id, in hexadecimal.
 """
 
 import argparse
@@ -43,15 +46,19 @@ def plain_text(body):
 
 
 def checked(address):
-    """The one address that this is, with its domain in ASCII. Whatever could be more than that is an error."""
+    """The one address that this is, with its domain in ASCII. Whatever could be more than that is
+    an error.
+    """
     local, _, domain = address.rpartition('@')
-    if not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+", local, re.ASCII) or not re.fullmatch(r'[\w-]+(\.[\w-]+)*', domain):
+    if not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+", local, re.ASCII) or not re.fullmatch(
+            r'[\w-]+(\.[\w-]+)*', domain):
         raise ValueError(f'{address!r} is not an email address')
     return f'{local}@{domain.encode("idna").decode()}'
 
 
 def unsubscribe_url(template, customer_id):
-    signature = hmac.new(os.environ['UNSUBSCRIBE_SECRET'].encode(), customer_id.encode(), 'sha256').hexdigest()
+    signature = hmac.new(os.environ['UNSUBSCRIBE_SECRET'].encode(), customer_id.encode(),
+                         'sha256').hexdigest()
     return template.format(customer_id=quote(customer_id, safe=''), signature=signature)
 
 
@@ -63,14 +70,16 @@ def compose(row, database, options):
     mail['Subject'] = ' '.join(row.subject.split())
     mail['Date'] = formatdate()
     # Keys are unique in a database, of which several may send from one domain.
-    mail['Message-ID'] = f'<{quote(row.idempotency_key, safe="")}.{quote(database, safe="")}@{options.domain}>'
+    key = quote(row.idempotency_key, safe='')
+    mail['Message-ID'] = f'<{key}.{quote(database, safe="")}@{options.domain}>'
     mail.set_content(row.text or plain_text(row.body))
     mail.add_alternative(row.body, subtype='html')
     content = mail.as_bytes()
     if options.unsubscribe_url:
         # By hand: the library would fold a long address, and encode it for that.
         url = unsubscribe_url(options.unsubscribe_url, row.customer_id)
-        header = f'List-Unsubscribe: <{url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n'
+        header = (f'List-Unsubscribe: <{url}>\r\n'
+                  'List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n')
         content = header.encode() + content
     return recipient, content
 
@@ -88,7 +97,8 @@ class MailServer:
         self.reachable = False
         options, context = self.options, ssl.create_default_context()
         where = {'host': options.host, 'port': options.port, 'timeout': options.lease / 5}
-        smtp = smtplib.SMTP_SSL(**where, context=context) if options.port == 465 else smtplib.SMTP(**where)
+        smtp = smtplib.SMTP_SSL(**where, context=context) if options.port == 465 else smtplib.SMTP(
+            **where)
         user = os.environ.get('SMTP_USER')
         if options.port != 465 and (user or os.environ.get('SMTP_STARTTLS')):
             smtp.starttls(context=context)
@@ -115,7 +125,9 @@ class MailServer:
             return None
         except smtplib.SMTPSenderRefused as error:
             self.close()  # it may take nothing from us at all: open() finds out
-            return f'{error.smtp_code} {error.smtp_error.decode(errors="replace")}', error.smtp_code == 552  # too large
+            # Too large
+            reply = error.smtp_error.decode(errors='replace')
+            return f'{error.smtp_code} {reply}', error.smtp_code == 552
         except smtplib.SMTPRecipientsRefused as error:
             code, reply = error.recipients[recipient]
         except smtplib.SMTPDataError as error:
@@ -124,15 +136,20 @@ class MailServer:
             self.close()
             return f'connection lost: {error}', False
         # 5.7 is of policy, such as a missing login, and tells nothing of the recipient.
-        return f'{code} {reply.decode(errors="replace")}', code >= 550 and not reply.startswith(b'5.7.')
+        return f'{code} {reply.decode(errors="replace")}', code >= 550 and not reply.startswith(
+            b'5.7.')
 
 
 class Outbox:
-    """The database's side. Each statement is a transaction: a claim is committed before anything is sent."""
+    """The database's side. Each statement is a transaction: a claim is committed before anything is
+    sent.
+    """
 
     def __init__(self, options, accepted):
-        self.options, self.accepted = options, accepted  # accepted by the server, and not yet acknowledged
-        self.connection = psycopg2.connect(options.dsn, cursor_factory=psycopg2.extras.NamedTupleCursor)
+        # Accepted by the server, and not yet acknowledged
+        self.options, self.accepted = options, accepted
+        self.connection = psycopg2.connect(options.dsn,
+                                           cursor_factory=psycopg2.extras.NamedTupleCursor)
         self.connection.autocommit, self.database = True, self.connection.info.dbname
         self.query('LISTEN retention_message')
 
@@ -143,8 +160,9 @@ class Outbox:
 
     def claim(self):
         del self.connection.notifies[:]  # what they tell of is claimed now
-        return self.query('SELECT * FROM retention.claim_messages(%s, %s, make_interval(secs => %s))',
-                          CHANNEL, self.options.batch, self.options.lease)
+        return self.query(
+            'SELECT * FROM retention.claim_messages(%s, %s, make_interval(secs => %s))', CHANNEL,
+            self.options.batch, self.options.lease)
 
     def acknowledge(self):
         if self.accepted:
@@ -152,7 +170,9 @@ class Outbox:
             self.accepted.clear()
 
     def wait(self, stop):
-        """Returns when told of a message, and after some time: of what merely becomes due nobody tells."""
+        """Returns when told of a message, and after some time: of what merely becomes due nobody
+        tells.
+        """
         deadline = time.monotonic() + self.options.poll
         while (left := deadline - time.monotonic()) > 0:
             self.connection.poll()
@@ -162,7 +182,9 @@ class Outbox:
 
 
 def catch_stop():
-    """Returns what can be read once SIGTERM or SIGINT has come, so that select() can wait for it too."""
+    """Returns what can be read once SIGTERM or SIGINT has come, so that select() can wait for it
+    too.
+    """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer)
@@ -192,7 +214,9 @@ def send_one(row, outbox, mail, options):
 
 
 def drain(outbox, mail, stop, options):
-    """Sends until nothing is ready. What a stop or an error leaves unsent is ready again after its lease."""
+    """Sends until nothing is ready. What a stop or an error leaves unsent is ready again after its
+    lease.
+    """
     outbox.acknowledge()
     while not has_come(stop):
         if not mail.reachable:
@@ -226,24 +250,32 @@ def run(options):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--dsn', default='', help='the database, as libpq takes it')
     parser.add_argument('--smtp', default='localhost:25', metavar='HOST:PORT')
     parser.add_argument('--from', required=True, dest='sender', metavar='ADDRESS')
     parser.add_argument('--batch', type=int, default=100, help='messages to claim at once (100)')
     parser.add_argument('--lease', type=float, default=300, help='seconds to send a batch in (300)')
-    parser.add_argument('--poll', type=float, default=10, help='seconds until it looks without being told (10)')
-    parser.add_argument('--unsubscribe-url', metavar='TEMPLATE', help='https://... with {customer_id} and {signature}')
+    parser.add_argument('--poll',
+                        type=float,
+                        default=10,
+                        help='seconds until it looks without being told (10)')
+    parser.add_argument('--unsubscribe-url',
+                        metavar='TEMPLATE',
+                        help='https://... with {customer_id} and {signature}')
     parser.add_argument('--once', action='store_true', help='exit when nothing is ready')
     options = parser.parse_args()
     options.host, _, port = options.smtp.rpartition(':')
     options.port, options.address = int(port), checked(parseaddr(options.sender)[1])
     options.domain = options.address.rpartition('@')[2]
     if options.unsubscribe_url:
-        unsubscribe_url(options.unsubscribe_url, '')  # what is wrong with it should fail now, not with every message
+        # What is wrong with it should fail now, not with every message
+        unsubscribe_url(options.unsubscribe_url, '')
     return options
 
 
 if __name__ == '__main__':
-    logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO)  # to stderr
+    # To stderr
+    logging.basicConfig(format='%(asctime)s %(levelname)s %(message)s', level=logging.INFO)
     raise SystemExit(run(parse_arguments()))

@@ -6,7 +6,8 @@ AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   IF EXISTS (SELECT FROM retention.segment) THEN
-    -- In the order of everybody else. What time has brought about by now is not due to the settings.
+    -- In the order of everybody else. What time has brought about by now is not due to the
+    -- settings.
     PERFORM retention._lock_all(), retention._evaluate_segments(
       CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings' END, retention.now());
   END IF;

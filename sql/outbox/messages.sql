@@ -68,7 +68,8 @@ BEGIN
   END IF;
   PERFORM retention._plan_for(cardinality(queued));
   WITH rule AS MATERIALIZED (
-    SELECT * FROM retention._message_rules(ARRAY(SELECT DISTINCT q.node_id FROM unnest(queued) AS q))),
+    SELECT * FROM retention._message_rules(
+      ARRAY(SELECT DISTINCT q.node_id FROM unnest(queued) AS q))),
   -- Bodies may be of any size: they stay rows, which spill to disk.
   written AS MATERIALIZED (
     SELECT q.*, r.node, r.channel, r.is_transactional, r.apart, r.lateness, r.needs_approval,

@@ -6,11 +6,14 @@ CHANNELS = ['email', 'sms', 'push', 'webhook']
 SEGMENTS = ['spenders', 'silent', 'gold']
 ZONES = ['UTC', 'Europe/Warsaw', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Kolkata', None]
 GROUPS = ['Champions', 'Loyal', 'Recent', 'Needs Attention', 'At Risk', 'Inactive']
-DATES = {'expected_date_of_next_order': ['-3 days', '-1 week', '1 day'], 'last_order_at': ['7 days', '20 days', '1 month'],
-         'first_order_at': ['300 days', '1 month']}
+DATES = {
+    'expected_date_of_next_order': ['-3 days', '-1 week', '1 day'],
+    'last_order_at': ['7 days', '20 days', '1 month'], 'first_order_at': ['300 days', '1 month']}
 POOLS = ['small', 'large']
-PERSON = ['person.first_name|default:"-"', 'person.rfm_group|default:"nobody"', 'person.historic_number_of_orders|default:"no"',
-          'person.email|default:"nowhere"', 'person.tier|default:"none"', 'person.customer_id', 'flow.name', 'data.orders', 'data.customer']
+PERSON = [
+    'person.first_name|default:"-"', 'person.rfm_group|default:"nobody"',
+    'person.historic_number_of_orders|default:"no"', 'person.email|default:"nowhere"',
+    'person.tier|default:"none"', 'person.customer_id', 'flow.name', 'data.orders', 'data.customer']
 WEEKDAYS = ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday']
 
 
@@ -34,11 +37,15 @@ class Generator:
         self.own = self.keys[:]
         document = {'name': self.name, 'trigger': self.trigger(), 'nodes': None}
         self.has_orders = document['trigger']['type'] in ('order', 'refund') or self.often(0.1)
-        document['reentry'] = 'never' if self.world.batch else self.random.choice(['never', 'always', 'always', '3 days', '20 hours'])
-        # Schedules start with everybody: once for each moment would be very often after half a year.
-        if self.often(0.25) and (document['trigger']['type'] != 'schedule' or document['reentry'] != 'always'):
+        document['reentry'] = 'never' if self.world.batch else self.random.choice([
+            'never', 'always', 'always', '3 days', '20 hours'])
+        # Schedules start with everybody: once for each moment would be very often after half a
+        # year.
+        if self.often(0.25) and (document['trigger']['type'] != 'schedule'
+                                 or document['reentry'] != 'always'):
             document['concurrent'] = True
-            # Several enrollments of one customer would set properties in an order that is nobody's business.
+            # Several enrollments of one customer would set properties in an order that is nobody's
+            # business.
             self.own = []
         if self.often(0.3):
             document['entry_filter'] = vocabulary.for_entry(self.random)
@@ -53,19 +60,25 @@ class Generator:
         if zone is not None:
             document['time_zone'] = zone
         if self.often(0.4):
-            start, end = self.random.choice([('21:00', '08:00'), ('12:00', '13:30'), ('00:00', '06:15')])
+            start, end = self.random.choice([('21:00', '08:00'), ('12:00', '13:30'),
+                                             ('00:00', '06:15')])
             document['quiet_hours'] = {'from': start, 'until': end}
         if self.often(0.1):
             document['one_per_address'] = self.often(0.7)
         if self.often(0.1):
-            document.update(description='Of no consequence', conversion_window='3 days', metric='orders')
+            document.update(description='Of no consequence',
+                            conversion_window='3 days',
+                            metric='orders')
         document['nodes'] = self.nodes()
-        return {key: value for key, value in document.items() if not (key == 'reentry' and value == 'never' and self.often(0.5))}
+        return {
+            key: value for key, value in document.items()
+            if not (key == 'reentry' and value == 'never' and self.often(0.5))}
 
     # Triggers.
 
     def trigger(self):
-        kind = self.random.choice(['segment', 'rfm_group', 'order', 'order', 'refund', 'date', 'schedule', 'manual'])
+        kind = self.random.choice([
+            'segment', 'rfm_group', 'order', 'order', 'refund', 'date', 'schedule', 'manual'])
         return {'type': kind, **getattr(self, 'trigger_' + kind, dict)()}
 
     def trigger_segment(self):
@@ -79,7 +92,8 @@ class Generator:
         return {key: self.random.sample(GROUPS, 4) for key in keys}
 
     def trigger_order(self):
-        return {'max_age': self.random.choice(['0 days', '90 minutes', '1 day'])} if self.often(0.3) else {}
+        return {'max_age': self.random.choice(['0 days', '90 minutes', '1 day'])
+                } if self.often(0.3) else {}
 
     trigger_refund = trigger_order
 
@@ -101,11 +115,13 @@ class Generator:
     def time(self):
         return self.random.choice(['00:00', '02:15', '02:30', '09:00', '17:45', '23:30'])
 
-    # Nodes: a list in which every node but the first is the target of an earlier one. Slots are places for targets.
+    # Nodes: a list in which every node but the first is the target of an earlier one. Slots are
+    # places for targets.
 
     def nodes(self):
         nodes, slots = [], []
-        kinds = ['message'] * 7 + ['delay'] * 6 + ['split'] * 3 + ['random_split', 'coupon', 'coupon', 'exit']
+        kinds = ['message'] * 7 + ['delay'] * 6 + ['split'] * 3 + [
+            'random_split', 'coupon', 'coupon', 'exit']
         kinds += ['set_property'] * 2 if self.own else []
         kinds += ['wait_for'] * 3 if self.waits_for else []
         kinds += ['enter_flow'] if self.flows_below else []
@@ -129,7 +145,8 @@ class Generator:
     def join(self, nodes, slots):
         """Some of the open ends lead to later nodes, which then are reached by several ways."""
         for holder, key in slots:
-            place = next(i for i, node in enumerate(nodes) if any(holder is h for h in [node] + node.get('branches', []) + node.get('arms', [])))
+            place = next(i for i, node in enumerate(nodes) if any(
+                holder is h for h in [node] + node.get('branches', []) + node.get('arms', [])))
             if self.often(0.4) and place + 1 < len(nodes):
                 holder[key] = self.random.choice(nodes[place + 1:])['id']
 
@@ -139,7 +156,8 @@ class Generator:
         if node['channel'] == 'email':
             node['subject'] = self.template()
         if node['channel'] == 'webhook':
-            node['url'] = self.random.choice(['https://example.com/hook', 'https://example.com/other'])
+            node['url'] = self.random.choice([
+                'https://example.com/hook', 'https://example.com/other'])
         if self.often(0.2):
             node['text'] = self.template()
         if self.world.has_held and self.often(0.3):
@@ -161,18 +179,26 @@ class Generator:
         return [(node, 'next')]
 
     def template(self):
-        variables = PERSON + [f'person.{key}|default:"{key}"' for key in self.own if not key.endswith('b')]
-        parts = ['{{ ' + self.random.choice(variables) + ' }}' for _ in range(self.random.randint(0, 3))]
+        variables = PERSON + [
+            f'person.{key}|default:"{key}"' for key in self.own if not key.endswith('b')]
+        parts = [
+            '{{ ' + self.random.choice(variables) + ' }}' for _ in range(self.random.randint(0, 3))]
         if self.often(0.2):
-            parts.append(self.random.choice(['{{ event.amount }}', '{{ event.amount|default:"free" }}', '{{ event.order_id }}', '{{ event.note }}']))
+            parts.append(
+                self.random.choice([
+                    '{{ event.amount }}', '{{ event.amount|default:"free" }}',
+                    '{{ event.order_id }}', '{{ event.note }}']))
         if self.often(0.2 if self.world.batch else 0.35):
-            parts.append(self.random.choice(['{{ coupon.code }}', '{{ coupon.code|default:"none" }}']))
+            parts.append(
+                self.random.choice(['{{ coupon.code }}', '{{ coupon.code|default:"none" }}']))
         return ' & '.join(['Hello'] + parts)
 
     def delay(self, node):
         while not node.keys() & {'for', 'until', 'weekdays', 'at'}:
             if self.often(0.6):
-                node['for'] = self.random.choice(['90 minutes', '5 hours', '1 day', '2 days 3 hours', '1 week', '1 month', '36 hours', '0 days'])
+                node['for'] = self.random.choice([
+                    '90 minutes', '5 hours', '1 day', '2 days 3 hours', '1 week', '1 month',
+                    '36 hours', '0 days'])
             if self.often(0.2):
                 node['until'] = vocabulary.until(self.random, self.has_orders)
             if self.often(0.25):
@@ -182,21 +208,25 @@ class Generator:
         return [(node, 'next')]
 
     def wait_for(self, node):
-        node['condition'] = vocabulary.steady(self.random) if self.often(0.9) else self.random.choice(vocabulary.FAILING)(self.random)
+        node['condition'] = vocabulary.steady(
+            self.random) if self.often(0.9) else self.random.choice(vocabulary.FAILING)(self.random)
         node['timeout'] = self.random.choice(['30 minutes', '20 hours', '72 hours', '200 hours'])
         return [(node, 'next'), (node, 'else')]
 
     def split(self, node):
-        node['branches'] = [{'when': vocabulary.condition(self.random, self.own)} for _ in range(self.random.randint(1, 3))]
+        node['branches'] = [{'when': vocabulary.condition(self.random, self.own)}
+                            for _ in range(self.random.randint(1, 3))]
         return [(branch, 'next') for branch in node['branches']] + [(node, 'else')]
 
     def random_split(self, node):
-        shares = self.random.choice([[50, 50], [12.5, 87.5], [33.4, 33.3, 33.3], [100], [0, 99.99, 0.01]])
+        shares = self.random.choice([[50, 50], [12.5, 87.5], [33.4, 33.3, 33.3], [100],
+                                     [0, 99.99, 0.01]])
         node['arms'] = [{'name': f'arm {n}', 'share': share} for n, share in enumerate(shares)]
         return [(arm, 'next') for arm in node['arms']]
 
     def set_property(self, node):
-        node['set'] = {key: vocabulary.own_value(self.random, key) for key in self.some_of(self.own)}
+        node['set'] = {
+            key: vocabulary.own_value(self.random, key) for key in self.some_of(self.own)}
         return [(node, 'next')]
 
     def coupon(self, node):

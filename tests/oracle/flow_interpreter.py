@@ -1,11 +1,13 @@
-"""A reference interpreter of flow documents, made from docs/flow_document.md and from nothing else: one enrollment after
-the other, without a database, slow and meant to be obviously right. t/110_flow_properties.pl compares the engine with it.
+"""A reference interpreter of flow documents, made from docs/flow_document.md and from nothing else:
+one enrollment after the other, without a database, slow and meant to be obviously right.
+t/110_flow_properties.pl compares the engine with it.
 
-It is told what it is not meant to know: profiles, contacts, changes of segments and groups, and orders, as of each tick.
-Expressions are looked up by their text among the functions that flow_vocabulary.py has for them.
+It is told what it is not meant to know: profiles, contacts, changes of segments and groups, and
+orders, as of each tick. Expressions are looked up by their text among the functions that
+flow_vocabulary.py has for them.
 
-Where the document can be read in several ways and the difference shows, Ambiguous is raised, unless the name of the
-ambiguity is in `decided`; then the reading chosen here counts."""
+Where the document can be read in several ways and the difference shows, Ambiguous is raised, unless
+the name of the ambiguity is in `decided`; then the reading chosen here counts."""
 
 import re
 from dataclasses import dataclass, field
@@ -98,7 +100,8 @@ def nodes_behind(document, node_id):
 
 
 def shows_coupon(node):
-    return node['type'] == 'message' and any('{{ coupon' in node.get(key, '') for key in ('subject', 'body', 'text', 'url'))
+    return node['type'] == 'message' and any('{{ coupon' in node.get(key, '')
+                                             for key in ('subject', 'body', 'text', 'url'))
 
 
 def coupon_messages(document, node_id):
@@ -115,7 +118,8 @@ class Interpreter(Outbox):
         self.enrollments = []
         self.requests = []
         self.profiles, self.contacts = {}, {}
-        # Told: the coupons that were given away, and who entered first, a number for each enrollment.
+        # Told: the coupons that were given away, and who entered first, a number for each
+        # enrollment.
         self.coupon_taken = lambda key, node: None
         self.place = lambda key: 0
         self.refused_coupons = []
@@ -154,10 +158,11 @@ class Interpreter(Outbox):
         self.requests.append((name, customer_id, event))
 
     def active(self):
-        return sorted((e for e in self.enrollments if e.outcome is None), key=lambda e: self.place(e.key))
+        return sorted((e for e in self.enrollments if e.outcome is None),
+                      key=lambda e: self.place(e.key))
 
-    # What is done at one time, in rounds: what enter_flow asks for enters in the next one, and so does the next
-    # moment of a schedule, or day of a date, when there are several.
+    # What is done at one time, in rounds: what enter_flow asks for enters in the next one, and so
+    # does the next moment of a schedule, or day of a date, when there are several.
 
     def tick(self, now, facts):
         self.now = now
@@ -170,7 +175,8 @@ class Interpreter(Outbox):
             for name, customer_id, event in requested:
                 starts[name].append((customer_id, event))
             for name, moments in calendar.items():
-                starts[name] += self.triggered_at(self.flows[name], moments.pop(0)) if moments else []
+                starts[name] += self.triggered_at(self.flows[name],
+                                                  moments.pop(0)) if moments else []
             self.round(starts)
             if not self.requests and not any(calendar.values()):
                 break
@@ -189,7 +195,8 @@ class Interpreter(Outbox):
                 self.proceed(enrollment)
         self.settle_coupons()
 
-    # What starts a flow: (customer, event). First what its trigger finds, then what was asked for by enroll.
+    # What starts a flow: (customer, event). First what its trigger finds, then what was asked for
+    # by enroll.
 
     def triggered(self, flow, facts):
         if flow.status not in RUNNING:
@@ -199,8 +206,10 @@ class Interpreter(Outbox):
 
     def triggered_by_segment(self, flow, trigger, facts):
         wanted = trigger['segment'], trigger.get('change', 'entered')
-        return [(c.customer_id, {'segment': c.segment, 'change': c.change, 'cause': c.cause, 'as_of': c.as_of})
-                for c in facts.segment_changes if (c.segment, c.change) == wanted and c.cause not in ('definition', 'drop')]
+        return [(c.customer_id,
+                 {'segment': c.segment, 'change': c.change, 'cause': c.cause, 'as_of': c.as_of})
+                for c in facts.segment_changes
+                if (c.segment, c.change) == wanted and c.cause not in ('definition', 'drop')]
 
     def triggered_by_rfm_group(self, flow, trigger, facts):
         starts = []
@@ -209,15 +218,18 @@ class Interpreter(Outbox):
             went = 'to' not in trigger or c.rfm_group in trigger['to']
             if not (came and went) or c.cause == 'settings':
                 continue
-            starts.append((c.customer_id, {'from': c.previous_rfm_group, 'to': c.rfm_group, 'cause': c.cause, 'as_of': c.changed_at}))
+            starts.append((c.customer_id, {
+                'from': c.previous_rfm_group, 'to': c.rfm_group, 'cause': c.cause,
+                'as_of': c.changed_at}))
         return starts
 
     def triggered_by_order(self, flow, trigger, facts):
         oldest = parse_interval(trigger.get('max_age', '3 days'))
-        return [(e.customer_id, {'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at,
-                                 **({'number': e.number} if e.kind == 'order' else {})})
-                for e in facts.order_events
-                if e.kind == trigger['type'] and e.net_amount and e.net_amount > 0 and add_exactly(e.ordered_at, oldest) >= e.recorded_at]
+        return [(e.customer_id, {
+            'order_id': e.order_id, 'amount': e.amount, 'occurred_at': e.occurred_at,
+            **({'number': e.number} if e.kind == 'order' else {})}) for e in facts.order_events
+                if e.kind == trigger['type'] and e.net_amount and e.net_amount > 0
+                and add_exactly(e.ordered_at, oldest) >= e.recorded_at]
 
     triggered_by_refund = triggered_by_order
 
@@ -228,12 +240,14 @@ class Interpreter(Outbox):
     triggered_by_schedule = triggered_by_manual = triggered_by_date
 
     def calendar(self, flow):
-        """The moments of a schedule, or of the days of dates, since the last tick. What was due a day ago or earlier
-        starts nobody: after an outage that would be too late."""
+        """The moments of a schedule, or of the days of dates, since the last tick. What was due a
+        day ago or earlier starts nobody: after an outage that would be too late."""
         trigger = flow.document['trigger']
         if flow.status not in RUNNING or trigger['type'] not in ('date', 'schedule'):
             return []
-        moments = flow_time.moments_between(flow.looked_at, self.now, trigger.get('weekdays'), parse_time(trigger.get('at', '00:00')), self.flow_zone(flow.document))
+        moments = flow_time.moments_between(flow.looked_at, self.now, trigger.get('weekdays'),
+                                            parse_time(trigger.get('at', '00:00')),
+                                            self.flow_zone(flow.document))
         recent = [moment for moment in moments if moment > self.now - timedelta(days=1)]
         return recent if recent == moments else [None] + recent
 
@@ -242,22 +256,31 @@ class Interpreter(Outbox):
         if moment is None:
             return []
         if trigger['type'] == 'schedule':
-            return [(customer_id, {'scheduled_for': moment}) for customer_id in sorted(self.profiles) if self.fits_schedule(trigger, customer_id)]
-        return [(customer_id, {'column': trigger['column'], 'date': self.day_of(flow, profile[trigger['column']])})
-                for customer_id, profile in sorted(self.profiles.items()) if self.moment_of_date(flow, trigger, profile[trigger['column']]) == moment]
+            return [(customer_id, {'scheduled_for': moment})
+                    for customer_id in sorted(self.profiles)
+                    if self.fits_schedule(trigger, customer_id)]
+        return [
+            (customer_id,
+             {'column': trigger['column'], 'date': self.day_of(flow, profile[trigger['column']])})
+            for customer_id, profile in sorted(self.profiles.items())
+            if self.moment_of_date(flow, trigger, profile[trigger['column']]) == moment]
 
     def day_of(self, flow, value):
-        return flow_time.local(value, self.flow_zone(flow.document)).date() if isinstance(value, datetime) else value
+        return flow_time.local(value, self.flow_zone(flow.document)).date() if isinstance(
+            value, datetime) else value
 
     def moment_of_date(self, flow, trigger, value):
         if value is None:
             return None
         midnight = datetime.combine(self.day_of(flow, value), datetime.min.time())
-        day = flow_time.add_to_local(midnight, parse_interval(trigger.get('offset', '0 days'))).date()
-        return flow_time.instant(datetime.combine(day, parse_time(trigger.get('at', '00:00'))), self.flow_zone(flow.document))
+        day = flow_time.add_to_local(midnight, parse_interval(trigger.get('offset',
+                                                                          '0 days'))).date()
+        return flow_time.instant(datetime.combine(day, parse_time(trigger.get('at', '00:00'))),
+                                 self.flow_zone(flow.document))
 
     def fits_schedule(self, trigger, customer_id):
-        return 'condition' not in trigger or self.before_entry(trigger['condition'], customer_id, {}) is True
+        return 'condition' not in trigger or self.before_entry(trigger['condition'], customer_id,
+                                                               {}) is True
 
     def before_entry(self, sql, customer_id, event):
         try:
@@ -269,25 +292,38 @@ class Interpreter(Outbox):
 
     def enter(self, flow, starts):
         for customer_id, event in starts:
-            passes = 'entry_filter' not in flow.document or self.before_entry(flow.document['entry_filter'], customer_id, event)
+            passes = 'entry_filter' not in flow.document or self.before_entry(
+                flow.document['entry_filter'], customer_id, event)
             if (passes is True or isinstance(passes, Failed)) and self.may_enter(flow, customer_id):
                 self.add(flow, customer_id, event, passes)
 
     def may_enter(self, flow, customer_id):
-        reentry, concurrent = flow.document.get('reentry', 'never'), flow.document.get('concurrent', False)
+        reentry, concurrent = flow.document.get('reentry',
+                                                'never'), flow.document.get('concurrent', False)
         earlier = [e for e in self.enrollments if e.flow is flow and e.customer_id == customer_id]
         if not earlier or (concurrent and reentry == 'always'):
             return True
         is_second = any(e in self.entered for e in earlier)
-        if reentry == 'never' or is_second or (not concurrent and any(e.outcome is None for e in earlier)):
+        if reentry == 'never' or is_second or (not concurrent and any(e.outcome is None
+                                                                      for e in earlier)):
             return False
-        return reentry == 'always' or self.now >= add_exactly(max(e.entered_at for e in earlier), parse_interval(reentry))
+        return reentry == 'always' or self.now >= add_exactly(max(e.entered_at for e in earlier),
+                                                              parse_interval(reentry))
 
     def add(self, flow, customer_id, event, passes):
-        same = [e for e in self.enrollments if (e.flow, e.customer_id, e.entered_at) == (flow, customer_id, self.now)]
+        same = [
+            e for e in self.enrollments
+            if (e.flow, e.customer_id, e.entered_at) == (flow, customer_id, self.now)]
         is_holdout = self.bucket(customer_id, flow.name) < flow.document.get('holdout', 0) * 100
-        enrollment = Enrollment(flow, len(flow.versions), customer_id, event, self.now, len(same), is_holdout,
-                                flow.document['nodes'][0]['id'], due=self.now)
+        enrollment = Enrollment(flow,
+                                len(flow.versions),
+                                customer_id,
+                                event,
+                                self.now,
+                                len(same),
+                                is_holdout,
+                                flow.document['nodes'][0]['id'],
+                                due=self.now)
         enrollment.tell(self.now, f'enters with {event}')
         self.enrollments.append(enrollment)
         self.entered.append(enrollment)
@@ -312,8 +348,8 @@ class Interpreter(Outbox):
         return default if condition is None else self.value(e, condition) is True
 
     def has_something_to_do(self, e):
-        """Conditions that a customer waits for are looked at whenever they change, which is to say now: those of the
-        vocabulary that are waited for do not change by themselves."""
+        """Conditions that a customer waits for are looked at whenever they change, which is to say
+        now: those of the vocabulary that are waited for do not change by themselves."""
         return not e.waits or e.due_at <= self.now or e.is_at('wait_for')
 
     def take_steps(self, e):
@@ -386,11 +422,13 @@ class Interpreter(Outbox):
         # What has passed does not wait, but has to come on one of the days all the same.
         base = max(moments + [self.now])
         if 'weekdays' in node or 'at' in node:
-            base = flow_time.first_moment(base, node.get('weekdays'), parse_time(node['at']) if 'at' in node else None, zone)
+            base = flow_time.first_moment(base, node.get('weekdays'),
+                                          parse_time(node['at']) if 'at' in node else None, zone)
         return base
 
     def step_wait_for(self, e, node):
-        until = e.due_at if e.waits else add(self.now, parse_interval(node['timeout']), self.zone(e))
+        until = e.due_at if e.waits else add(self.now, parse_interval(node['timeout']),
+                                             self.zone(e))
         if self.value(e, node['condition']) is True:
             return 'go', node.get('next')
         return ('wait', until) if until > self.now else ('go', node.get('else'))
@@ -399,11 +437,14 @@ class Interpreter(Outbox):
         values = {key: self.value(e, sql) for key, sql in node['set'].items()}
         contact = self.contacts.setdefault(e.customer_id, {'properties': {}})
         properties = {**(contact['properties'] or {}), **values}
-        contact['properties'] = {key: value for key, value in properties.items() if value is not None}
+        contact['properties'] = {
+            key: value for key, value in properties.items() if value is not None}
         return 'go', node.get('next')
 
     def step_coupon(self, e, node):
-        """Who gets a pool's last codes is not said, so the interpreter is told; the driver checks that the pool was used up."""
+        """Who gets a pool's last codes is not said, so the interpreter is told; the driver checks
+        that the pool was used up.
+        """
         if e.is_holdout or not self.can_show_coupon(e, node):
             return 'go', node.get('next')
         code = self.coupon_taken(e.key, node['id'])
@@ -416,36 +457,49 @@ class Interpreter(Outbox):
     def can_show_coupon(self, e, node):
         messages = coupon_messages(e.document, node['id'])
         return not messages or any(
-            self.status_of(e, m) != 'draft'
-            and self.reason_of_customer(e, m['channel'], self.address_for(e, m), m.get('transactional', False)) is None
+            self.status_of(e, m) != 'draft' and self.reason_of_customer(
+                e, m['channel'], self.address_for(e, m), m.get('transactional', False)) is None
             for m in messages)
 
     def settle_coupons(self):
         for e in self.enrollments:
-            e.coupons = {node: code for node, code in e.coupons.items() if not self.goes_back(e, node, code)}
+            e.coupons = {
+                node: code for node, code in e.coupons.items() if not self.goes_back(e, node, code)}
 
     def goes_back(self, e, node, code):
-        """When it was given for messages, none that shows it was sent or still may be, and none will be written."""
+        """When it was given for messages, none that shows it was sent or still may be, and none
+        will be written.
+        """
         mine = [m for m in self.messages if m.enrollment is e]
         if not coupon_messages(e.document, node):
             return False
-        if any(m.code == code and (m.state in WENT or m.attempts and m.state != 'dead') for m in mine):
+        if any(m.code == code and (m.state in WENT or m.attempts and m.state != 'dead')
+               for m in mine):
             return False
         left = coupon_messages(e.document, e.node) if e.outcome is None else []
-        return all(any(m.channel == next_one['channel'] and self.is_final(m.reason, next_one) for m in mine) for next_one in left)
+        return all(
+            any(m.channel == next_one['channel'] and self.is_final(m.reason, next_one)
+                for m in mine) for next_one in left)
 
     def is_final(self, reason, node):
         """Why a message on the same channel was not sent is a reason for this one as well."""
-        return reason in ('no address', 'suppression list') or reason == 'no consent' and not node.get('transactional', False)
+        return reason in ('no address', 'suppression list'
+                          ) or reason == 'no consent' and not node.get('transactional', False)
 
     def step_enter_flow(self, e, node):
         if self.flows[node['flow']].status in RUNNING and not e.is_holdout:
-            self.requests.append((node['flow'], e.customer_id, {**e.event, 'from_flow': e.flow.name}))
+            self.requests.append(
+                (node['flow'], e.customer_id, {**e.event, 'from_flow': e.flow.name}))
         return 'go', node.get('next')
 
     def step_message(self, e, node):
         channel = node['channel']
-        message = Message(e, node['id'], channel, self.now, transactional=node.get('transactional', False), ready_at=self.now)
+        message = Message(e,
+                          node['id'],
+                          channel,
+                          self.now,
+                          transactional=node.get('transactional', False),
+                          ready_at=self.now)
         message.address = message.granted_address = self.address_for(e, node)
         message.granted_at = self.now
         message.expires_at = add_exactly(e.due, parse_interval(node.get('lateness', '1 day')))
@@ -462,7 +516,8 @@ class Interpreter(Outbox):
         status = self.status_of(e, node)
         reason = self.reason_not_to_send(e, message, status)
         if reason is not None:
-            message.state, message.reason = ('ghost' if reason == 'holdout' else 'suppressed'), reason
+            message.state, message.reason = ('ghost'
+                                             if reason == 'holdout' else 'suppressed'), reason
             return None
         until = self.end_of_quiet(e, message.transactional)
         if until is not None:
@@ -490,7 +545,9 @@ class Interpreter(Outbox):
         smart = node.get('smart_sending', SMART_SENDING[node['channel']])
         others = [m for m in self.messages if m.channel == node['channel'] and not m.transactional
                   and m.enrollment.customer_id == e.customer_id and m.state in WENT]
-        recent = [m for m in others if smart and add_exactly(m.queued_at, parse_interval(smart)) > self.now]
+        recent = [
+            m for m in others
+            if smart and add_exactly(m.queued_at, parse_interval(smart)) > self.now]
         if not any(m.queued_at < self.now or m.enrollment is e for m in recent):
             self.sending.append((e, node['channel'], bool(smart)))
         return bool(recent)
@@ -499,26 +556,34 @@ class Interpreter(Outbox):
         """Of several enrollments that send to one customer on one channel in one tick."""
         for e, channel, smart in self.sending:
             for other, other_channel, _ in self.sending:
-                if smart and other is not e and channel == other_channel and e.customer_id == other.customer_id:
-                    self.doubt('who sends first in one tick', f'{e.customer_id} {channel} {e.flow.name} {other.flow.name}')
+                if (smart and other is not e and channel == other_channel
+                        and e.customer_id == other.customer_id):
+                    self.doubt('who sends first in one tick',
+                               f'{e.customer_id} {channel} {e.flow.name} {other.flow.name}')
 
     def render_message(self, e, node, message):
         try:
             context = self.context(e, node)
-            message.code = context['coupon'] and context['coupon']['code'] if shows_coupon(node) else None
+            message.code = context['coupon'] and context['coupon']['code'] if shows_coupon(
+                node) else None
             message.subject = render(node['subject'], context) if 'subject' in node else None
             message.body = render(node['body'], context, escape=node['channel'] == 'email')
             for key in ('text', 'url'):
                 if key in node:
                     render(node[key], context)
         except TemplateFailed as failure:
-            message.state, message.reason, message.subject, message.body = 'error', str(failure), None, None
+            message.state, message.reason, message.subject, message.body = 'error', str(
+                failure), None, None
 
     def context(self, e, node):
         contact, profile = self.contact(e), self.profiles.get(e.customer_id, {})
-        person = {**profile, **(contact.get('properties') or {}), **{k: v for k, v in contact.items() if k != 'properties'}}
+        person = {
+            **profile, **(contact.get('properties') or {}),
+            **{k: v for k, v in contact.items() if k != 'properties'}}
         data = {key: self.value(e, sql) for key, sql in node.get('data', {}).items()}
-        return {'person': {**person, 'customer_id': e.customer_id}, 'event': e.event, 'coupon': self.coupon(e), 'data': data, 'flow': {'name': e.flow.name}}
+        return {
+            'person': {**person, 'customer_id': e.customer_id}, 'event': e.event,
+            'coupon': self.coupon(e), 'data': data, 'flow': {'name': e.flow.name}}
 
     def coupon(self, e):
         return {'code': list(e.coupons.values())[-1]} if e.coupons else None
@@ -547,12 +612,18 @@ class Interpreter(Outbox):
         return self.contact(e).get('time_zone') or self.flow_zone(e.document)
 
     def row(self, customer_id, event, entered_at, since):
-        return SimpleNamespace(customer_id=customer_id, profile=self.profiles.get(customer_id, {}), contact=self.contacts.get(customer_id, {}),
-                               event=event, entered_at=entered_at, since=since, now=self.now)
+        return SimpleNamespace(customer_id=customer_id,
+                               profile=self.profiles.get(customer_id, {}),
+                               contact=self.contacts.get(customer_id, {}),
+                               event=event,
+                               entered_at=entered_at,
+                               since=since,
+                               now=self.now)
 
     def value(self, e, sql):
         """since is when the customer came to this node: now, unless they wait at it."""
-        return evaluate(sql, self.row(e.customer_id, e.event, e.entered_at, e.since if e.waits else self.now))
+        return evaluate(
+            sql, self.row(e.customer_id, e.event, e.entered_at, e.since if e.waits else self.now))
 
 
 def render(template, context, escape=False):
@@ -573,6 +644,7 @@ def find(context, path):
 
 
 def escape_html(text):
-    for character, entity in (('&', '&amp;'), ('<', '&lt;'), ('>', '&gt;'), ('"', '&quot;'), ("'", '&#39;')):
+    for character, entity in (('&', '&amp;'), ('<', '&lt;'), ('>', '&gt;'), ('"', '&quot;'),
+                              ("'", '&#39;')):
         text = text.replace(character, entity)
     return text

@@ -1,4 +1,6 @@
-"""What becomes of messages, as docs/flow_document.md and docs/senders.md have it: pauses, claims, leases, acknowledgements."""
+"""What becomes of messages, as docs/flow_document.md and docs/senders.md have it: pauses, claims,
+leases, acknowledgements.
+"""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +17,9 @@ WENT = ('ready', 'held', 'leased', 'sent')
 
 
 def normal_address(channel, address):
-    """Of numbers with a plus or 00, whose country is known by that, and others that stay their digits."""
+    """Of numbers with a plus or 00, whose country is known by that, and others that stay their
+    digits.
+    """
     if address is None or channel not in ('email', 'sms'):
         return address
     if channel == 'email':
@@ -103,12 +107,15 @@ class Outbox:
             return None
         start, end = (parse_time(e.document['quiet_hours'][key]) for key in ('from', 'until'))
         zone = self.zone(e)
-        return flow_time.end_of_quiet(self.now, end, zone) if flow_time.is_quiet(self.now, start, end, zone) else None
+        return flow_time.end_of_quiet(self.now, end, zone) if flow_time.is_quiet(
+            self.now, start, end, zone) else None
 
     def claim(self, channel, now):
         """The messages that a sender gets who asks for all of them."""
         self.now = now
-        due = [m for m in self.messages if m.channel == channel and m.state in ('ready', 'leased') and m.ready_at <= now]
+        due = [
+            m for m in self.messages
+            if m.channel == channel and m.state in ('ready', 'leased') and m.ready_at <= now]
         attempts = {m.key: m.attempts for m in due}
         leased = [message for message in due if self.is_claimed(message)]
         for message in leased:
@@ -123,15 +130,17 @@ class Outbox:
         return [message for message in leased if message.state == 'leased']
 
     def has_other(self, message):
-        """Step 10: whether another customer with the same address got the message, within the time of smart sending."""
+        """Step 10: whether another customer with the same address got the message, within the time
+        of smart sending.
+        """
         e, node = message.enrollment, self.node_of_message(message)
-        default = e.document.get('one_per_address', message.channel in ('email', 'sms') and not message.transactional)
+        default = e.document.get('one_per_address', message.channel in ('email', 'sms')
+                                 and not message.transactional)
         span = node.get('smart_sending') or SMART_SENDING[message.channel]
         return bool(node.get('one_per_address', default) and span) and any(
-            m.enrollment.customer_id != e.customer_id and m.enrollment.flow is e.flow and m.node == message.node
-            and m.state in WENT and m.address == m.granted_address == message.address
-            and add_exactly(m.granted_at, parse_interval(span)) > self.now
-            for m in self.messages)
+            m.enrollment.customer_id != e.customer_id and m.enrollment.flow is e.flow and m.node ==
+            message.node and m.state in WENT and m.address == m.granted_address == message.address
+            and add_exactly(m.granted_at, parse_interval(span)) > self.now for m in self.messages)
 
     def node_of_message(self, message):
         return next(n for n in message.enrollment.document['nodes'] if n['id'] == message.node)
@@ -156,7 +165,8 @@ class Outbox:
         if until is not None:
             message.state, message.ready_at = 'ready', until
             return False
-        message.state, message.ready_at, message.attempts = 'leased', self.now + LEASE, message.attempts + 1
+        message.state, message.ready_at = 'leased', self.now + LEASE
+        message.attempts += 1
         return True
 
     def ack(self, messages):
@@ -168,5 +178,6 @@ class Outbox:
             if permanent or message.attempts >= ATTEMPTS:
                 message.state = 'dead'
             else:
-                message.state, message.ready_at = 'ready', self.now + min(timedelta(minutes=2 ** (message.attempts - 1)), timedelta(hours=6))
+                message.state, message.ready_at = 'ready', self.now + min(
+                    timedelta(minutes=2**(message.attempts - 1)), timedelta(hours=6))
         self.settle_coupons()

@@ -1,9 +1,10 @@
-"""Random flows in random worlds: after every tick the engine must show what the reference interpreter says.
-For t/110_flow_properties.pl, which starts the server. Prints lines "ok - ..." and "not ok - ...", what is wrong, which begins
-with !, and notes, which begin with #.
+"""Random flows in random worlds: after every tick the engine must show what the reference
+interpreter says. For t/110_flow_properties.pl, which starts the server. Prints lines "ok - ..." and
+"not ok - ...", what is wrong, which begins with !, and notes, which begin with #.
 
-RETENTION_SEED is the first world's seed, without it the same ones are played each time, the others count up from it; RETENTION_FLOWS is the number of documents.
-With RETENTION_SHRINK=1 the operations of a world that fails are made as few as they can be, and printed."""
+RETENTION_SEED is the first world's seed, without it the same ones are played each time, the others
+count up from it; RETENTION_FLOWS is the number of documents. With RETENTION_SHRINK=1 the operations
+of a world that fails are made as few as they can be, and printed."""
 
 import json
 import os
@@ -33,14 +34,17 @@ class Player:
         self.random, self.game, self.shop = random_, game, shop
         self.has_held = self.random.random() < 0.3
         self.sends = self.random.random() < 0.5
-        # Whether somebody who is through may enter again depends on what else was in the batch: only never does not.
-        # Nor does who of several with the same address gets the message.
-        self.batch = self.random.randint(1, 9) if self.random.random() < 0.35 and not shop.share else None
+        # Whether somebody who is through may enter again depends on what else was in the batch:
+        # only never does not. Nor does who of several with the same address gets the message.
+        self.batch = self.random.randint(
+            1, 9) if self.random.random() < 0.35 and not shop.share else None
         self.names = [f'f{n}' for n in range(1, FLOWS + 1)]
         self.channels = dict(zip(self.names, self.choose_channels()))
 
     def choose_channels(self):
-        """In half of the worlds each flow has its own: who of several sends first is another question."""
+        """In half of the worlds each flow has its own: who of several sends first is another
+        question.
+        """
         if self.random.random() < 0.5:
             return [CHANNELS] * FLOWS
         return [[channel] for channel in self.random.sample(CHANNELS * FLOWS, FLOWS)]
@@ -58,7 +62,8 @@ class Player:
                 yield 'set_status', name, 'live'
 
     def publish(self, name):
-        return 'publish', Generator(self.random, name, self.names[:self.names.index(name)], self).document()
+        return 'publish', Generator(self.random, name, self.names[:self.names.index(name)],
+                                    self).document()
 
     def change_something(self):
         flow, roll = self.flow(self.random.choice(self.names)), self.random.random()
@@ -77,18 +82,23 @@ class Player:
             yield from self.change_message(flow)
 
     def change_message(self, flow):
-        """A status of a message outlives versions, or does not: nothing says which. So only of flows with one."""
+        """A status of a message outlives versions, or does not: nothing says which. So only of
+        flows with one.
+        """
         messages = [node['id'] for node in flow.document['nodes'] if node['type'] == 'message']
         if messages:
-            yield 'set_status', flow.name, self.random.choice(['live', 'draft'] + ['manual'] * self.has_held), self.random.choice(messages)
+            yield 'set_status', flow.name, self.random.choice(
+                ['live', 'draft'] + ['manual'] * self.has_held), self.random.choice(messages)
 
     def enroll(self):
         for flow in map(self.flow, self.names):
             is_manual = flow.document['trigger']['type'] == 'manual'
             if flow.status not in RUNNING or self.random.random() > (0.5 if is_manual else 0.06):
                 continue
-            for customer_id in self.random.sample(self.shop.customers, self.random.randint(1, 5) if is_manual else 1):
-                event = self.random.choice([{}, {'amount': 42.5, 'note': 'a "b" <c>'}, {'amount': 60, 'order_id': 'x'}, {'amount': 'many'}])
+            for customer_id in self.random.sample(self.shop.customers,
+                                                  self.random.randint(1, 5) if is_manual else 1):
+                event = self.random.choice([{}, {'amount': 42.5, 'note': 'a "b" <c>'},
+                                            {'amount': 60, 'order_id': 'x'}, {'amount': 'many'}])
                 yield 'enroll', flow.name, customer_id, event
 
     def moment(self):
@@ -107,12 +117,15 @@ class Player:
         """Some senders are at work, and some are not."""
         for channel in CHANNELS:
             if self.sends and self.random.random() < 0.5:
-                yield 'claim', channel, self.random.choice(['ack', 'ack', 'ack', 'fail', 'give up', 'die'])
+                yield 'claim', channel, self.random.choice([
+                    'ack', 'ack', 'ack', 'fail', 'give up', 'die'])
         if self.has_held and self.random.random() < 0.3:
             yield ('approve',)
         if self.sends and self.random.random() < 0.2:
-            channel, address = self.random.choice([('email', 'C{}@example.com'), ('sms', '0048 6001002{}'), ('push', 'token-{}')])
-            yield 'suppress', channel, address.format(f'{int(self.random.choice(self.shop.customers)):02}')
+            channel, address = self.random.choice([('email', 'C{}@example.com'),
+                                                   ('sms', '0048 6001002{}'), ('push', 'token-{}')])
+            yield 'suppress', channel, address.format(
+                f'{int(self.random.choice(self.shop.customers)):02}')
 
 
 def new_game(name, zone):
@@ -141,12 +154,15 @@ def play(seed, total):
     except Ambiguous as doubt:
         stopped = f', then stopped: {doubt}'
     except psycopg2.Error as error:
-        lines = [f'error at {game.world.now}'] + str(error).splitlines() + [readable(operation) for operation in game.done[-3:]]
+        lines = [f'error at {game.world.now}'] + str(error).splitlines() + [
+            readable(operation) for operation in game.done[-3:]]
         differences = []
     game.world.connection.close()
     count(game, total, moments, stopped)
-    print(f'{"not ok" if lines else "ok"} - world {seed}: {moments} moments, {len(game.interpreter.enrollments)} enrollments, '
-          f'{len(game.interpreter.messages)} messages{stopped}')
+    print(
+        f'{"not ok" if lines else "ok"} - world {seed}: {moments} moments, '
+        f'{len(game.interpreter.enrollments)} enrollments, '
+        f'{len(game.interpreter.messages)} messages{stopped}')
     if lines and os.environ.get('RETENTION_SHRINK'):
         lines = shrunk(game, zone, differences) or lines
     print_lines('!', lines)
@@ -172,7 +188,9 @@ def shrunk(game, zone, differences):
 
     operations = shrink([operation[1:] for operation in game.done], replay, differences[0][1])
     replay(operations)
-    return last + ['All of it:'] + [f'  {json.dumps(operation[1]) if operation[0] == "publish" else readable(operation)}' for operation in operations]
+    return last + ['All of it:'] + [
+        f'  {json.dumps(operation[1]) if operation[0] == "publish" else readable(operation)}'
+        for operation in operations]
 
 
 def print_lines(mark, lines):
@@ -196,7 +214,9 @@ def check_expressions(seed):
     game, shop = new_game('expressions', 'UTC'), Shop(random_)
     for operation in shop.beginning(start_of_world(random_)):
         game.do(*operation)
-    found = flow_expressions.differing(game.world, shop.customers, random_), flow_expressions.differing_times(game.world, random_)
+    found = flow_expressions.differing(game.world, shop.customers,
+                                       random_), flow_expressions.differing_times(
+                                           game.world, random_)
     for what, differing in zip(('expressions', 'local times'), found):
         print(f'{"not ok" if differing else "ok"} - {what} mean the same in SQL and here')
         print_lines('!', differing[:5])

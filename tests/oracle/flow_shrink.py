@@ -1,4 +1,6 @@
-"""Makes a failing world small: leaves out operations, then parts of documents, as long as the same is wrong."""
+"""Makes a failing world small: leaves out operations, then parts of documents, as long as the same
+is wrong.
+"""
 
 import copy
 
@@ -12,7 +14,8 @@ def shrink(operations, replay, wanted):
     def fails(candidate):
         try:
             return replay(candidate) == wanted
-        except (Ambiguous, psycopg2.Error, KeyError, StopIteration, AssertionError, IndexError, TypeError):
+        except (Ambiguous, psycopg2.Error, KeyError, StopIteration, AssertionError, IndexError,
+                TypeError):
             return False
 
     operations = without_some(operations, fails)
@@ -53,7 +56,9 @@ def simpler(document):
         yield {k: v for k, v in document.items() if k != key}
     for number, node in enumerate(document['nodes']):
         yield from bypassed(document, node)
-        for key in node.keys() - {'id', 'type', 'next', 'else', 'branches', 'arms', 'channel', 'body', 'subject', 'url'}:
+        for key in node.keys() - {
+                'id', 'type', 'next', 'else', 'branches', 'arms', 'channel', 'body', 'subject',
+                'url'}:
             smaller = copy.deepcopy(document)
             del smaller['nodes'][number][key]
             yield smaller
@@ -65,7 +70,8 @@ def simpler(document):
 
 def bypassed(document, node):
     """Without this node: what led to it leads to one of its targets."""
-    for target in [node.get('next'), node.get('else')] + [part.get('next') for part in node.get('branches', []) + node.get('arms', [])]:
+    for target in [node.get('next'), node.get('else')] + [
+            part.get('next') for part in node.get('branches', []) + node.get('arms', [])]:
         smaller = copy.deepcopy(document)
         smaller['nodes'] = [n for n in smaller['nodes'] if n['id'] != node['id']]
         for holder, key in slots(smaller):
@@ -99,5 +105,6 @@ def reachable(document):
         node_id = todo.pop()
         if node_id in nodes and node_id not in found:
             found.add(node_id)
-            todo += [holder[key] for holder, key in slots({'nodes': [nodes[node_id]]}) if key in holder]
+            todo += [
+                holder[key] for holder, key in slots({'nodes': [nodes[node_id]]}) if key in holder]
     return {**document, 'nodes': [node for node in document['nodes'] if node['id'] in found]}

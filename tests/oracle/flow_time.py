@@ -1,4 +1,6 @@
-"""Local times and intervals, as docs/flow_document.md has them. Moments are datetimes in UTC, local times have no zone."""
+"""Local times and intervals, as docs/flow_document.md has them. Moments are datetimes in UTC, local
+times have no zone.
+"""
 
 import calendar
 import re
@@ -47,14 +49,15 @@ def local(moment, zone):
 
 
 def instant(local_time, zone):
-    """The moment of a local time. One that does not exist, and one that comes twice: the later of both readings is
-    the one after the gap, or the second time."""
+    """The moment of a local time. One that does not exist, and one that comes twice: the later of
+    both readings is the one after the gap, or the second time."""
     info = ZoneInfo(zone)
     return max(local_time.replace(tzinfo=info, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 def add_to_local(local_time, interval):
-    """Months, which end at the month's last day at the latest, then days. Hours are not looked at."""
+    """Months, which end at the month's last day at the latest, then days. Hours are not looked at.
+    """
     month = local_time.month - 1 + interval.months
     year, month = local_time.year + month // 12, month % 12 + 1
     day = min(local_time.day, calendar.monthrange(year, month)[1])
@@ -78,7 +81,9 @@ def day_name(day):
 
 
 def first_moment(base, weekdays, at, zone):
-    """The first moment, not before base, on one of these days at this time; without a time, at any time of such a day."""
+    """The first moment, not before base, on one of these days at this time; without a time, at any
+    time of such a day.
+    """
     weekdays = weekdays or DAYS
     day = local(base, zone).date()
     if at is None and day_name(day) in weekdays:
@@ -102,7 +107,9 @@ def moments_between(after, until, weekdays, at, zone):
 
 
 def is_quiet(moment, start, end, zone):
-    """Whether the local time lies in the hours from start, up to but not at end; they may go past midnight."""
+    """Whether the local time lies in the hours from start, up to but not at end; they may go past
+    midnight.
+    """
     now = local(moment, zone).time()
     return start <= now < end if start <= end else now >= start or now < end
 

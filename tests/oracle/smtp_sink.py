@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A mail server for tests, on 127.0.0.1. It writes a line of JSON for whatever it decides, to the disk before it replies.
+"""A mail server for tests, on 127.0.0.1. It writes a line of JSON for whatever it decides, to the
+disk before it replies.
 
     smtp_sink.py PORT RECORD [--drop SHARE] [--seed N]
 
@@ -11,8 +12,8 @@ What it does depends on how the recipient begins:
     lost       takes the message and drops the connection instead of saying so, the first time
     stuck      takes the message and never says so, the first time, until the client has gone
 
-Of all others it takes each message, but drops the connection before or after for that share of them.
-What it did the first time it knows from the record, so it can be restarted.
+Of all others it takes each message, but drops the connection before or after for that share of
+them. What it did the first time it knows from the record, so it can be restarted.
 """
 
 import argparse
@@ -36,15 +37,20 @@ class Handler:
         self.sessions = itertools.count(1)
         self.record = open(path, 'a+', encoding='utf-8')
         self.record.seek(0)
-        self.met = {tuple(json.loads(line)[key] for key in ('recipient', 'result')) for line in self.record}
+        self.met = {
+            tuple(json.loads(line)[key] for key in ('recipient', 'result')) for line in self.record}
 
     def write(self, session, envelope, result, **rest):
-        """Records what is decided. The session tells one connection from another, also of other runs."""
+        """Records what is decided. The session tells one connection from another, also of other
+        runs.
+        """
         if not hasattr(session, 'name'):
             session.name = f'{os.getpid()}.{next(self.sessions)}'
         recipient = envelope.rcpt_tos[0]
         self.met.add((recipient, result))
-        print(json.dumps(dict(rest, session=session.name, recipient=recipient, result=result)), file=self.record, flush=True)
+        print(json.dumps(dict(rest, session=session.name, recipient=recipient, result=result)),
+              file=self.record,
+              flush=True)
         os.fsync(self.record.fileno())
 
     def choose(self, recipient):
@@ -78,20 +84,25 @@ class Handler:
 def describe(envelope):
     mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
     text, html = (mail.get_body([kind]).get_content() for kind in ('plain', 'html'))
-    return {'sender': envelope.mail_from, 'message_id': mail['Message-ID'], 'from': mail['From'], 'to': mail['To'], 'date': mail['Date'],
-            'subject': mail['Subject'], 'unsubscribe': mail['List-Unsubscribe'], 'text': text.strip()[:1000],
-            'html': hashlib.sha256(html.strip().encode()).hexdigest(), 'longest': max(map(len, envelope.content.split(b'\r\n')))}
+    return {
+        'sender': envelope.mail_from, 'message_id': mail['Message-ID'], 'from': mail['From'],
+        'to': mail['To'], 'date': mail['Date'], 'subject': mail['Subject'],
+        'unsubscribe': mail['List-Unsubscribe'], 'text': text.strip()[:1000],
+        'html': hashlib.sha256(html.strip().encode()).hexdigest(),
+        'longest': max(map(len, envelope.content.split(b'\r\n')))}
 
 
 async def serve(options):
     handler = Handler(options.record, options.drop)
-    server = await asyncio.get_running_loop().create_server(lambda: SMTP(handler, hostname='sink'), '127.0.0.1', options.port)
+    server = await asyncio.get_running_loop().create_server(lambda: SMTP(handler, hostname='sink'),
+                                                            '127.0.0.1', options.port)
     print('listening', flush=True)
     await server.serve_forever()
 
 
 if __name__ == '__main__':
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('port', type=int)
     parser.add_argument('record')
     parser.add_argument('--drop', type=float, default=0)
