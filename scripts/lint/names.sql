@@ -1,4 +1,6 @@
 -- The names that there are, each with its kind in front, for orphans.py.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS retention;
 LOAD 'retention';
 SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'retention'::regnamespace
 UNION SELECT 'builtin ' || proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace

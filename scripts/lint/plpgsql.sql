@@ -2,7 +2,7 @@
 -- what is wrong. Of warnings those that tell of faults: what is never read or set, dynamic SQL that
 -- is put together from texts.
 SET client_min_messages = warning;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE EXTENSION plpgsql_check;
 
 -- What functions make themselves while they run, or another extension has made.

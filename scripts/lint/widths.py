@@ -29,7 +29,7 @@ def is_measured(path):
     if BUILT.intersection(parts) or parts[0] == 'expected' or parts[:2] == ('tests', 'sql'):
         return False
     if path.suffix == '.sql':
-        return parts[0] == 'sql'
+        return parts[0] == 'sql' and parts[1] != 'released'
     return (path.suffix in ENDINGS or path.name == 'Makefile'
             or path.suffix == '' and is_shell(path))
 
@@ -55,7 +55,8 @@ def main():
         for number, line in lines_of(path):
             width = len(line.expandtabs(4))
             if width > WIDEST:
-                print(f'{path.relative_to(ROOT)}:{number}: {width} columns')
+                place = f'{path.relative_to(ROOT)}:{number}'
+                print(f'{place}: {width} columns: {line.strip()[:40]}')
 
 
 if __name__ == '__main__':
