@@ -24,12 +24,15 @@ ISOLATION = $(sort $(patsubst tests/specs/%.spec,%,$(wildcard tests/specs/*.spec
 ISOLATION_OPTS = --inputdir=tests --outputdir=.
 
 PG_CPPFLAGS = -I$(CURDIR)/src
-PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -ffp-contract=off -MMD -MP
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
+	-ffp-contract=off -MMD -MP
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
-# PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the end.
-ifeq ($(filter-out check demo docs bench fuzz memcheck dist upgrade,$(or $(MAKECMDGOALS),all)),)
+# PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the
+# end.
+GOALS = $(or $(MAKECMDGOALS),all)
+ifeq ($(filter-out check lint demo docs bench fuzz memcheck dist upgrade,$(GOALS)),)
 PGXS :=
 endif
 
@@ -56,12 +59,17 @@ upgrade: $(EXTENSION)--$(or $(FROM),$(error FROM is missing))--$(EXTVERSION).sql
 endif
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check demo docs bench fuzz memcheck dist
+.PHONY: check lint demo docs bench fuzz memcheck dist
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
 	@tests/run
 endif
+
+# What is wrong with the text: one finding a line.
+lint:
+	@scripts/install_packages.sh lint
+	@scripts/lint/run
 
 demo:
 	@scripts/install_packages.sh demo
@@ -85,7 +93,8 @@ memcheck:
 DIST = $(EXTENSION)-$(EXTVERSION)
 DIST_DIRECTORY = .
 dist:
-	git -c safe.directory='$(CURDIR)' archive --format zip --prefix $(DIST)/ --output $(DIST_DIRECTORY)/$(DIST).zip HEAD
+	git -c safe.directory='$(CURDIR)' archive --format zip --prefix $(DIST)/ \
+		--output $(DIST_DIRECTORY)/$(DIST).zip HEAD
 
 bench:
 	@scripts/install_packages.sh demo
@@ -94,6 +103,7 @@ bench:
 ifeq ($(wildcard $(PGXS)),)
 .DEFAULT_GOAL := all
 all install uninstall installcheck clean:
-	@echo "$(PG_CONFIG) leads to no PostgreSQL server headers; see scripts/install_packages.sh, or set PG_CONFIG" >&2
+	@echo "$(PG_CONFIG) leads to no PostgreSQL server headers;" \
+		"see scripts/install_packages.sh, or set PG_CONFIG" >&2
 	@exit 1
 endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs: scripts/install_packages.sh demo|check|fuzz|memcheck|versions
+# Installs what a task needs: scripts/install_packages.sh demo|check|lint|fuzz|memcheck|versions
 # As root, by apt-get; to anyone else it shows the command. Does nothing when all is there.
 
 set -euo pipefail
@@ -18,18 +18,27 @@ need() {
 }
 
 has_libc_headers() { gcc -E -include stdio.h -xc /dev/null; }
-has_fuzzer() { clang -fsanitize=fuzzer,address -xc -o /dev/null - <<<'int LLVMFuzzerTestOneInput(void) { return 0; }'; }
+has_fuzzer() {
+    clang -fsanitize=fuzzer,address -xc -o /dev/null - \
+        <<<'int LLVMFuzzerTestOneInput(void) { return 0; }'
+}
 # Once it is known what can be had, what cannot be had is not missed.
 has_cron() {
     [ -f "$("$(find_pg_config)" --sharedir)/extension/pg_cron.control" ] ||
         { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-cron"; }
 }
+has_plpgsql_check() {
+    [ -f "$("$(find_pg_config)" --sharedir)/extension/plpgsql_check.control" ] ||
+        { [ "$updated" = yes ] && ! apt-cache show "postgresql-$(choose_major)-plpgsql-check"; }
+}
 # Debian's Python: another one may come first in the PATH.
-has_python() { /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }; }
+has_python() {
+    /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }
+}
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
-# The PostgreSQL to use: PG_CONFIG's, if it is where Debian has it; that of the headers that are here, else of the
-# server, else 15, else what can be had.
+# The PostgreSQL to use: PG_CONFIG's, if it is where Debian has it; that of the headers that are
+# here, else of the server, else 15, else what can be had.
 choose_major() {
     local pg_config major offered
     if [[ "${PG_CONFIG:-}" =~ ^/usr/lib/postgresql/([0-9]+)/ ]]; then
@@ -43,8 +52,13 @@ choose_major() {
     for major in 15 18 17 16; do
         [ ! -x "/usr/lib/postgresql/$major/bin/initdb" ] || { echo "$major"; return; }
     done
-    offered=$(apt-cache pkgnames postgresql-server-dev- 2>/dev/null | sed -n 's/.*-dev-\(1[5-8]\)$/\1/p' | sort)
-    if [ -z "$offered" ] || grep -qx 15 <<<"$offered"; then echo 15; else tail -n 1 <<<"$offered"; fi
+    offered=$(apt-cache pkgnames postgresql-server-dev- 2>/dev/null |
+        sed -n 's/.*-dev-\(1[5-8]\)$/\1/p' | sort)
+    if [ -z "$offered" ] || grep -qx 15 <<<"$offered"; then
+        echo 15
+    else
+        tail -n 1 <<<"$offered"
+    fi
 }
 
 find_missing() {
@@ -63,7 +77,8 @@ find_missing() {
             need python3 has_python csv
             need perl command -v prove
             need libipc-run-perl perl -MIPC::Run -e 1
-            # A second compiler, pg_cron and what some tests need of Python are welcome, but not worth asking an administrator for.
+            # A second compiler, pg_cron and what some tests need of Python are welcome, but not
+            # worth asking an administrator for.
             if [ "$(id -u)" = 0 ]; then
                 need clang command -v clang
                 need "postgresql-$major-cron" has_cron
@@ -71,6 +86,10 @@ find_missing() {
                 need python3-psycopg2 has_python psycopg2
                 need python3-aiosmtpd has_python aiosmtpd
             fi ;;
+        lint)
+            need shellcheck command -v shellcheck
+            need python3 has_python json
+            need "postgresql-$major-plpgsql-check" has_plpgsql_check ;;
         versions)
             need debootstrap command -v debootstrap ;;
         memcheck)
@@ -81,7 +100,8 @@ find_missing() {
     esac
 }
 
-# Debian makes and starts a server when PostgreSQL is installed, unless told otherwise. We need none.
+# Debian makes and starts a server when PostgreSQL is installed, unless told otherwise. We need
+# none.
 without_main_cluster() {
     local directory=/etc/postgresql-common/createcluster.d status=0
     mkdir -p "$directory"
@@ -93,7 +113,8 @@ without_main_cluster() {
 }
 
 apt_install() {
-    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 install \
+        --no-install-recommends "$@"
 }
 
 find_missing
@@ -108,4 +129,5 @@ find_missing # again, now that it is known what can be had
 echo "Installing ${missing[*]}"
 private_quietly without_main_cluster apt_install "${missing[@]}"
 find_missing
-[ ${#missing[@]} -eq 0 ] || private_fail "still not found: ${missing[*]}${PG_CONFIG:+ (PG_CONFIG is $PG_CONFIG)}"
+[ ${#missing[@]} -eq 0 ] || private_fail \
+    "still not found: ${missing[*]}${PG_CONFIG:+ (PG_CONFIG is $PG_CONFIG)}"
