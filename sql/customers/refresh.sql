@@ -12,6 +12,22 @@ $$;
 COMMENT ON FUNCTION retention._last_refresh(text) IS
   'What the latest refresh published; null before the first.';
 
+CREATE OR REPLACE FUNCTION retention._applied_settings(
+    settings retention.metric, last retention.population)
+  RETURNS retention.metric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  -- How much may be lost is asked when it is.
+  applied retention.metric := jsonb_populate_record(settings, last.applied - 'loss_limit');
+BEGIN
+  RETURN CASE WHEN retention._settings(applied) = last.settings THEN applied END;
+END
+$$;
+COMMENT ON FUNCTION retention._applied_settings(retention.metric, retention.population) IS
+  'The settings that the last refresh went by. Null where there was none, or its sources or the '
+  'groups of its scheme, which are not kept, were other ones.';
+
 CREATE OR REPLACE FUNCTION retention._check_refresh(
     settings retention.metric, last retention.population, as_of timestamptz)
   RETURNS void

@@ -169,7 +169,8 @@ CREATE TABLE retention.population (
   last_order_at    timestamptz,
   most_orders      bigint NOT NULL,
   settings         text NOT NULL,
-  stale            boolean NOT NULL DEFAULT false
+  stale            boolean NOT NULL DEFAULT false,
+  applied          jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX population_metric ON retention.population (metric, refresh_id);
 COMMENT ON TABLE retention.population IS
@@ -196,6 +197,8 @@ COMMENT ON COLUMN retention.population.settings IS
   'Fingerprint of the metric''s settings, sources and groups.';
 COMMENT ON COLUMN retention.population.stale IS
   'Changes since then were left to the next refresh, which has to read everything.';
+COMMENT ON COLUMN retention.population.applied IS
+  'The metric''s settings that it went by: changes of orders go by them until the next refresh.';
 
 CREATE TABLE retention.refresh_log (
   refresh_id               bigint PRIMARY KEY,

@@ -158,10 +158,15 @@ BEGIN
              'outcome', CASE WHEN NOT waits THEN ends END,
              'reason', CASE WHEN NOT waits THEN payload ->> 'error' END,
              'error_code', CASE WHEN NOT waits AND payload ? 'error' THEN '22000' END,
-             'is_changed', (t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at,
+             'by_settings', still_by_settings,
+             'is_changed', (t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at
+                           OR (t).by_settings IS DISTINCT FROM still_by_settings,
              'is_waiting', waits)),
            %s
     FROM (SELECT d.*, d.due IS NOT NULL AND d.due > $3 AS waits, $4[d.branch] AS target,
+                 -- A wait_for's condition that has ceased to hold may wake again.
+                 CASE WHEN d.due > $3 AND d.payload = 'true' THEN (d.t).by_settings END
+                   AS still_by_settings,
                  CASE WHEN d.payload ? 'error' THEN 'error'
                       WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome'
                       WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends

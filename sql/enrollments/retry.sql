@@ -269,6 +269,8 @@ DECLARE
     SELECT n.node_id FROM retention.flow_node n
     WHERE n.flow_id = flow.flow_id AND n.error IS NOT NULL
       AND coalesce(n.error_at >= _end_waiting.since, true));
+  nobody_enters CONSTANT boolean := flow.error IS NOT NULL
+    AND coalesce(flow.error_at >= _end_waiting.since, true);
   held bigint;
   listed bigint;
 BEGIN
@@ -282,13 +284,13 @@ BEGIN
     SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
     WHERE n.node_id = ANY (nodes);
   UPDATE retention.flow f SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
-    WHERE f.flow_id = flow.flow_id AND f.error IS NOT NULL
-      AND coalesce(f.error_at >= _end_waiting.since, true);
+    WHERE f.flow_id = flow.flow_id AND nobody_enters;
   UPDATE retention.flow_entry e SET due_at = least(e.due_at, as_of)
-    WHERE e.flow_id = flow.flow_id AND e.error IS NOT NULL
-      AND coalesce(e.due_at - retention._retry_after(e.failures) >= _end_waiting.since, true);
+    WHERE e.flow_id = flow.flow_id
+      AND (nobody_enters OR e.error IS NOT NULL AND coalesce(
+             e.due_at - retention._retry_after(e.failures) >= _end_waiting.since, true));
   GET DIAGNOSTICS listed = ROW_COUNT;
-  RETURN held + listed;
+  RETURN held + listed + CASE WHEN nobody_enters THEN retention._count_stream(flow) ELSE 0 END;
 END
 $$;
 COMMENT ON FUNCTION retention._end_waiting(retention.flow, timestamptz, timestamptz) IS

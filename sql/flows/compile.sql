@@ -148,16 +148,18 @@ CREATE OR REPLACE FUNCTION retention._compile_wait(
     node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'CASE WHEN made.payload = ''true'' THEN 1 ELSE 2 END',
+  SELECT format('CASE WHEN %s THEN 1 ELSE 2 END', wakes),
     -- Who has waited was due now, or at the timeout before; who only passes, when they came.
-    format('CASE WHEN made.payload = ''true'' OR %1$s <= $3 THEN CASE WHEN '
+    format('CASE WHEN %2$s OR %1$s <= $3 THEN CASE WHEN '
            '(person.traveller).since IS NOT NULL THEN least($3, %1$s) END
                  WHEN (person.traveller).since IS NOT NULL AND (person.traveller).due_at > $3
                     THEN (person.traveller).due_at
                  ELSE least(%1$s, $3 + interval ''1 day'') END',
       format('retention._add_local(person.since, %s, %s)',
-             retention._literal(node ->> 'timeout', 'interval'), zone)),
+             retention._literal(node ->> 'timeout', 'interval'), zone), wakes),
     format(E'to_jsonb((\n%s\n) IS TRUE)', node ->> 'condition')
+  FROM (VALUES ('made.payload = ''true'' AND (person.traveller).by_settings IS NOT TRUE'))
+    AS c (wakes)
 $$;
 COMMENT ON FUNCTION retention._compile_wait(jsonb, text) IS
   'Compiles a wait_for: looked at again after a day, at the timeout, and when the customer '

@@ -174,7 +174,8 @@ CREATE TABLE retention.enrollment (
   outcome       text,
   reason        text,
   error_code    text,
-  event         jsonb NOT NULL
+  event         jsonb NOT NULL,
+  by_settings   boolean
 );
 CREATE INDEX enrollment_due ON retention.enrollment (flow_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX enrollment_customer ON retention.enrollment (customer_id, flow_id);
@@ -200,6 +201,9 @@ COMMENT ON COLUMN retention.enrollment.outcome IS
 COMMENT ON COLUMN retention.enrollment.reason IS 'Of an error: what went wrong.';
 COMMENT ON COLUMN retention.enrollment.error_code IS 'Of an error: its SQLSTATE.';
 COMMENT ON COLUMN retention.enrollment.event IS 'What started it.';
+COMMENT ON COLUMN retention.enrollment.by_settings IS
+  'Of a wait_for whose condition held when settings changed: whether it did only afterwards. Then '
+  'it wakes nobody until it has ceased to hold. Null: it did not hold.';
 
 CREATE TABLE retention.coupon_pool (
   pool      text COLLATE "C" PRIMARY KEY CHECK (pool <> ''),
@@ -257,7 +261,8 @@ CREATE TYPE retention.traveller AS (
   is_new        boolean,
   is_changed    boolean,
   is_waiting    boolean,
-  contact       retention.contact
+  contact       retention.contact,
+  by_settings   boolean
 );
 COMMENT ON TYPE retention.traveller IS
   'An enrollment on its way through a tick: its row, properties that were set, whether it has to '

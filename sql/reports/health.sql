@@ -18,7 +18,8 @@ AS $$
              WHERE e.flow_id = f.flow_id AND e.error IS NOT NULL)
            ELSE sum(p.occurrences)::bigint END,
          retention._shown_error(
-           (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
+           (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1],
+           (array_agg(p.sqlstate ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
          format(k.what_to_do, p.name, p.version)
   FROM retention.problem p JOIN (VALUES
     ('node', 'error', 'customers wait at node "%2$s" of flow "%1$s"',
@@ -53,7 +54,8 @@ CREATE OR REPLACE FUNCTION retention._message_findings(reader name)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.severity, format(k.what, f.flow, m.node), min(m.queued_at), count(*),
-         retention._shown_error((array_agg(m.last_error ORDER BY m.queued_at DESC))[1], reader),
+         retention._shown_error((array_agg(m.last_error ORDER BY m.queued_at DESC))[1], NULL,
+                                reader),
          format(k.what_to_do, f.flow)
   FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN (VALUES
     ('error', 'warning', 'message "%2$s" of flow "%1$s" could not be rendered',

@@ -7,6 +7,9 @@ DROP VIEW IF EXISTS retention.about_to_sleep, retention.cant_lose_them, retentio
   retention.lost, retention.loyal_customers, retention.need_attention, retention.new_customers,
   retention.potential_loyalists, retention.promising;
 
+ALTER TABLE retention.population ADD applied jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE retention.enrollment ADD by_settings boolean;
+ALTER TYPE retention.traveller ADD ATTRIBUTE by_settings boolean;
 ALTER TABLE retention.suppression ALTER suppressed_at SET DEFAULT retention.now();
 
 CREATE TYPE retention.message_rule AS (
@@ -32,6 +35,13 @@ CREATE TYPE retention.sending AS (
 );
 
 -- [functions and views]
+
+-- Waiting for a condition is compiled otherwise.
+UPDATE retention.flow_node n SET branch = c.branch, due = c.due, payload = c.payload
+  FROM retention.flow f JOIN retention.flow_version v USING (flow_id), LATERAL
+    retention._compile_node(v.flow_id, v.document, n.config, format(
+      'retention._zone(person.time_zone, %L)', retention._flow_zone(v.document))) AS c
+  WHERE (n.flow_id, n.version) = (v.flow_id, v.version) AND n.type = 'wait_for';
 
 -- What check_suppression refuses had no effect, and a dump with it could not be restored.
 DELETE FROM retention.suppression s
