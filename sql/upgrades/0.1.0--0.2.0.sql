@@ -2,7 +2,9 @@
 
 DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
   retention.enable_segment(text, boolean), retention.disable_segment(text),
-  retention.retry(text, timestamptz);
+  retention.retry(text, timestamptz),
+  retention._judge_models(retention.metric, timestamptz, boolean),
+  retention._refresh_models(retention.metric, timestamptz);
 DROP VIEW IF EXISTS retention.about_to_sleep, retention.cant_lose_them, retention.hibernating,
   retention.lost, retention.loyal_customers, retention.need_attention, retention.new_customers,
   retention.potential_loyalists, retention.promising;
@@ -36,12 +38,18 @@ CREATE TYPE retention.sending AS (
 
 -- [functions and views]
 
+DROP FUNCTION IF EXISTS retention._shown_error(text, name);
+
+-- Settings that have not changed since are those that the refresh went by.
+UPDATE retention.population p SET applied = to_jsonb(m)
+  FROM retention.metric m WHERE m.metric = p.metric AND p.settings = retention._settings(m);
+
 -- Waiting for a condition is compiled otherwise.
 UPDATE retention.flow_node n SET branch = c.branch, due = c.due, payload = c.payload
-  FROM retention.flow f JOIN retention.flow_version v USING (flow_id), LATERAL
-    retention._compile_node(v.flow_id, v.document, n.config, format(
+  FROM retention.flow_node o JOIN retention.flow_version v USING (flow_id, version), LATERAL
+    retention._compile_node(v.flow_id, v.document, o.config, format(
       'retention._zone(person.time_zone, %L)', retention._flow_zone(v.document))) AS c
-  WHERE (n.flow_id, n.version) = (v.flow_id, v.version) AND n.type = 'wait_for';
+  WHERE n.node_id = o.node_id AND n.type = 'wait_for';
 
 -- What check_suppression refuses had no effect, and a dump with it could not be restored.
 DELETE FROM retention.suppression s
