@@ -123,7 +123,7 @@ BEGIN
       settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
       report.frequency_bounds, report.monetary_bounds, report.group_sizes,
       report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders,
-      fingerprint, to_jsonb(settings))
+      fingerprint, retention._kept_settings(settings))
     RETURNING refresh_id INTO new_id;
   RETURN new_id;
 END

@@ -166,13 +166,13 @@ BEGIN
     LEFT JOIN retention.flow_node p
       ON (p.flow_id, p.version, p.node, p.type) = (m.flow_id, flow.version, m.node, 'message')
       AND p.config ->> 'channel' = m.channel
-    LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (m.flow_id, m.node),
+    JOIN retention.flow_node w ON w.node_id = m.node_id,
     LATERAL (SELECT m.context #>> '{coupon,code}' IS NOT NULL AND NOT EXISTS (
                SELECT FROM retention.coupon k WHERE k.enrollment_id = m.enrollment_id
                  AND k.code = m.context #>> '{coupon,code}') AS is_so) AS lost
     WHERE m.flow_id = flow.flow_id AND m.state IN ('error', 'dead') AND m.customer_id IS NOT NULL
       AND coalesce(e.outcome NOT IN ('archived', 'merged', 'forgotten'), true)
-      AND coalesce(s.status, p.config ->> 'status', 'live') <> 'draft'
+      AND w.status <> 'draft'
       -- It died when it would have had to wait again.
       AND coalesce(_failed_messages.since <= CASE m.state WHEN 'error' THEN m.queued_at
                      ELSE m.ready_at - retention._retry_after(m.attempts, '6 hours') END, true)

@@ -25,7 +25,7 @@ BEGIN
     (done.written).transitions));
   PERFORM retention._log_refresh(
     retention._publish(settings, as_of, false, done.report, fingerprint),
-    settings.metric, as_of, path, done.report, done.written, started_at, done.read_at);
+    path, done.report, done.written, started_at, done.read_at);
   IF path = 'rebuild' THEN
     PERFORM retention._record_all_events(settings, as_of, (done.written).with_events);
   END IF;

@@ -59,16 +59,9 @@ AS $$
 BEGIN
   PERFORM retention._lock_all(), retention._lock_metric(metric);
   PERFORM retention._take_turn(metric);
-  DELETE FROM retention.customer e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.rfm_change e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.refresh_log e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.population e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.fitted_model e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.published_model e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.validation_result r USING retention.validation e
-    WHERE e.metric = _forget_metric.metric AND r.validation_id = e.validation_id;
-  DELETE FROM retention.validation e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.metric_error e WHERE e.metric = _forget_metric.metric;
+  PERFORM retention._forget_metric_in_customers(metric),
+          retention._forget_metric_in_predictions(metric),
+          retention._forget_metric_in_metrics(metric);
   PERFORM retention._mark_settings();
 END
 $$;

@@ -295,6 +295,8 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     loss_limit double precision DEFAULT NULL, country text DEFAULT NULL, reset text[] DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  -- To the last digit, whatever the session shows.
+  SET extra_float_digits = 1 SET IntervalStyle = postgres
 AS $$
 DECLARE
   given jsonb := jsonb_strip_nulls(jsonb_build_object(
@@ -418,6 +420,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS
   'Fingerprint of all that decides on scores besides the orders.';
+
+CREATE OR REPLACE FUNCTION retention._kept_settings(metric retention.metric) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres
+  SET extra_float_digits = 1
+AS $$
+  SELECT to_jsonb(metric)
+$$;
+COMMENT ON FUNCTION retention._kept_settings(retention.metric) IS
+  'The settings as they are kept with what was done by them, to the last digit.';
 
 CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text)
   RETURNS boolean

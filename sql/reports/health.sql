@@ -106,7 +106,7 @@ AS $$
   SELECT CASE WHEN c.free = 0 THEN 'error' ELSE 'warning' END,
          format('coupon pool "%s" is nearly empty', p.pool), NULL, c.free,
          format('%s of %s codes are left; flows: %s', c.free, c.imported, u.flows),
-         format('SELECT retention.import_coupons(%L, ARRAY[...]);', p.pool)
+         format('SELECT retention.add_coupon_pool(%L, ARRAY[...]);', p.pool)
   FROM retention.coupon_pool p,
        LATERAL (SELECT string_agg(DISTINCT l.flow, ', ') AS flows
                 FROM live l JOIN retention.flow_node n USING (flow_id, version)
@@ -128,7 +128,7 @@ AS $$
                 m.metric)
   FROM retention.metric m,
        LATERAL (SELECT max(l.as_of) AS as_of, max(l.started_at) AS started_at
-                FROM retention.refresh_log l WHERE l.metric = m.metric) AS r
+                FROM retention.population l WHERE l.metric = m.metric) AS r
   WHERE coalesce(r.as_of < retention.now() - interval '2 days'
                  OR r.started_at < now() - interval '2 days', true)
   UNION ALL

@@ -189,7 +189,7 @@ UPDATE retention.contact SET properties = '{"n": 1}';
 SELECT * FROM retention.retry('codes');
 SELECT customer_id, outcome FROM retention.flow_enrollment WHERE flow = 'codes' ORDER BY 1;
 SELECT customer_id, state, attempts, body FROM message_of('codes');
-SELECT retention.import_coupons('pool', '{F}');
+SELECT retention.add_coupon_pool('pool', '{F}');
 SELECT * FROM retention.retry('codes');
 CALL retention.run_flows();
 SELECT customer_id, state, attempts, body FROM message_of('codes');
@@ -251,7 +251,7 @@ CREATE TABLE trouble (number integer GENERATED ALWAYS AS IDENTITY, command text)
 INSERT INTO trouble (command) VALUES
   ($$SELECT retention.add_metric('new')$$),
   ($$SELECT set_config('retention.as_of', '2024-06-03 12:01+00', true)$$),
-  ($$UPDATE retention.refresh_log SET started_at = started_at - interval '49 hours'$$),
+  ($$UPDATE retention.population SET started_at = started_at - interval '49 hours'$$),
   ($$UPDATE retention.published_model SET purchase.converged = false$$),
   ($$UPDATE retention.published_model SET spend.converged = false, spend.n = 0$$),
   ($$DELETE FROM retention.published_model$$),
