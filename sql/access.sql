@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_reject_unless', '_local_date', '_double', '_parts', '_is_time_zone', '_wilson',
       '_p_alive', '_expected_orders', '_order_probability', '_clv', '_next_order_days',
       '_merge_properties', '_retry_after', '_zone', '_add_local', '_next_local', '_local_moment',
-      '_quiet_until', '_add_days',
+      '_quiet_until', '_add_days', '_delay_end', '_moment_problem', '_wait_end',
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed',
       '_order_moment',
       '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
@@ -67,7 +67,14 @@ AS $$
       ('enrollment', 'event'), ('flow_enrollment', 'event'), ('flow_entry', 'event'),
       -- What has failed may quote the values it was about: retention.problem shows it without.
       ('enrollment', 'reason'), ('flow_enrollment', 'reason'))
-    OR c.relkind = 'r' AND a.attname = 'error'
+    OR c.relkind = 'r' AND (a.attname = 'error' OR c.relname NOT IN (
+      'address_grant', 'change_log', 'changed_customers', 'consent_change', 'contact',
+      'contact_source', 'coupon', 'coupon_pool', 'customer', 'enrollment', 'fitted_model', 'flow',
+      'flow_entry', 'flow_home', 'flow_node', 'flow_version', 'last_message', 'merged_customer',
+      'message', 'metric', 'metric_error', 'metric_turn', 'order_event', 'population',
+      'published_model', 'rfm_cell', 'rfm_change', 'segment', 'segment_change',
+      'segment_consumer', 'segment_day', 'segment_member', 'source', 'suppression',
+      'tracked_via', 'validation', 'validation_result'))
   )) AS k (is_kept_back)
   WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
     AND c.relname <> 'secret' AND a.attnum > 0 AND NOT a.attisdropped
@@ -75,7 +82,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._readable() IS
   'The relations that can be read; the columns that show where somebody is written to, or what a '
-  'message says; and the others.';
+  'message says, and those of tables that are in no list; and the others.';
 
 CREATE OR REPLACE FUNCTION retention.grant_access(
     role regrole, level text, addresses boolean DEFAULT false)

@@ -7,6 +7,24 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._literal(text, text) IS 'A constant of a type, for an expression.';
 
+CREATE OR REPLACE FUNCTION retention._filled(template text, VARIADIC names_and_values text[])
+  RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- In one pass: values may have braces of their own. A name without a value makes it null.
+  SELECT CASE WHEN bool_and(n.name IS NULL OR v.value IS NOT NULL)
+              THEN string_agg(piece || coalesce(v.value, ''), '' ORDER BY number) END
+  FROM regexp_split_to_table(template, '\{\w+\}') WITH ORDINALITY AS p (piece, number)
+  LEFT JOIN (SELECT m[1], o FROM regexp_matches(template, '\{(\w+)\}', 'g')
+               WITH ORDINALITY AS r (m, o)) AS n (name, number) USING (number)
+  LEFT JOIN (SELECT names_and_values[i], names_and_values[i + 1]
+             FROM generate_series(1, cardinality(names_and_values), 2) AS i) AS v (name, value)
+    USING (name)
+$$;
+COMMENT ON FUNCTION retention._filled(text, VARIADIC text[]) IS
+  'A text of SQL with expressions in the place of their names in braces: names, and after each '
+  'its expression.';
+
 CREATE OR REPLACE FUNCTION retention._record(columns text[]) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -66,39 +84,58 @@ $$;
 COMMENT ON FUNCTION retention._context_expression(jsonb, jsonb) IS
   'The expression for what a message''s templates see: no more than they use.';
 
-CREATE OR REPLACE FUNCTION retention._compile_message(
-    document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
-    OUT payload text)
+CREATE OR REPLACE FUNCTION retention._reason_expression(document jsonb, node jsonb) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '1',
-    CASE WHEN document ? 'quiet_hours' AND NOT is_transactional THEN
-      format('CASE WHEN made.payload ->> ''reason'' IS NULL THEN retention._quiet_until($3, %L, '
-             '%L, %s) END',
-             document #>> '{quiet_hours,from}', document #>> '{quiet_hours,until}', zone) END,
-    format($sql$
-      (SELECT jsonb_build_object('reason', m.reason, 'address', %1$s, 'context', CASE
-                                 WHEN m.reason IS NULL THEN %2$s END)
-       FROM (SELECT CASE
-           WHEN (person.traveller).is_holdout THEN 'holdout'
-           WHEN (person.traveller).reason IS NOT DISTINCT FROM 'draft' THEN 'draft'
-           ELSE %3$s
-         END AS reason OFFSET 0) AS m)$sql$,
-      CASE WHEN c.address IS NULL THEN 'NULL::text'
-           ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address,
-                       country) END,
-      retention._context_expression(document, node),
-      retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''),
-                            coalesce('person.' || c.consent, 'true'),
-        is_transactional::text, format('$3 > (person.traveller).due_at + %s',
-                                       retention._literal(coalesce(node ->> 'lateness', '1 day'),
-                                                          'interval')),
-        -- Looked up before, with the engine's rights, as what is a draft.
-        '(person.traveller).reason IS NOT DISTINCT FROM ''suppression list'''))
-  FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean,
-                                                 false) AS is_transactional) AS flag,
-       retention._country('person.country', coalesce(document ->> 'metric', 'orders')) AS country
-  WHERE c.channel = node ->> 'channel'
+  SELECT retention._filled($sql$
+           CASE WHEN (person.traveller).is_holdout THEN 'holdout'
+                WHEN (person.traveller).reason = 'draft' THEN 'draft'
+                ELSE {unsendable} END$sql$,
+    'unsendable', retention._unsendable(
+      quote_literal(c.channel), coalesce('person.' || c.address, $x$'url'$x$),
+      coalesce('person.' || c.consent, 'true'), coalesce(node ->> 'transactional', 'false'),
+      '$3 > (person.traveller).due_at + '
+        || retention._literal(coalesce(node ->> 'lateness', '1 day'), 'interval'),
+      -- Looked up before, with the engine's rights, as what is a draft.
+      $x$(person.traveller).reason IS NOT DISTINCT FROM 'suppression list'$x$))
+  FROM retention._channels() c WHERE c.channel = node ->> 'channel'
+$$;
+COMMENT ON FUNCTION retention._reason_expression(jsonb, jsonb) IS
+  'The expression for why somebody gets no message; null where they get it.';
+
+CREATE OR REPLACE FUNCTION retention._address_expression(document jsonb, node jsonb) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN c.address IS NULL THEN 'NULL::text'
+    ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address,
+                retention._country('person.country', coalesce(document ->> 'metric', 'orders')))
+    END
+  FROM retention._channels() c WHERE c.channel = node ->> 'channel'
+$$;
+COMMENT ON FUNCTION retention._address_expression(jsonb, jsonb) IS
+  'The expression for where a message is sent.';
+
+CREATE OR REPLACE FUNCTION retention._compile_message(
+    document jsonb, node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  branch := '1';
+  IF document ? 'quiet_hours' AND NOT coalesce((node -> 'transactional')::boolean, false) THEN
+    due := retention._filled($sql$
+           CASE WHEN made.payload ->> 'reason' IS NULL
+                THEN retention._quiet_until($3, {from}, {until}, {zone}) END$sql$,
+      'from', quote_literal(document #>> '{quiet_hours,from}'),
+      'until', quote_literal(document #>> '{quiet_hours,until}'), 'zone', zone);
+  END IF;
+  payload := retention._filled($sql$
+           (SELECT jsonb_build_object('reason', m.reason, 'address', {address},
+                                      'context', CASE WHEN m.reason IS NULL THEN {context} END)
+            FROM (SELECT {reason} AS reason OFFSET 0) AS m)$sql$,
+    'address', retention._address_expression(document, node),
+    'context', retention._context_expression(document, node),
+    'reason', retention._reason_expression(document, node));
+END
 $$;
 COMMENT ON FUNCTION retention._compile_message(jsonb, jsonb, text) IS
   'Compiles a message: why it may not be sent or what it is rendered with, and how long it waits '
@@ -115,49 +152,46 @@ COMMENT ON FUNCTION retention._weekday_numbers(jsonb) IS
 
 CREATE OR REPLACE FUNCTION retention._compile_delay(
     node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '1',
-    format('CASE WHEN (person.traveller).since IS NULL AND made.payload IS NULL THEN nullif(%s, '
-           '$3) END',
-      format(CASE WHEN node ?| '{at,weekdays}' THEN 'retention._next_local(%s, %s, %s, %s)'
-             ELSE '%s' END,
-        format('greatest(%s)', concat_ws(', ', '$3', CASE
-                                         WHEN node ? 'for'
-                                           THEN format('retention._add_local($3, %L, %s)',
-                                                       node ->> 'for', zone) END, moment)),
-        retention._literal(node ->> 'at', 'time'),
-        retention._literal(retention._weekday_numbers(node -> 'weekdays')::text, 'integer[]'),
-        zone)),
-    CASE WHEN moment IS NOT NULL THEN
-      format($sql$CASE WHEN (person.traveller).since IS NULL THEN
-               (SELECT CASE WHEN given.moment IS NULL
-                       THEN '{"error": "the time to wait for is null"}'::jsonb
-                            WHEN given.moment = 'infinity'
-                            THEN '{"error": "the time to wait for is infinite, or after the year '
-                                 '9999"}' END
-                FROM (SELECT %s AS moment OFFSET 0) AS given) END$sql$, moment) END
-  FROM (SELECT CASE WHEN node ? 'until' THEN format(E'retention._local_moment((\n%s\n), %s)',
-                                                    node ->> 'until', zone) END AS moment) AS given
+DECLARE
+  moment text := 'NULL::timestamptz';
+BEGIN
+  branch := '1';
+  IF node ? 'until' THEN
+    moment := format(E'retention._local_moment((\n%s\n), %s)', node ->> 'until', zone);
+    payload := retention._filled($sql$
+           CASE WHEN (person.traveller).since IS NULL
+                THEN retention._moment_problem({moment}) END$sql$, 'moment', moment);
+  END IF;
+  -- Who has waited already goes on.
+  due := retention._filled($sql$
+           CASE WHEN (person.traveller).since IS NULL AND made.payload IS NULL
+                THEN nullif(retention._delay_end($3, {for}, {moment}, {at}, {weekdays}, {zone}),
+                            $3) END$sql$,
+    'for', retention._literal(node ->> 'for', 'interval'), 'moment', moment,
+    'at', retention._literal(node ->> 'at', 'time'), 'zone', zone,
+    'weekdays', retention._literal(retention._weekday_numbers(node -> 'weekdays')::text,
+                                   'integer[]'));
+END
 $$;
 COMMENT ON FUNCTION retention._compile_delay(jsonb, text) IS 'Compiles a delay.';
 
 CREATE OR REPLACE FUNCTION retention._compile_wait(
     node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
-  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('CASE WHEN %s THEN 1 ELSE 2 END', wakes),
-    -- Who has waited was due now, or at the timeout before; who only passes, when they came.
-    format('CASE WHEN %2$s OR %1$s <= $3 THEN CASE WHEN '
-           '(person.traveller).since IS NOT NULL THEN least($3, %1$s) END
-                 WHEN (person.traveller).since IS NOT NULL AND (person.traveller).due_at > $3
-                    THEN (person.traveller).due_at
-                 ELSE least(%1$s, $3 + interval ''1 day'') END',
-      format('retention._add_local(person.since, %s, %s)',
-             retention._literal(node ->> 'timeout', 'interval'), zone), wakes),
-    format(E'to_jsonb((\n%s\n) IS TRUE)', node ->> 'condition')
-  FROM (VALUES ('made.payload = ''true'' AND (person.traveller).by_settings IS NOT TRUE'))
-    AS c (wakes)
+DECLARE
+  wakes CONSTANT text := $sql$(made.payload = 'true'
+                                AND (person.traveller).by_settings IS NOT TRUE)$sql$;
+BEGIN
+  branch := format('CASE WHEN %s THEN 1 ELSE 2 END', wakes);
+  due := retention._filled($sql$
+           retention._wait_end((person.traveller).since, (person.traveller).due_at, {wakes},
+                               retention._add_local(person.since, {timeout}, {zone}), $3)$sql$,
+    'wakes', wakes, 'timeout', retention._literal(node ->> 'timeout', 'interval'), 'zone', zone);
+  payload := format(E'to_jsonb((\n%s\n) IS TRUE)', node ->> 'condition');
+END
 $$;
 COMMENT ON FUNCTION retention._compile_wait(jsonb, text) IS
   'Compiles a wait_for: looked at again after a day, at the timeout, and when the customer '

@@ -82,3 +82,43 @@ CREATE OR REPLACE FUNCTION retention._quiet_until(at timestamptz, starts time, e
                       AT TIME ZONE zone END;
 COMMENT ON FUNCTION retention._quiet_until(timestamptz, time, time, text) IS
   'When the quiet hours end in which a time lies; null: it lies in none.';
+
+CREATE OR REPLACE FUNCTION retention._delay_end(
+    since timestamptz, span interval, moment timestamptz, local_time time, weekdays integer[],
+    zone text)
+  RETURNS timestamptz
+  LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN retention._next_local(greatest(since, retention._add_local(since, span, zone), moment),
+                               local_time, weekdays, zone);
+COMMENT ON FUNCTION retention._delay_end(
+  timestamptz, interval, timestamptz, time, integer[], text) IS
+  'When a delay ends that began at a time: after a span, not before a moment, then at the next '
+  'local time, on one of some weekdays; each as far as it is given.';
+
+CREATE OR REPLACE FUNCTION retention._moment_problem(moment timestamptz) RETURNS jsonb
+  LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- Not in SQL: what the moment is written as would be evaluated twice.
+  RETURN CASE WHEN moment IS NULL THEN '{"error": "the time to wait for is null"}'::jsonb
+              WHEN moment = 'infinity'
+              THEN '{"error": "the time to wait for is infinite, or after the year 9999"}' END;
+END
+$$;
+COMMENT ON FUNCTION retention._moment_problem(timestamptz) IS
+  'What a node hands on where the moment to wait for is none; null where it is one.';
+
+CREATE OR REPLACE FUNCTION retention._wait_end(
+    waiting_since timestamptz, due_at timestamptz, wakes boolean, timeout_at timestamptz,
+    as_of timestamptz)
+  RETURNS timestamptz
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  -- Who has waited was due now, or at the timeout before; who only passes, when they came.
+  RETURN CASE WHEN wakes OR timeout_at <= as_of
+              THEN CASE WHEN waiting_since IS NOT NULL THEN least(as_of, timeout_at) END
+              WHEN waiting_since IS NOT NULL AND due_at > as_of THEN due_at
+              ELSE least(timeout_at, as_of + interval '1 day') END;
+COMMENT ON FUNCTION retention._wait_end(
+  timestamptz, timestamptz, boolean, timestamptz, timestamptz) IS
+  'When somebody at a wait_for is looked at next, or was due who goes on; null: passes without '
+  'waiting.';

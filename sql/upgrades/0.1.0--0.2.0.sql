@@ -106,7 +106,7 @@ UPDATE retention.flow_node n SET branch = c.branch, due = c.due, payload = c.pay
   FROM retention.flow_node o JOIN retention.flow_version v USING (flow_id, version), LATERAL
     retention._compile_node(v.document, o.config, format(
       'retention._zone(person.time_zone, %L)', retention._flow_zone(v.document))) AS c
-  WHERE n.node_id = o.node_id AND n.type IN ('wait_for', 'message');
+  WHERE n.node_id = o.node_id AND n.type IN ('message', 'delay', 'wait_for');
 
 -- What check_suppression refuses had no effect, and a dump with it could not be restored.
 DELETE FROM retention.suppression s

@@ -145,6 +145,8 @@ SELECT p.proname, (failure(format($$CREATE TRIGGER t AFTER INSERT ON rights_test
     CASE WHEN p.proname ~ 'note|take|queue|refuse' THEN 'STATEMENT' ELSE 'ROW' END, p.oid::regprocedure))).message
 FROM pg_proc p WHERE p.pronamespace = 'retention'::regnamespace AND p.prorettype = 'trigger'::regtype AND p.proname NOT IN ('_capture_changes') ORDER BY 1;
 
+-- Tables that nobody has thought about are shown to nobody: these are, and secret is not among them.
+SELECT count(*) AS relations, count(*) FILTER (WHERE shown IS NULL) AS hidden FROM retention._readable();
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;
 DROP SCHEMA rights_test CASCADE;

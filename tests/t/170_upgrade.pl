@@ -172,8 +172,9 @@ SQL
 my @tables = qw(metric source rfm_cell customer rfm_change population order_event segment_member segment_change segment_consumer contact consent_change
 	suppression flow flow_version flow_node flow_entry enrollment message last_message coupon tracked change_log);
 
-# Numbers of the queue are drawn in no certain order, and it tells real times.
+# Numbers of the queue are drawn in no certain order, and it tells real times, as a refresh does.
 my %columns = (
+	population => q{to_jsonb(population) - '{started_at,read_duration,write_duration}'::text[]},
 	segment_change => 'segment, customer_id, change, cause, as_of',
 	segment_consumer => 'consumer, position - (SELECT max(change_id) FROM retention.segment_change)');
 
