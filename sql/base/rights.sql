@@ -84,13 +84,15 @@ COMMENT ON FUNCTION retention._with_fields(anyelement, VARIADIC "any") IS
   'A row with some of its fields changed: their names, and after each its new value.';
 
 CREATE OR REPLACE FUNCTION retention._take_lock(
-    relation regclass, number integer DEFAULT 0, waits boolean DEFAULT true)
+    relation regclass, number integer DEFAULT 0, waits boolean DEFAULT true,
+    shares boolean DEFAULT false)
   RETURNS boolean
   LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_take_lock';
-COMMENT ON FUNCTION retention._take_lock(regclass, integer, boolean) IS
+COMMENT ON FUNCTION retention._take_lock(regclass, integer, boolean, boolean) IS
   'Takes a lock by which jobs take turns, until the transaction ends; false where another one has '
-  'it, and it is not to be waited for. Advisory locks can be taken by any role, for ever.';
+  'it, and it is not to be waited for. Those who share it have it at once. Advisory locks can be '
+  'taken by any role, for ever.';
 
 CREATE OR REPLACE FUNCTION retention._owner(relation regclass) RETURNS regrole
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

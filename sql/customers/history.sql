@@ -42,34 +42,29 @@ CREATE OR REPLACE FUNCTION retention.preview_settings(
   RETURNS TABLE (customer_id text, previous_rfm_group text, rfm_group text, previous_r smallint,
                  previous_f smallint,
                  previous_m smallint, r smallint, f smallint, m smallint)
-  -- Nothing takes effect, as alter_metric would have it.
   LANGUAGE plpgsql SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp
-  SET client_min_messages = warning
+  -- To the last digit, whatever the session shows.
+  SET extra_float_digits = 1 SET IntervalStyle = postgres
 AS $$
 DECLARE
   last retention.population := retention._last_refresh(metric);
-  settings retention.metric;
+  settings retention.metric := retention._altered_settings(metric, jsonb_build_object(
+    'time_zone', time_zone, 'history', history, 'scheme', scheme,
+    'recency_limits', recency_limits, 'frequency_percentiles', frequency_percentiles,
+    'frequency_values', frequency_values, 'monetary_percentiles', monetary_percentiles,
+    'monetary_values', monetary_values, 'thresholds', thresholds), reset);
+  -- As of the last refresh: since then time alone has moved some.
+  as_of timestamptz := coalesce(last.as_of, retention.now());
 BEGIN
-  BEGIN
-    PERFORM retention.alter_metric(preview_settings.metric, time_zone, history, scheme,
-                                   recency_limits, frequency_percentiles,
-      frequency_values, monetary_percentiles, monetary_values, thresholds, reset => reset);
-    settings := retention._require_metric(metric);
-    -- As of the last refresh: since then time alone has moved some.
-    PERFORM retention._check_refresh(settings, last, coalesce(last.as_of, retention.now()));
-    PERFORM retention._read_metric(settings, coalesce(last.as_of, retention.now()),
-                                   'retention.customer', last);
-    RETURN QUERY
-      SELECT c.customer_id, c.previous_rfm_group, c.rfm_group, c.previous_r, c.previous_f,
-             c.previous_m, c.r, c.f, c.m
-      FROM retention._changed_since(last, retention._settings(settings)) AS c
-      WHERE c.rfm_group IS DISTINCT FROM c.previous_rfm_group AND c.cause = 'settings'
-      ORDER BY c.customer_id COLLATE "C";
-    -- Nothing of it is to stay.
-    RAISE EXCEPTION USING ERRCODE = 'RTPRV', MESSAGE = 'previewed';
-  EXCEPTION WHEN SQLSTATE 'RTPRV' THEN
-    NULL;
-  END;
+  PERFORM retention._check_settings(settings);
+  PERFORM retention._check_refresh(settings, last, as_of);
+  PERFORM retention._read_metric(settings, as_of, 'retention.customer', last);
+  RETURN QUERY
+    SELECT c.customer_id, c.previous_rfm_group, c.rfm_group, c.previous_r, c.previous_f,
+           c.previous_m, c.r, c.f, c.m
+    FROM retention._changed_since(last, retention._settings(settings)) AS c
+    WHERE c.rfm_group IS DISTINCT FROM c.previous_rfm_group AND c.cause = 'settings'
+    ORDER BY c.customer_id COLLATE "C";
 END
 $$;
 COMMENT ON FUNCTION retention.preview_settings(

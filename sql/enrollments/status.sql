@@ -67,7 +67,7 @@ BEGIN
     -- Who has changed meanwhile may have to exit, or has what they wait for.
     PERFORM retention._note_changed(ARRAY(SELECT DISTINCT e.customer_id FROM retention.enrollment e
                                           WHERE e.flow_id = target.flow_id
-                                            AND e.due_at > retention.now()));
+                                            AND e.due_at > retention.now()), by_time => true);
   ELSIF status IN ('paused', 'draft') THEN
     PERFORM retention._hold_messages(target.flow_id);
   ELSIF status = 'archived' THEN
@@ -111,8 +111,10 @@ BEGIN
                                    format('customers wait at nodes that version %s of flow "%s" '
                                           'has not: %s', target.version, flow, unmapped),
     'Map each to a node of that version: nodes => ''{"old node": "new node"}''.');
-  UPDATE retention.enrollment e SET node_id = new.node_id, since = CASE
-    WHEN new.type = old.type THEN e.since END
+  UPDATE retention.enrollment e
+    SET node_id = new.node_id, since = CASE WHEN new.type = old.type THEN e.since END,
+        by_settings = CASE WHEN new.config -> 'condition' = old.config -> 'condition'
+                           THEN e.by_settings END
     FROM retention.flow_node old
     JOIN retention.flow_node new ON new.flow_id = old.flow_id AND new.version = target.version
       AND new.node = coalesce(nodes ->> old.node, old.node)

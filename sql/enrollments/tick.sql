@@ -46,12 +46,14 @@ CREATE OR REPLACE FUNCTION retention._woken(
 AS $$
 DECLARE
   customer_ids text[];
+  by_themselves text[];
 BEGIN
   WITH next AS (SELECT c.ctid FROM retention.changed_customers c LIMIT rows),
   gone AS (DELETE FROM retention.changed_customers c USING next WHERE c.ctid = next.ctid
-           RETURNING c.customer_ids)
-  SELECT array_agg(DISTINCT k), count(k) INTO customer_ids, looked_at
-  FROM gone, unnest(gone.customer_ids) AS k;
+           RETURNING c.customer_ids, c.by_time)
+  SELECT array_agg(DISTINCT k), count(k), array_agg(DISTINCT k) FILTER (WHERE NOT gone.by_time)
+    INTO customer_ids, looked_at, by_themselves
+    FROM gone, unnest(gone.customer_ids) AS k;
   -- Whom another worker has is waited for, though they seem to be due until it is done: it may have
   -- looked before the change.
   woken := ARRAY(
@@ -62,8 +64,13 @@ BEGIN
       WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL
         AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
       ORDER BY e.enrollment_id FOR UPDATE)
-    SELECT retention._traveller(l.enrollment, n.type <> 'wait_for')
+    -- What settings have made hold counts once somebody has changed by themselves.
+    SELECT retention._with_fields(
+             retention._traveller(l.enrollment, n.type <> 'wait_for'), 'by_settings',
+             CASE WHEN o.customer_id IS NULL THEN (l.enrollment).by_settings END)
     FROM locked l
+    LEFT JOIN unnest(by_themselves) AS o (customer_id)
+      ON o.customer_id = (l.enrollment).customer_id
     JOIN retention.flow_node n ON n.node_id = (l.enrollment).node_id
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE (l.enrollment).due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));
@@ -255,6 +262,8 @@ BEGIN
                                    format('batch must be 1 or more, not %s',
                                           coalesce(batch::text, 'null')));
   PERFORM retention._pin_settings();
+  -- While settings change, those who wait are looked at.
+  PERFORM retention._take_lock('retention.enrollment', shares => true);
   PERFORM set_config('retention.as_of', as_of::text, true);
   PERFORM retention._follow_owners();
   -- Who changes a status waits until this is over.

@@ -1,8 +1,8 @@
 -- Who waits for a condition when settings change: what only settings make hold wakes nobody.
 
-CREATE OR REPLACE FUNCTION retention._holding(
-    node retention.flow_node, enrollment_ids bigint[], as_of timestamptz)
-  RETURNS bigint[]
+CREATE OR REPLACE FUNCTION retention._ask_waiting(
+    node retention.flow_node, enrollment_ids bigint[], as_of timestamptz,
+    OUT holding bigint[], OUT untold bigint[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -17,40 +17,48 @@ DECLARE
     author, retention._fitting_statement(node.config ->> 'condition', metric),
     ARRAY(SELECT t FROM unnest(known.moved) AS t WHERE t.outcome IS NULL), as_of, NULL);
 BEGIN
-  RETURN ARRAY(SELECT t.enrollment_id FROM unnest(asked.moved) AS t WHERE t.outcome IS NULL);
+  holding := ARRAY(SELECT t.enrollment_id FROM unnest(asked.moved) AS t WHERE t.outcome IS NULL);
+  untold := ARRAY(
+    SELECT t.enrollment_id FROM unnest(known.moved || asked.moved) AS t
+    WHERE t.outcome IS NOT NULL
+    UNION ALL SELECT t.enrollment_id FROM unnest(known.held || asked.held) AS t);
 END
 $$;
-COMMENT ON FUNCTION retention._holding(retention.flow_node, bigint[], timestamptz) IS
-  'Which of some enrollments at a wait_for its condition holds for; none of those of whom that '
-  'cannot be told.';
+COMMENT ON FUNCTION retention._ask_waiting(retention.flow_node, bigint[], timestamptz) IS
+  'Which of some enrollments at a wait_for its condition holds for, and those of whom that cannot '
+  'be told, for it fails.';
 
 CREATE OR REPLACE FUNCTION retention._note_holding(
-    node retention.flow_node, enrollment_ids bigint[], by_settings boolean, as_of timestamptz)
+    node retention.flow_node, enrollment_ids bigint[], is_changed boolean, as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  holding bigint[];
+  asked record;
 BEGIN
-  -- In the order in which ticks lock them.
   PERFORM FROM retention.enrollment e WHERE e.enrollment_id = ANY (enrollment_ids)
     ORDER BY e.enrollment_id FOR UPDATE;
-  holding := retention._holding(node, enrollment_ids, as_of);
-  UPDATE retention.enrollment e
-    SET by_settings = CASE WHEN h.id IS NOT NULL THEN _note_holding.by_settings END,
-        due_at = CASE WHEN h.id IS NOT NULL AND NOT _note_holding.by_settings
-                      THEN least(e.due_at, as_of) ELSE e.due_at END
-    FROM unnest(enrollment_ids) AS c (id) LEFT JOIN unnest(holding) AS h (id) USING (id)
-    -- What was found before stays for as long as the condition holds.
-    WHERE e.enrollment_id = c.id AND (e.by_settings IS NULL) = (h.id IS NOT NULL);
+  asked := retention._ask_waiting(node, enrollment_ids, as_of);
+  UPDATE retention.enrollment e SET by_settings = look.by_settings
+    FROM (SELECT o.enrollment_id, CASE
+            -- What held before stays so until it is looked at, though settings come and go.
+            WHEN NOT o.by_settings THEN false
+            WHEN h.id IS NOT NULL THEN coalesce(o.by_settings, is_changed)
+            WHEN u.id IS NOT NULL THEN o.by_settings OR nullif(is_changed, false) END AS by_settings
+          FROM retention.enrollment o LEFT JOIN unnest(asked.holding) AS h (id)
+            ON h.id = o.enrollment_id
+          LEFT JOIN unnest(asked.untold) AS u (id) ON u.id = o.enrollment_id
+          WHERE o.enrollment_id = ANY (enrollment_ids)) AS look
+    WHERE e.enrollment_id = look.enrollment_id
+      AND e.by_settings IS DISTINCT FROM look.by_settings;
 END
 $$;
 COMMENT ON FUNCTION retention._note_holding(
   retention.flow_node, bigint[], boolean, timestamptz) IS
-  'Notes, for enrollments at a wait_for, whether its condition holds by settings or by itself; by '
-  'itself it lets them go on with the next tick.';
+  'Notes, for enrollments at a wait_for, whether its condition holds by settings, or held before '
+  'they changed. Where that cannot be told it is as if it were by settings.';
 
-CREATE OR REPLACE FUNCTION retention._note_waiting(by_settings boolean, as_of timestamptz)
+CREATE OR REPLACE FUNCTION retention._note_waiting(is_changed boolean, as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -58,7 +66,12 @@ DECLARE
   clock text := coalesce(current_setting('retention.as_of', true), '');
   waiting record;
 BEGIN
-  PERFORM retention._pin_settings(), set_config('retention.as_of', as_of::text, true);
+  IF NOT EXISTS (SELECT FROM retention.flow_node n WHERE n.type = 'wait_for') THEN
+    RETURN;
+  END IF;
+  -- Ticks wait meanwhile: whoever comes to a node sees either the old settings, or the new ones.
+  PERFORM retention._take_lock('retention.enrollment'), retention._pin_settings(),
+          set_config('retention.as_of', as_of::text, true);
   FOR waiting IN
     SELECT n AS node, e.enrollment_ids
     FROM retention.flow_node n, LATERAL (
@@ -70,11 +83,11 @@ BEGIN
       GROUP BY w.batch) AS e
     WHERE n.type = 'wait_for' ORDER BY n.node_id
   LOOP
-    PERFORM retention._note_holding(waiting.node, waiting.enrollment_ids, by_settings, as_of);
+    PERFORM retention._note_holding(waiting.node, waiting.enrollment_ids, is_changed, as_of);
   END LOOP;
   PERFORM set_config('retention.as_of', clock, true);
 END
 $$;
 COMMENT ON FUNCTION retention._note_waiting(boolean, timestamptz) IS
-  'Called before and after settings change: has all who wait for a condition go on if it holds '
-  'before, and stay if it does only afterwards.';
+  'Called before and after settings change, so that whoever waits for a condition stays if it '
+  'holds only afterwards.';

@@ -56,6 +56,14 @@ COMMENT ON FUNCTION retention._refresh_by_applied(
   retention.metric, retention.metric, retention.population, boolean, timestamptz, boolean) IS
   'A refresh by the settings of the last one, ahead of one by those of now.';
 
+CREATE OR REPLACE FUNCTION retention._look_before_settings(as_of timestamptz) RETURNS void
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT retention._evaluate_segments('refresh', as_of), retention._note_waiting(false, as_of)
+$$;
+COMMENT ON FUNCTION retention._look_before_settings(timestamptz) IS
+  'Finds who has entered and left segments, and whose conditions hold, before settings change.';
+
 CREATE OR REPLACE FUNCTION retention._refresh_customers(
     metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
   RETURNS timestamptz
@@ -79,22 +87,23 @@ BEGIN
   END IF;
   PERFORM retention._check_refresh(settings, last, as_of);
   settings_changed := last.settings IS DISTINCT FROM retention._settings(settings);
-  IF settings_changed THEN
-    -- What time and orders have brought about is not due to the settings.
-    IF applied.metric IS NOT NULL THEN
-      PERFORM retention._refresh_by_applied(applied, settings, last, "full", as_of, allow_loss);
-      last := retention._last_refresh(metric);
-    END IF;
-    PERFORM retention._evaluate_segments('refresh', as_of),
-            retention._note_waiting(false, as_of);
+  -- What time and orders have brought about is not due to the settings.
+  IF settings_changed AND applied.metric IS NOT NULL THEN
+    PERFORM retention._refresh_by_applied(applied, settings, last, "full", as_of, allow_loss);
+    last := retention._last_refresh(metric);
   END IF;
+  PERFORM retention._look_before_settings(as_of) WHERE settings_changed;
   PERFORM retention._refresh_by(settings, last, "full", as_of, allow_loss);
-  models_changed := retention._refresh_models(settings, as_of);
-  PERFORM retention._mark_settings() WHERE models_changed;
-  IF settings_changed THEN
-    PERFORM retention._settle_segments(metric, last.as_of, as_of);
+  models_changed := retention._are_other_models(settings);
+  IF models_changed AND NOT settings_changed THEN
+    PERFORM retention._look_before_settings(as_of);
+    last := retention._last_refresh(metric);
   END IF;
-  PERFORM retention._note_waiting(true, as_of) WHERE settings_changed OR models_changed;
+  PERFORM retention._refresh_models(settings, as_of);
+  IF settings_changed OR models_changed THEN
+    PERFORM retention._settle_segments(metric, last.as_of, as_of),
+            retention._note_waiting(true, as_of);
+  END IF;
   RETURN as_of;
 END
 $$;

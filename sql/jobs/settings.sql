@@ -7,13 +7,15 @@ DECLARE
   is_changed CONSTANT boolean := TG_WHEN = 'AFTER';
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
-  IF EXISTS (SELECT FROM retention.segment) THEN
-    -- In the order of everybody else. What time has brought about by now is not due to the
-    -- settings.
-    PERFORM retention._lock_all(), retention._evaluate_segments(
-      CASE WHEN is_changed THEN 'settings' ELSE 'refresh' END, retention.now());
-  END IF;
-  PERFORM retention._note_waiting(is_changed, retention.now());
+  -- In the order of everybody else.
+  PERFORM retention._lock_all();
+  -- What time has brought about by now is not due to the settings.
+  PERFORM retention._evaluate_segments(CASE WHEN is_changed THEN 'settings' ELSE 'refresh' END,
+                                       retention.now());
+  -- What no condition depends on concerns nobody.
+  PERFORM retention._note_waiting(is_changed, retention.now())
+    WHERE to_jsonb(NEW) - '{loss_limit,country,refit_interval}'::text[]
+       <> to_jsonb(OLD) - '{loss_limit,country,refit_interval}'::text[];
   PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
                                  'retention.refresh(%L)', NEW.metric, NEW.metric), 'notice')
     FROM retention._last_refresh(NEW.metric) AS l
@@ -59,10 +61,11 @@ AS $$
 BEGIN
   PERFORM retention._lock_all(), retention._lock_metric(metric);
   PERFORM retention._take_turn(metric);
+  PERFORM retention._note_waiting(false, retention.now());
   PERFORM retention._forget_metric_in_customers(metric),
           retention._forget_metric_in_predictions(metric),
           retention._forget_metric_in_metrics(metric);
-  PERFORM retention._mark_settings();
+  PERFORM retention._mark_settings(), retention._note_waiting(true, retention.now());
 END
 $$;
 COMMENT ON FUNCTION retention._forget_metric(text) IS

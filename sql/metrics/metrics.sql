@@ -78,62 +78,73 @@ $$;
 COMMENT ON FUNCTION retention._check_predictions(retention.metric) IS
   'Checks the settings that predictions are made by.';
 
-CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._check_settings(settings retention.metric) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   levels record;
   missing name;
+BEGIN
+  SELECT a.attname INTO missing FROM pg_attribute a
+    WHERE a.attrelid = 'retention.metric'::regclass AND a.attnotnull AND a.attnum > 0
+      AND to_jsonb(settings) ->> a.attname IS NULL ORDER BY a.attnum LIMIT 1;
+  PERFORM retention._reject_unless(missing IS NULL,
+    format('%s of metric "%s" must not be null', missing, settings.metric),
+    format('SELECT retention.alter_metric(%L, reset => ''{%s}''); takes it back to its default.',
+           settings.metric, missing), 'null_value_not_allowed');
+  -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with
+  -- yet.
+  SELECT coalesce(r, cardinality(settings.recency_limits) + 1) AS r,
+         coalesce(f, cardinality(settings.frequency_percentiles) + 1) AS f,
+         coalesce(m, cardinality(settings.monetary_percentiles) + 1) AS m
+    INTO levels FROM retention._scheme_levels(settings.scheme);
+  PERFORM retention._reject_unless(
+    retention._is_listed_zone(settings.time_zone),
+    format('time zone "%s" of metric "%s" does not exist', settings.time_zone, settings.metric),
+    'Names such as Europe/Warsaw are listed in pg_timezone_names.');
+  PERFORM retention._check_country(format('country of metric "%s"', settings.metric),
+                                   settings.country);
+  PERFORM retention._check_days(format('history of metric "%s"', settings.metric),
+                                settings.history,
+                                'alter_metric(..., reset => ''{history}'') counts all orders.');
+  PERFORM retention._reject_unless(settings.thresholds IN ('moving', 'frozen'),
+    format('thresholds of metric "%s" must be moving or frozen, not "%s"', settings.metric,
+           settings.thresholds));
+  PERFORM retention._check_thresholds(settings.metric, 'recency_limits', settings.recency_limits,
+                                      levels.r, descending => true, at_least => 0),
+    retention._check_percentiles(settings.metric, 'frequency_percentiles',
+                                 settings.frequency_percentiles, levels.f),
+    retention._check_percentiles(settings.metric, 'monetary_percentiles',
+                                 settings.monetary_percentiles, levels.m);
+  IF settings.frequency_values IS NOT NULL THEN
+    PERFORM retention._check_thresholds(settings.metric, 'frequency_values',
+                                        settings.frequency_values, levels.f, at_least => 0);
+  END IF;
+  IF settings.monetary_values IS NOT NULL THEN
+    PERFORM retention._check_thresholds(settings.metric, 'monetary_values',
+                                        settings.monetary_values, levels.m);
+  END IF;
+  PERFORM retention._reject_unless(settings.loss_limit BETWEEN 0 AND 1,
+    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', settings.metric,
+           coalesce(settings.loss_limit::text, 'null')),
+    'It is a share of the customers: half of them are 0.5; 1 allows any loss.',
+    'numeric_value_out_of_range');
+  PERFORM retention._check_predictions(settings);
+END
+$$;
+COMMENT ON FUNCTION retention._check_settings(retention.metric) IS
+  'Checks every setting of a metric, as a whole.';
+
+CREATE OR REPLACE FUNCTION retention._check_metric() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   PERFORM retention._reject_unless(TG_OP = 'INSERT' OR NEW.metric = OLD.metric,
     format('metric "%s" cannot be renamed', OLD.metric),
     'Its customers and history have the name too.', 'feature_not_supported');
   PERFORM retention._check_length('the name of a metric', 'name', NEW.metric);
-  SELECT a.attname INTO missing FROM pg_attribute a
-    WHERE a.attrelid = 'retention.metric'::regclass AND a.attnotnull AND a.attnum > 0
-      AND to_jsonb(NEW) ->> a.attname IS NULL ORDER BY a.attnum LIMIT 1;
-  PERFORM retention._reject_unless(missing IS NULL,
-    format('%s of metric "%s" must not be null', missing, NEW.metric),
-    format('SELECT retention.alter_metric(%L, reset => ''{%s}''); takes it back to its default.',
-           NEW.metric, missing), 'null_value_not_allowed');
-  -- A restored dump brings metrics before the cells of its own schemes: nothing to compare with
-  -- yet.
-  SELECT coalesce(r, cardinality(NEW.recency_limits) + 1) AS r,
-         coalesce(f, cardinality(NEW.frequency_percentiles) + 1) AS f,
-         coalesce(m, cardinality(NEW.monetary_percentiles) + 1) AS m
-    INTO levels FROM retention._scheme_levels(NEW.scheme);
-  PERFORM retention._reject_unless(
-    retention._is_listed_zone(NEW.time_zone),
-    format('time zone "%s" of metric "%s" does not exist', NEW.time_zone, NEW.metric),
-    'Names such as Europe/Warsaw are listed in pg_timezone_names.');
-  PERFORM retention._check_country(format('country of metric "%s"', NEW.metric), NEW.country);
-  PERFORM retention._check_days(format('history of metric "%s"', NEW.metric), NEW.history,
-                                'alter_metric(..., reset => ''{history}'') counts all orders.');
-  PERFORM retention._reject_unless(NEW.thresholds IN ('moving', 'frozen'),
-    format('thresholds of metric "%s" must be moving or frozen, not "%s"', NEW.metric,
-           NEW.thresholds));
-  PERFORM retention._check_thresholds(NEW.metric, 'recency_limits', NEW.recency_limits, levels.r,
-                                      descending => true,
-                                       at_least => 0);
-  PERFORM retention._check_percentiles(NEW.metric, 'frequency_percentiles',
-                                       NEW.frequency_percentiles, levels.f);
-  PERFORM retention._check_percentiles(NEW.metric, 'monetary_percentiles', NEW.monetary_percentiles,
-                                       levels.m);
-  IF NEW.frequency_values IS NOT NULL THEN
-    PERFORM retention._check_thresholds(NEW.metric, 'frequency_values', NEW.frequency_values,
-                                        levels.f, at_least => 0);
-  END IF;
-  IF NEW.monetary_values IS NOT NULL THEN
-    PERFORM retention._check_thresholds(NEW.metric, 'monetary_values', NEW.monetary_values,
-                                        levels.m);
-  END IF;
-  PERFORM retention._reject_unless(NEW.loss_limit BETWEEN 0 AND 1,
-    format('loss_limit of metric "%s" must lie between 0 and 1, not %s', NEW.metric,
-           coalesce(NEW.loss_limit::text, 'null')),
-    'It is a share of the customers: half of them are 0.5; 1 allows any loss.',
-    'numeric_value_out_of_range');
-  PERFORM retention._check_predictions(NEW);
+  PERFORM retention._check_settings(NEW);
   RETURN NEW;
 END
 $$;
@@ -280,6 +291,27 @@ $$;
 COMMENT ON FUNCTION retention._customary_thresholds(text) IS
   'The settings that a scheme, where one is named, brings with it.';
 
+CREATE OR REPLACE FUNCTION retention._altered_settings(
+    metric text, given jsonb, reset text[])
+  RETURNS retention.metric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  scheme text := given ->> 'scheme';
+  in_both text := (SELECT r FROM unnest(reset) AS r WHERE jsonb_strip_nulls(given) ? r LIMIT 1);
+  altered retention.metric := retention._without_settings(retention._require_metric(metric), scheme,
+                                                          reset);
+BEGIN
+  PERFORM retention._reject_unless(in_both IS NULL,
+    format('%s of metric "%s" is to have a value, and to be reset', in_both, metric),
+    'Leave out the one or the other.');
+  RETURN jsonb_populate_record(
+    altered, retention._customary_thresholds(scheme) || jsonb_strip_nulls(given));
+END
+$$;
+COMMENT ON FUNCTION retention._altered_settings(text, jsonb, text[]) IS
+  'A metric''s settings with those that are given and not null, after some were reset.';
+
 CREATE OR REPLACE FUNCTION retention.alter_metric(
     metric text, time_zone text DEFAULT NULL, history interval DEFAULT NULL,
     scheme text DEFAULT NULL,
@@ -299,22 +331,15 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
   SET extra_float_digits = 1 SET IntervalStyle = postgres
 AS $$
 DECLARE
-  given jsonb := jsonb_strip_nulls(jsonb_build_object(
+  altered retention.metric := retention._altered_settings(metric, jsonb_build_object(
     'time_zone', time_zone, 'history', history, 'scheme', scheme,
     'recency_limits', recency_limits, 'frequency_percentiles', frequency_percentiles,
     'frequency_values', frequency_values, 'monetary_percentiles', monetary_percentiles,
     'monetary_values', monetary_values, 'thresholds', thresholds,
     'purchase_model', purchase_model, 'prediction_window', prediction_window,
     'discount_rate', discount_rate, 'churn_levels', churn_levels,
-    'refit_interval', refit_interval, 'loss_limit', loss_limit, 'country', country));
-  in_both text := (SELECT r FROM unnest(reset) AS r WHERE given ? r LIMIT 1);
-  altered retention.metric := retention._without_settings(retention._require_metric(metric), scheme,
-                                                          reset);
+    'refit_interval', refit_interval, 'loss_limit', loss_limit, 'country', country), reset);
 BEGIN
-  PERFORM retention._reject_unless(in_both IS NULL,
-    format('%s of metric "%s" is to have a value, and to be reset', in_both, metric),
-    'Leave out the one or the other.');
-  altered := jsonb_populate_record(altered, retention._customary_thresholds(scheme) || given);
   UPDATE retention.metric e
     SET (metric, time_zone, history, scheme, recency_limits, frequency_percentiles,
          frequency_values, monetary_percentiles, monetary_values, thresholds, purchase_model,

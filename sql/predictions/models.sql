@@ -165,7 +165,7 @@ COMMENT ON FUNCTION retention._confidence(retention.metric, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION retention._judge_models(
     settings retention.metric, as_of timestamptz, was_off boolean)
-  RETURNS boolean
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -182,12 +182,11 @@ BEGIN
       USING HINT = 'churn_risk is null until validate_model finds them right; docs/models.md tells '
                    'when models mislead.';
   END IF;
-  RETURN now_off IS DISTINCT FROM coalesce(was_off, false);
 END
 $$;
 COMMENT ON FUNCTION retention._judge_models(retention.metric, timestamptz, boolean) IS
   'Says of the published models how far to rely on them, and warns, once, where their back-test '
-  'was off by more than a third. Returns whether they are judged otherwise than before.';
+  'was off by more than a third.';
 
 CREATE OR REPLACE FUNCTION retention._history_states(
     settings retention.metric, as_of timestamptz, share bigint,
@@ -251,29 +250,45 @@ COMMENT ON FUNCTION retention._fit_models(retention.metric, timestamptz, text) I
   'Fits a metric''s models to its customers as of a moment, records the fits, and publishes the '
   'chosen ones.';
 
+CREATE OR REPLACE FUNCTION retention._models_fingerprint(settings retention.metric) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- The refresh has just published the fingerprint of the rest.
+  SELECT md5(settings.purchase_model || (retention._last_refresh(settings.metric)).settings)
+$$;
+COMMENT ON FUNCTION retention._models_fingerprint(retention.metric) IS
+  'Fingerprint of the settings that models are fitted by.';
+
+CREATE OR REPLACE FUNCTION retention._are_other_models(settings retention.metric) RETURNS boolean
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (
+    SELECT FROM retention.published_model p, retention._back_test(p.metric) AS b
+    WHERE p.metric = (_are_other_models.settings).metric
+      AND (p.settings <> retention._models_fingerprint(_are_other_models.settings)
+           OR p.is_off <> coalesce(b.is_off, false)))
+$$;
+COMMENT ON FUNCTION retention._are_other_models(retention.metric) IS
+  'Whether other settings, or another judgement, will change what models say: nobody has gained or '
+  'lost a risk by what they did.';
+
 CREATE OR REPLACE FUNCTION retention._refresh_models(settings retention.metric, as_of timestamptz)
-  RETURNS boolean
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  -- The refresh has just published the fingerprint of the rest.
-  fingerprint text := md5(settings.purchase_model
-                          || (retention._last_refresh(settings.metric)).settings);
+  fingerprint text := retention._models_fingerprint(settings);
   was_off boolean := (SELECT p.is_off FROM retention.published_model p
                       WHERE p.metric = settings.metric);
-  by_others CONSTANT boolean := EXISTS (
-    SELECT FROM retention.published_model p
-    WHERE p.metric = settings.metric AND p.settings <> fingerprint);
 BEGIN
   IF NOT EXISTS (SELECT FROM retention.published_model p
                  WHERE p.metric = settings.metric AND p.settings = fingerprint
                    AND p.as_of + settings.refit_interval > _refresh_models.as_of) THEN
     PERFORM retention._fit_models(settings, as_of, fingerprint);
   END IF;
-  RETURN retention._judge_models(settings, as_of, was_off) OR by_others;
+  PERFORM retention._judge_models(settings, as_of, was_off);
 END
 $$;
 COMMENT ON FUNCTION retention._refresh_models(retention.metric, timestamptz) IS
   'Fits the models when they are older than the refit interval or the settings have changed, and '
-  'judges them. Returns whether other settings, or another judgement, have changed what they say: '
-  'nobody has gained or lost a risk by what they did.';
+  'judges them.';

@@ -11,8 +11,9 @@ AS $$
               ELSE regexp_replace(regexp_replace(error,
                 E'\\S*(?:@|%40|=40|&#0*64;|&#x0*40;|&commat;)\\S*|\\w+://\\S+|[\\w:-]{32,}'
                 '|[+]?\\d(?:[ ().-]*\\d){6,}', '(...)', 'gi'),
-                CASE WHEN code LIKE '22%' THEN '()"[^"]*"' ELSE '(: )"[^"]*"' END,
-                E'\\1"..."', 'g') END
+                -- Up to the last quotation mark: values may have some themselves.
+                CASE WHEN code LIKE '22%' THEN '()".*"' ELSE '(: )".*"' END,
+                E'\\1"..."') END
 $$;
 COMMENT ON FUNCTION retention._shown_error(text, text, name) IS
   'The text of an error as a role may see it: without addresses, and the values that the server '

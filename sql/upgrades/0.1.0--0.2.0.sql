@@ -11,8 +11,8 @@ DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
   retention._log_refresh(
     bigint, text, timestamptz, text, retention.collection_report, retention.write_report,
     timestamptz, timestamptz),
-  retention._judge_models(retention.metric, timestamptz, boolean),
-  retention._refresh_models(retention.metric, timestamptz);
+  retention._take_lock(regclass, integer, boolean),
+  retention._note_changed(text[]);
 DROP VIEW IF EXISTS retention.about_to_sleep, retention.cant_lose_them, retention.hibernating,
   retention.lost, retention.loyal_customers, retention.need_attention, retention.new_customers,
   retention.potential_loyalists, retention.promising;
@@ -45,6 +45,7 @@ ALTER TABLE retention.population
   ADD unmatched_refunds bigint,
   ADD unmatched_refund text;
 ALTER TABLE retention.enrollment ADD by_settings boolean;
+ALTER TABLE retention.changed_customers ADD by_time boolean NOT NULL DEFAULT false;
 ALTER TABLE retention.flow_node ADD status text CHECK (status IN ('draft', 'manual', 'live'));
 ALTER TYPE retention.traveller ADD ATTRIBUTE by_settings boolean;
 ALTER TABLE retention.suppression ALTER suppressed_at SET DEFAULT retention.now();
