@@ -309,7 +309,7 @@ SET ROLE health_test_analyst;
 SELECT DISTINCT place, text FROM said WHERE text ~ '\(\.\.\.\)|@' ORDER BY 1, 2;
 RESET ROLE;
 SELECT e.code, retention._shown_error(e.error, e.code, 'health_test_analyst') AS shown FROM (VALUES
-  ('22P02', 'invalid input syntax for type integer: "N6"'), ('22003', 'value "99999999999" is out of range for type integer'),
+  ('22P02', 'invalid input syntax for type integer: "N6"'), ('22P02', 'invalid input syntax for type integer: "Ann "Hauptstr. 5" Muller"'), ('22003', 'value "99999999999" is out of range for type integer'),
   ('22007', 'time zone "N6" not recognized'), (NULL, 'GET /u?m=ann%40example.com failed: "Ann"'), (NULL, 'RCPT ann=40example.com; ann&#64;example.com, ann&#x40;example.com'),
   ('42P01', 'relation "shop.consent" does not exist'), (NULL, 'there is no variable "name"')) AS e (code, error);
 SET ROLE health_test_analyst;
