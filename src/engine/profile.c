@@ -103,8 +103,8 @@ retention_profile_p_alive(PG_FUNCTION_ARGS)
 
 /* A prediction over the days that follow the common arguments. */
 static Datum
-predict(FunctionCallInfo fcinfo, double (*prediction)(const PurchaseModel *, const double *,
-													  const PurchaseHistory *, double))
+predict(FunctionCallInfo fcinfo,
+		double (*prediction)(const Model *, const double *, const PurchaseHistory *, double))
 {
 	const ModelValue *value;
 	PurchaseHistory history;

@@ -19,7 +19,7 @@ enum
 
 /* The customer as one who is alive. */
 static Alive
-alive_customer(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+alive_customer(const Model *self, const double *parameters, const PurchaseHistory *history)
 {
 	return (Alive) {parameters[R] + history->x, parameters[ALPHA] + history->t,
 		parameters[A], parameters[B] + history->x + self->first_chances};
@@ -27,7 +27,7 @@ alive_customer(const PurchaseModel *self, const double *parameters, const Purcha
 
 /* Expected purchases in the horizon of a customer who is alive. */
 double
-beta_geometric_expected_orders(const PurchaseModel *self, const double *parameters,
+beta_geometric_expected_orders(const Model *self, const double *parameters,
 							   const PurchaseHistory *history, double horizon)
 {
 	Alive		alive = alive_customer(self, parameters, history);
@@ -57,7 +57,7 @@ beta_geometric_start(const ObservationBlocks *data, int attempt, double *paramet
  * Minus infinity where there was no chance to leave.
  */
 double
-beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *parameters,
+beta_geometric_dropout_log_odds(const Model *self, const double *parameters,
 								const PurchaseHistory *history)
 {
 	double		chances = history->x + self->first_chances;
@@ -205,7 +205,7 @@ add_dropout_part(const double *parameters, const ObservationBlock *block, double
  * ln(alpha+T) + ln(1 + e^D).
  */
 void
-beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameters,
+beta_geometric_add_likelihood(const Model *self, const double *parameters,
 							  const ObservationBlock *block, double *scratch, Derivatives *result)
 {
 	double	   *logs = scratch;
@@ -225,7 +225,7 @@ beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameter
 
 /* One customer's log-likelihood, without the term x! of the order of purchases. */
 double
-beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters,
+beta_geometric_log_likelihood(const Model *self, const double *parameters,
 							  const PurchaseHistory *history)
 {
 	double		odds = beta_geometric_dropout_log_odds(self, parameters, history);
@@ -246,7 +246,7 @@ beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameter
  * before it.
  */
 double
-beta_geometric_order_probability(const PurchaseModel *self, const double *parameters,
+beta_geometric_order_probability(const Model *self, const double *parameters,
 								 const PurchaseHistory *history, double horizon)
 {
 	return -expm1(-(parameters[R] + history->x) *
@@ -259,7 +259,7 @@ beta_geometric_order_probability(const PurchaseModel *self, const double *parame
  * k-th.
  */
 void
-beta_geometric_order_distribution(const PurchaseModel *self, const double *parameters,
+beta_geometric_order_distribution(const Model *self, const double *parameters,
 								  const PurchaseHistory *history, double horizon, int most,
 								  const MathHost *host, double *probabilities)
 {
@@ -285,7 +285,7 @@ beta_geometric_order_distribution(const PurchaseModel *self, const double *param
 
 /* The draws of one simulated customer: rate, then dropout. */
 void
-beta_geometric_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream,
+beta_geometric_draw(const Model *self, const double *parameters, RandomStream *stream,
 					DrawnCustomer *customer)
 {
 	customer->rate = random_gamma(stream, parameters[R], parameters[ALPHA]);

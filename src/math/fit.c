@@ -33,7 +33,7 @@ typedef double Matrix[MODEL_MAX_PARAMETERS][MODEL_MAX_PARAMETERS];
 
 typedef struct Fit
 {
-	const PurchaseModel *model;
+	const Model *model;
 	const ObservationBlocks *data;
 	const MathHost *host;
 	double		penalty;
@@ -275,8 +275,8 @@ try_start(Fit *fit, int attempt, Point *point, FitResult *result)
  * and the parameters are the best that were seen.
  */
 void
-fit_model(const PurchaseModel *model, const ObservationBlocks *data, double penalty,
-		  const MathHost *host, FitResult *result)
+fit_model(const Model *model, const ObservationBlocks *data, double penalty, const MathHost *host,
+		  FitResult *result)
 {
 	Fit			fit = {model, data, host, penalty, .count = model->parameter_count};
 	Point		point = {{0}};

@@ -17,7 +17,7 @@ typedef struct FitResult
 	bool		converged;
 } FitResult;
 
-extern void fit_model(const PurchaseModel *model, const ObservationBlocks *data, double penalty,
+extern void fit_model(const Model *model, const ObservationBlocks *data, double penalty,
 					  const MathHost *host, FitResult *result);
 
 #endif

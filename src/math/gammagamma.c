@@ -57,7 +57,7 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
  * of x.
  */
 static void
-gammagamma_add_likelihood(const PurchaseModel *self, const double *parameters,
+gammagamma_add_likelihood(const Model *self, const double *parameters,
 						  const ObservationBlock *block, double *scratch, Derivatives *result)
 {
 	double		x = block->x;
@@ -107,7 +107,7 @@ gammagamma_expected_spend(const double *parameters, double x, double m, double *
 	return isfinite(*result) ? MATH_OK : MATH_UNDEFINED;
 }
 
-const PurchaseModel gammagamma = {
+const Model gammagamma = {
 	.name = "gammagamma", .kind = MODEL_OF_SPEND, .parameter_count = 3,
 	.parameter_names = {"p", "q", "v"}, .is_scale = {false, false, true}, .prior = {4, 4, 0},
 	.start = gammagamma_start, .add_likelihood = gammagamma_add_likelihood,

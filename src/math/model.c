@@ -15,12 +15,12 @@
 
 #define REGISTER(model) &model,
 
-static const PurchaseModel *const registry[] = {
+static const Model *const registry[] = {
 	MODELS(REGISTER)
 };
 
 /* The model at an index from 0 on; NULL behind the last. */
-const PurchaseModel *
+const Model *
 model_at(int index)
 {
 	return index >= 0 && index < (int) (sizeof(registry) / sizeof(registry[0])) ? registry[index]
@@ -28,10 +28,10 @@ model_at(int index)
 }
 
 /* The model of this name, which need not end with a zero byte; NULL where there is none. */
-const PurchaseModel *
+const Model *
 model_find(const char *name, int length)
 {
-	const PurchaseModel *model;
+	const Model *model;
 
 	for (int i = 0; (model = model_at(i)) != NULL; i++)
 	{
@@ -43,7 +43,7 @@ model_find(const char *name, int length)
 
 /* The largest value that a parameter may have. */
 double
-model_most(const PurchaseModel *model, int parameter)
+model_most(const Model *model, int parameter)
 {
 	return model->is_scale[parameter] ? MOST_SCALE : MOST_SHAPE;
 }
@@ -56,15 +56,15 @@ within_one(double probability)
 
 /* The probability that the customer has not left by the end of the history. */
 double
-model_p_alive(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history)
+model_p_alive(const Model *model, const double *parameters, const PurchaseHistory *history)
 {
 	return 1 / (1 + exp(model->dropout_log_odds(model, parameters, history)));
 }
 
 /* Expected purchases within the horizon after the history. */
 double
-model_expected_orders(const PurchaseModel *model, const double *parameters,
-					  const PurchaseHistory *history, double horizon)
+model_expected_orders(const Model *model, const double *parameters, const PurchaseHistory *history,
+					  double horizon)
 {
 	return model_p_alive(model, parameters, history) *
 		   model->expected_orders(model, parameters, history, horizon);
@@ -72,7 +72,7 @@ model_expected_orders(const PurchaseModel *model, const double *parameters,
 
 /* The probability of a purchase or more within the horizon after the history. */
 double
-model_order_probability(const PurchaseModel *model, const double *parameters,
+model_order_probability(const Model *model, const double *parameters,
 						const PurchaseHistory *history, double horizon)
 {
 	return within_one(model_p_alive(model, parameters, history) *
@@ -81,7 +81,7 @@ model_order_probability(const PurchaseModel *model, const double *parameters,
 
 /* The probabilities of 0..most purchases within the horizon after the history. */
 void
-model_order_distribution(const PurchaseModel *model, const double *parameters,
+model_order_distribution(const Model *model, const double *parameters,
 						 const PurchaseHistory *history, double horizon, int most,
 						 const MathHost *host, double *probabilities)
 {
@@ -112,9 +112,8 @@ model_next_order(const double *parameters, const PurchaseHistory *history, doubl
  * may be steep at first, so that the panels begin short.
  */
 static double
-discounted_integral(const PurchaseModel *model, const double *parameters,
-					const PurchaseHistory *history, double horizon, double rate,
-					const MathHost *host)
+discounted_integral(const Model *model, const double *parameters, const PurchaseHistory *history,
+					double horizon, double rate, const MathHost *host)
 {
 	double		scale = parameters[model->scale_parameter] + history->t;
 	double		steepness = parameters[0] + history->x + parameters[2];
@@ -146,7 +145,7 @@ discounted_integral(const PurchaseModel *model, const double *parameters,
  * horizon is infinite and nothing is discounted, or next to nothing: that sum need not be finite.
  */
 MathStatus
-model_discounted_orders(const PurchaseModel *model, const double *parameters,
+model_discounted_orders(const Model *model, const double *parameters,
 						const PurchaseHistory *history, double horizon, double rate,
 						const MathHost *host, double *result)
 {

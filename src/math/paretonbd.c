@@ -295,8 +295,8 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
  * cumulated over the block's distinct times, so that a row costs one exponential.
  */
 static void
-paretonbd_add_likelihood(const PurchaseModel *self, const double *parameters,
-						 const ObservationBlock *block, double *scratch, Derivatives *result)
+paretonbd_add_likelihood(const Model *self, const double *parameters, const ObservationBlock *block,
+						 double *scratch, Derivatives *result)
 {
 	TimePoint  *points = (TimePoint *) scratch;
 	double		shape = parameters[R] + block->x;
@@ -314,7 +314,7 @@ paretonbd_add_likelihood(const PurchaseModel *self, const double *parameters,
 
 /* The log-odds of having left: the integral over t_x..T against the alive term. */
 static double
-paretonbd_dropout_log_odds(const PurchaseModel *self, const double *parameters,
+paretonbd_dropout_log_odds(const Model *self, const double *parameters,
 						   const PurchaseHistory *history)
 {
 	LomaxProduct product = {parameters[R] + history->x, parameters[ALPHA], parameters[S] + 1,
@@ -327,7 +327,7 @@ paretonbd_dropout_log_odds(const PurchaseModel *self, const double *parameters,
 
 /* One customer's log-likelihood, without the term x! of the order of purchases. */
 static double
-paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters,
+paretonbd_log_likelihood(const Model *self, const double *parameters,
 						 const PurchaseHistory *history)
 {
 	double		odds = paretonbd_dropout_log_odds(self, parameters, history);
@@ -344,7 +344,7 @@ paretonbd_log_likelihood(const PurchaseModel *self, const double *parameters,
  * limit.
  */
 static double
-paretonbd_expected_orders(const PurchaseModel *self, const double *parameters,
+paretonbd_expected_orders(const Model *self, const double *parameters,
 						  const PurchaseHistory *history, double horizon)
 {
 	double		scale = parameters[BETA] + history->t;
@@ -359,7 +359,7 @@ paretonbd_expected_orders(const PurchaseModel *self, const double *parameters,
  * The purchase and the lifetime compete: the integral of the purchase's density times the survival.
  */
 static double
-paretonbd_order_probability(const PurchaseModel *self, const double *parameters,
+paretonbd_order_probability(const Model *self, const double *parameters,
 							const PurchaseHistory *history, double horizon)
 {
 	double		shape = parameters[R] + history->x;
@@ -442,7 +442,7 @@ integrate_side(const LeavingDensity *density, double mode, double to)
 
 /* k purchases: alive at the end, or having left in between (Fader, Hardie, Jerath 2014). */
 static void
-paretonbd_order_distribution(const PurchaseModel *self, const double *parameters,
+paretonbd_order_distribution(const Model *self, const double *parameters,
 							 const PurchaseHistory *history, double horizon, int most,
 							 const MathHost *host, double *probabilities)
 {
@@ -472,7 +472,7 @@ paretonbd_order_distribution(const PurchaseModel *self, const double *parameters
 
 /* The draws of one simulated customer: rate, then lifetime. */
 static void
-paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream,
+paretonbd_draw(const Model *self, const double *parameters, RandomStream *stream,
 			   DrawnCustomer *customer)
 {
 	customer->rate = random_gamma(stream, parameters[R], parameters[ALPHA]);
@@ -482,19 +482,19 @@ paretonbd_draw(const PurchaseModel *self, const double *parameters, RandomStream
 		random_exponential(stream, random_gamma(stream, parameters[S], parameters[BETA]));
 }
 
-const PurchaseModel paretonbd = {.name = "paretonbd",
-								 .kind = MODEL_OF_PURCHASES,
-								 .parameter_count = 4,
-								 .parameter_names = {"r", "alpha", "s", "beta"},
-								 .is_scale = {false, true, false, true},
-								 .prior = {0.6, 30, 0.6, 100},
-								 .start = paretonbd_start,
-								 .add_likelihood = paretonbd_add_likelihood,
-								 .scratch_per_value = SCRATCH,
-								 .log_likelihood = paretonbd_log_likelihood,
-								 .dropout_log_odds = paretonbd_dropout_log_odds,
-								 .expected_orders = paretonbd_expected_orders,
-								 .order_probability = paretonbd_order_probability,
-								 .order_distribution = paretonbd_order_distribution,
-								 .draw = paretonbd_draw,
-								 .scale_parameter = BETA};
+const Model paretonbd = {.name = "paretonbd",
+						 .kind = MODEL_OF_PURCHASES,
+						 .parameter_count = 4,
+						 .parameter_names = {"r", "alpha", "s", "beta"},
+						 .is_scale = {false, true, false, true},
+						 .prior = {0.6, 30, 0.6, 100},
+						 .start = paretonbd_start,
+						 .add_likelihood = paretonbd_add_likelihood,
+						 .scratch_per_value = SCRATCH,
+						 .log_likelihood = paretonbd_log_likelihood,
+						 .dropout_log_odds = paretonbd_dropout_log_odds,
+						 .expected_orders = paretonbd_expected_orders,
+						 .order_probability = paretonbd_order_probability,
+						 .order_distribution = paretonbd_order_distribution,
+						 .draw = paretonbd_draw,
+						 .scale_parameter = BETA};

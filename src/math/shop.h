@@ -17,7 +17,7 @@
  */
 typedef struct ShopParameters
 {
-	const PurchaseModel *model;
+	const Model *model;
 	double		purchase[MODEL_MAX_PARAMETERS];
 	double		spend[MODEL_MAX_PARAMETERS];
 } ShopParameters;

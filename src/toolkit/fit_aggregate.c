@@ -29,7 +29,7 @@
 
 typedef struct FitState
 {
-	const PurchaseModel *model;
+	const Model *model;
 	int64		count;
 	int64		capacity;
 	Observation *rows;
@@ -87,7 +87,7 @@ compact(FitState *state)
 }
 
 static FitState *
-new_state(MemoryContext context, const PurchaseModel *model)
+new_state(MemoryContext context, const Model *model)
 {
 	FitState   *state = MemoryContextAllocZero(context, sizeof(FitState));
 
@@ -143,7 +143,7 @@ check_spend(const Observation *row)
 
 /* Rejects an observation that cannot be; a weight of zero is none. */
 static void
-check_row(const PurchaseModel *model, const Observation *row)
+check_row(const Model *model, const Observation *row)
 {
 	if (model->kind == MODEL_OF_SPEND)
 		check_spend(row);
@@ -156,7 +156,7 @@ check_row(const PurchaseModel *model, const Observation *row)
 
 /* Reads the arguments from FIRST_VALUE on as an observation of the model. */
 static void
-read_row(FunctionCallInfo fcinfo, const PurchaseModel *model, Observation *row)
+read_row(FunctionCallInfo fcinfo, const Model *model, Observation *row)
 {
 	int			given = PG_NARGS() - FIRST_VALUE;
 	int			needed = model->kind == MODEL_OF_SPEND ? 2 : 3;
@@ -178,7 +178,7 @@ read_row(FunctionCallInfo fcinfo, const PurchaseModel *model, Observation *row)
 }
 
 /* The model named by the second argument, which has to be the same in all rows. */
-static const PurchaseModel *
+static const Model *
 read_name(FunctionCallInfo fcinfo, const FitState *state)
 {
 	text	   *name;
@@ -211,7 +211,7 @@ retention_fit_transition(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = aggregate_context(fcinfo);
 	FitState   *state = PG_ARGISNULL(0) ? NULL : (FitState *) PG_GETARG_POINTER(0);
-	const PurchaseModel *model = read_name(fcinfo, state);
+	const Model *model = read_name(fcinfo, state);
 	Observation row;
 
 	if (state == NULL)
@@ -297,7 +297,7 @@ read_state(bytea *source, MemoryContext context)
 	StateHeader header;
 	Size		size;
 	const char *rows;
-	const PurchaseModel *model;
+	const Model *model;
 	FitState   *state;
 
 	if (VARSIZE_ANY_EXHDR(source) < sizeof(header))
@@ -395,7 +395,7 @@ check_rows(const ObservationBlocks *blocks, double penalty)
 
 /* Fits a model to the state's observations. */
 static Datum
-fit_rows(FunctionCallInfo fcinfo, const FitState *state, const PurchaseModel *model, double penalty)
+fit_rows(FunctionCallInfo fcinfo, const FitState *state, const Model *model, double penalty)
 {
 	ObservationBlocks blocks;
 	MathHost	host;
@@ -431,7 +431,7 @@ Datum
 retention_fit_stored(PG_FUNCTION_ARGS)
 {
 	FitState   *state;
-	const PurchaseModel *model;
+	const Model *model;
 	double		penalty;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))

@@ -46,10 +46,10 @@ typedef struct OrderWriter
 } OrderWriter;
 
 /* Reads the parameters of the model of this name, from the argument `first` on. */
-static const PurchaseModel *
+static const Model *
 read_parameters(FunctionCallInfo fcinfo, int first, const char *name, double *parameters)
 {
-	const PurchaseModel *model = model_find(name, strlen(name));
+	const Model *model = model_find(name, strlen(name));
 
 	for (int i = 0; i < model->parameter_count; i++)
 	{
