@@ -106,8 +106,17 @@ struct TemplateProgram
 
 #define ITEM(array, type, index) (&((type *) (array).items)[index])
 
+/* program.c */
 extern void *template_append(const TemplateHost *host, TemplateArray *array, size_t size);
 
+/* Allocates memory that the host frees. */
+static inline void *
+template_allocate(const TemplateHost *host, size_t size)
+{
+	return host->resize(host->context, NULL, size);
+}
+
+/* Tells whether a text is that of a string constant. */
 static inline bool
 text_is(TemplateText text, const char *other)
 {

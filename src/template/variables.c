@@ -1,6 +1,4 @@
 /* variables.c: which paths of the context a template reads. */
-#include "template/evaluator.h"
-
 #include "template/parser.h"
 
 #include <stdlib.h>
