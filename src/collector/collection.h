@@ -5,6 +5,8 @@
  *   unreadable.c        what of that had to be left out, counted by reason
  *   customer_builder.c  a customer's rows -> one CustomerRow
  *   score_rules.c       all customers' values -> bounds -> scores and groups
+ *   request.c           the arguments of the SQL function
+ *   old_request.c       those that it had in 0.1.0
  *   collect.c           the SQL function that runs these
  *   collected.c         the SQL functions that hand out the result
  */
@@ -142,6 +144,29 @@ typedef struct Scores
 	text	   *group;
 } Scores;
 
+/* A source as _collect is given it: a row of retention._collected_source. */
+typedef struct CollectedSource
+{
+	const char *query;
+	Oid			relation;		/* whose owner's rights the query is run with */
+	bool		is_refund;
+} CollectedSource;
+
+/* How many attributes retention._score_rules has. */
+#define RULE_ATTRIBUTES 6
+
+/* What _collect is asked for. */
+typedef struct CollectionRequest
+{
+	int			source_count;
+	CollectedSource *sources;
+	const char *stored_query;	/* or NULL */
+	int64		as_of;
+	int64		history_start;
+	const char *time_zone;
+	NullableDatum rules[RULE_ATTRIBUTES];	/* a row of retention._score_rules */
+} CollectionRequest;
+
 /* What was read, and what was left out and why. */
 typedef struct CollectionReport
 {
@@ -214,6 +239,14 @@ typedef struct Collection
 /* collect.c */
 extern Collection *pending_collection(void);
 extern void forget_collection(void);
+
+/* request.c */
+extern Datum *read_array(Datum array, int *count, bool **nulls);
+extern void read_request(FunctionCallInfo fcinfo, CollectionRequest *request);
+extern void read_rules(const NullableDatum *attributes, ScoreRules *rules, MemoryContext context);
+
+/* old_request.c */
+extern void read_old_request(FunctionCallInfo fcinfo, CollectionRequest *request);
 
 /* order_reader.c */
 extern void read_source(Collection *collection, const char *query, Oid relation, bool refunds);
