@@ -37,7 +37,7 @@ reset_pending(void *argument)
 		pending = NULL;
 }
 
-/* The collection that the session's latest _collect left, or an error. */
+/* Returns the collection that the session's latest _collect left, or an error. */
 Collection *
 pending_collection(void)
 {
@@ -145,7 +145,7 @@ read_rows(Collection *collection, const CollectionRequest *request)
 	SPI_finish();
 }
 
-/* The number of customers in each group: {"Champions": 12, ...}. */
+/* Counts the customers in each group: {"Champions": 12, ...}. */
 static Datum
 group_sizes(const ScoreRules *rules)
 {
@@ -250,7 +250,7 @@ retention_collect_sources(PG_FUNCTION_ARGS)
 
 PG_FUNCTION_INFO_V1(retention_collect);
 
-/* Kept for 0.1.0, whose functions name it. */
+/* Collects as _collect of 0.1.0 asks. Kept for 0.1.0, whose functions name it. */
 Datum
 retention_collect(PG_FUNCTION_ARGS)
 {

@@ -31,13 +31,13 @@ typedef enum RowKind
 	ROW_STORED_CUSTOMER
 } RowKind;
 
-/* An order id: exact up to 16 bytes, beyond that a 128-bit hash. */
+/* Describes an order id: exact up to 16 bytes, beyond that a 128-bit hash. */
 typedef struct OrderToken
 {
 	uint64		part[2];
 } OrderToken;
 
-/* The text of an order id that its token does not tell, as much of it as an example shows. */
+/* Holds the text of an order id that its token does not tell, as much of it as an example shows. */
 typedef struct KeptId
 {
 	uint16		length;
@@ -47,11 +47,10 @@ typedef struct KeptId
 #define MAX_KEPT_ID_BYTES 500
 
 /*
- * A row of the partitioned store. `units` is the amount in steps of 1/10000;
- * an amount that does not fit is wide. The key follows, and then, aligned: the
- * Decimal of a wide amount, the token of a row that has one, and the KeptId of
- * a refund whose id is a hash there. The row of a stored customer has its
- * StoredCustomer there.
+ * Describes a row of the partitioned store. `units` is the amount in steps of 1/10000; an amount
+ * that does not fit is wide. The key follows, and then, aligned: the Decimal of a wide amount, the
+ * token of a row that has one, and the KeptId of a refund whose id is a hash there. The row of a
+ * stored customer has its StoredCustomer there.
  */
 typedef struct OrderRow
 {
@@ -68,7 +67,9 @@ typedef struct OrderRow
 	char		key[FLEXIBLE_ARRAY_MEMBER];
 } OrderRow;
 
-/* The facts of retention.customer that orders determine. Compared as bytes, so without holes. */
+/*
+ * Holds the facts of retention.customer that orders determine. Compared as bytes, so without holes.
+ */
 typedef struct StoredFacts
 {
 	int64		orders;
@@ -92,7 +93,7 @@ typedef struct StoredCustomer
 	char		group[FLEXIBLE_ARRAY_MEMBER];
 } StoredCustomer;
 
-/* How the orders of a customer differ from those that are stored. */
+/* Tells how the orders of a customer differ from those that are stored. */
 typedef enum FactChange
 {
 	FACTS_SAME,
@@ -102,7 +103,10 @@ typedef enum FactChange
 	FACTS_EXPIRED				/* orders left the history window */
 } FactChange;
 
-/* A customer's summary, with the stored customer's scores; the key and the stored group follow. */
+/*
+ * Describes a customer's summary, with the stored customer's scores; the key and the stored group
+ * follow.
+ */
 typedef struct CustomerRow
 {
 	StoredRow	stored;
@@ -117,7 +121,7 @@ typedef struct CustomerRow
 	char		text[FLEXIBLE_ARRAY_MEMBER];
 } CustomerRow;
 
-/* One dimension's rule: bounds that are given, or percentiles to find them by. */
+/* Describes one dimension's rule: bounds that are given, or percentiles to find them by. */
 typedef struct ScoreRule
 {
 	int			count;
@@ -144,7 +148,7 @@ typedef struct Scores
 	text	   *group;
 } Scores;
 
-/* A source as _collect is given it: a row of retention._collected_source. */
+/* Describes a source as _collect is given it: a row of retention._collected_source. */
 typedef struct CollectedSource
 {
 	const char *query;
@@ -152,10 +156,10 @@ typedef struct CollectedSource
 	bool		is_refund;
 } CollectedSource;
 
-/* How many attributes retention._score_rules has. */
+/* Says how many attributes retention._score_rules has. */
 #define RULE_ATTRIBUTES 6
 
-/* What _collect is asked for. */
+/* Holds what _collect is asked for. */
 typedef struct CollectionRequest
 {
 	int			source_count;
@@ -167,7 +171,7 @@ typedef struct CollectionRequest
 	NullableDatum rules[RULE_ATTRIBUTES];	/* a row of retention._score_rules */
 } CollectionRequest;
 
-/* What was read, and what was left out and why. */
+/* Holds what was read, and what was left out and why. */
 typedef struct CollectionReport
 {
 	int64		rows_read;
@@ -189,12 +193,12 @@ typedef struct CollectionReport
 } CollectionReport;
 
 /*
- * The calendar begins a month before 4713-01-01 BC: from then on an instant is
- * a local date in every time zone.
+ * Begins the calendar a month before 4713-01-01 BC: from then on an instant is a local date in
+ * every time zone.
  */
 #define EARLIEST_TIME ((INT64CONST(38) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* Why a row, or a customer with all rows, is left out. */
+/* Tells why a row, or a customer with all rows, is left out. */
 typedef enum UnreadableReason
 {
 	READABLE,
@@ -205,7 +209,7 @@ typedef enum UnreadableReason
 	SUM_TOO_LONG				/* the customer's amounts add up to more than 38 digits */
 } UnreadableReason;
 
-/* What was left out of a source for one reason, with the first row as an example. */
+/* Holds what was left out of a source for one reason, with the first row as an example. */
 typedef struct Unreadable
 {
 	const char *relation;
@@ -269,21 +273,21 @@ extern Scores score_customer(const ScoreRules *rules, const SummaryFacts *facts)
 extern int	cell_count(const ScoreRules *rules);
 extern double monetary_value(const SummaryFacts *facts);
 
-/* What follows a row's key. */
+/* Returns what follows a row's key. */
 static inline void *
 order_row_extra(OrderRow *row)
 {
 	return row->key + TYPEALIGN(8, row->key_length);
 }
 
-/* The token of a row that has one. */
+/* Returns the token of a row that has one. */
 static inline OrderToken *
 order_row_token(OrderRow *row)
 {
 	return (OrderToken *) ((char *) order_row_extra(row) + (row->wide ? sizeof(Decimal) : 0));
 }
 
-/* The id of a row that keeps it. */
+/* Returns the id of a row that keeps it. */
 static inline KeptId *
 order_row_id(OrderRow *row)
 {

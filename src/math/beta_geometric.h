@@ -11,8 +11,8 @@
 #include "math/model.h"
 
 /*
- * A customer who is alive: purchases at a gamma(shape, scale) rate, dropout after each by beta(a,
- * b).
+ * Describes a customer who is alive: purchases at a gamma(shape, scale) rate, dropout after each by
+ * beta(a, b).
  */
 typedef struct Alive
 {
@@ -43,10 +43,13 @@ extern void beta_geometric_order_distribution(const Model *self, const double *p
 extern void beta_geometric_draw(const Model *self, const double *parameters, RandomStream *stream,
 								DrawnCustomer *customer);
 
-/* doubles of scratch for each value of a block: the logarithm and the inverse of alpha + value */
+/*
+ * Counts the doubles of scratch for each value of a block: the logarithm and the inverse of alpha +
+ * value
+ */
 #define BETA_GEOMETRIC_SCRATCH 2
 
-/* A model of the family: its name, and the chances to leave at the first purchase. */
+/* Gives a model of the family: its name, and the chances to leave at the first purchase. */
 #define BETA_GEOMETRIC_MODEL(model_name, chances) \
 	{ \
 		.name = (model_name), .kind = MODEL_OF_PURCHASES, .parameter_count = 4, \

@@ -4,7 +4,7 @@
 
 #include "math/model.h"
 
-/* What a fit found, in the model's parameters. */
+/* Holds what a fit found, in the model's parameters. */
 typedef struct FitResult
 {
 	double		parameters[MODEL_MAX_PARAMETERS];

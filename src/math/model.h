@@ -19,9 +19,9 @@
 #define MODEL_MAX_PARAMETERS 4
 
 /*
- * What models accept of parameters, customers and questions; every shop is well inside, in any unit
- * of time or money. Within it every function answers by a finite number after a bounded number of
- * steps (tests/unit/model_steps.c).
+ * Says what models accept of parameters, customers and questions; every shop is well inside, in any
+ * unit of time or money. Within it every function answers by a finite number after a bounded number
+ * of steps (tests/unit/model_steps.c).
  */
 #define LEAST_PARAMETER 1e-12
 #define MOST_SHAPE 1e12
@@ -32,8 +32,8 @@
 #define MOST_WEIGHT 1e15		/* customers that a row of a fit stands for */
 
 /*
- * What is known of a customer: x repeat purchases, the last one t_x after the first, observed until
- * t.
+ * Holds what is known of a customer: x repeat purchases, the last one t_x after the first, observed
+ * until t.
  */
 typedef struct PurchaseHistory
 {
@@ -42,7 +42,7 @@ typedef struct PurchaseHistory
 	double		t;
 } PurchaseHistory;
 
-/* A log-likelihood with its first and second derivatives by the parameters. */
+/* Describes a log-likelihood with its first and second derivatives by the parameters. */
 typedef struct Derivatives
 {
 	double		value;
@@ -50,7 +50,7 @@ typedef struct Derivatives
 	double		hessian[MODEL_MAX_PARAMETERS][MODEL_MAX_PARAMETERS];
 } Derivatives;
 
-/* How one simulated customer buys. */
+/* Tells how one simulated customer buys. */
 typedef struct DrawnCustomer
 {
 	double		rate;			/* purchases a day while alive */
@@ -114,7 +114,7 @@ struct Model
 								 * beta-geometric models) */
 };
 
-/* Every model there is: a line for each. */
+/* Lists every model there is: a line for each. */
 #define MODELS(MODEL) \
 	MODEL(bgnbd) \
 	MODEL(mbgnbd) \

@@ -12,7 +12,7 @@
 #include "math/random.h"
 
 /*
- * Models of math/model.h with their parameters: when customers buy, in days, and for how much
+ * Holds models of math/model.h with their parameters: when customers buy, in days, and for how much
  * (Gamma-Gamma's p, q, v).
  */
 typedef struct ShopParameters
@@ -22,7 +22,7 @@ typedef struct ShopParameters
 	double		spend[MODEL_MAX_PARAMETERS];
 } ShopParameters;
 
-/* A customer, drawn by shop_customer, whose orders shop_next_order gives in turn. */
+/* Describes a customer, drawn by shop_customer, whose orders shop_next_order gives in turn. */
 typedef struct ShopCustomer
 {
 	RandomStream stream;

@@ -128,7 +128,7 @@ begin_turn(Evaluator *evaluator, const Instruction *instruction)
 	return template_turn(evaluator, instruction->at);
 }
 
-/* What is missing stays so until a filter fills the gap. */
+/* Filters a value. What is missing stays so until a filter fills the gap. */
 static bool
 filter_value(Evaluator *evaluator, const Instruction *instruction, TemplateValue *value)
 {
@@ -167,7 +167,7 @@ compare_top(Evaluator *evaluator, const Instruction *instruction)
 	return true;
 }
 
-/* Instructions that go by whether the top counts as true. */
+/* Carries out instructions that go by whether the top counts as true. */
 static bool
 judge_top(Evaluator *evaluator, const Instruction *instruction, uint32_t *next)
 {

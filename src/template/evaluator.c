@@ -35,7 +35,7 @@ template_write_number(Evaluator *evaluator, uint32_t at, TemplateValue *number)
 	return template_work(evaluator, at, number->text.length);
 }
 
-/* What a kind is called in messages. */
+/* Returns what a kind is called in messages. */
 const char *
 template_kind_name(TemplateKind kind)
 {

@@ -4,7 +4,7 @@
 
 #include "template/program.h"
 
-/* A loop that is running. */
+/* Describes a loop that is running. */
 typedef struct Loop
 {
 	TemplateValue array;
@@ -13,7 +13,7 @@ typedef struct Loop
 	uint32_t	count;
 } Loop;
 
-/* Every parenthesis may keep the left side of one comparison. */
+/* Sizes the stack: every parenthesis may keep the left side of one comparison. */
 #define STACK_SIZE (TEMPLATE_MAX_DEPTH + 4)
 
 typedef struct Evaluator

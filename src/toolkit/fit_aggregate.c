@@ -18,13 +18,15 @@
 #include "values/model_value.h"
 #include "toolkit/predictions.h"
 
-/* Up to this many rows the list just grows. */
+/* Says that up to this many rows the list just grows. */
 #define GROUP_FROM (INT64CONST(1) << 20)
 
-/* How many stored rows go by between two looks for an interrupt. */
+/* Says how many stored rows go by between two looks for an interrupt. */
 #define ROWS_PER_CHECK 65536
 
-/* Arguments of the transition function: the state, the model, and then the observation. */
+/*
+ * Numbers the arguments of the transition function: the state, the model, and then the observation.
+ */
 #define FIRST_VALUE 2
 
 typedef struct FitState
@@ -35,7 +37,9 @@ typedef struct FitState
 	Observation *rows;
 } FitState;
 
-/* The head of a fit_state; the rows follow. The marker tells another version or byte order. */
+/*
+ * Holds the head of a fit_state; the rows follow. The marker tells another version or byte order.
+ */
 typedef struct StateHeader
 {
 	uint32		marker;
@@ -177,7 +181,7 @@ read_row(FunctionCallInfo fcinfo, const Model *model, Observation *row)
 	check_row(model, row);
 }
 
-/* The model named by the second argument, which has to be the same in all rows. */
+/* Reads the model named by the second argument, which has to be the same in all rows. */
 static const Model *
 read_name(FunctionCallInfo fcinfo, const FitState *state)
 {
@@ -266,7 +270,7 @@ retention_fit_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(into);
 }
 
-/* The flat form: of distinct rows in order, so that equal data have equal bytes. */
+/* Writes the flat form: of distinct rows in order, so that equal data have equal bytes. */
 static bytea *
 write_state(FitState *state)
 {
@@ -376,7 +380,10 @@ retention_merge_transition(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(into);
 }
 
-/* A likelihood needs customers that differ; with a prior any will do. */
+/*
+ * Rejects rows that cannot be fitted. A likelihood needs customers that differ; with a prior any
+ * will do.
+ */
 static void
 check_rows(const ObservationBlocks *blocks, double penalty)
 {

@@ -32,11 +32,11 @@ enum
 	ORDER_COLUMNS
 };
 
-/* Customers of one shop, and orders of one customer. */
+/* Limits the customers of one shop, and orders of one customer. */
 #define MOST_CUSTOMERS INT64CONST(1000000000)
 #define MOST_ORDERS ((int64) MOST_PURCHASES)
 
-/* The columns, and the state, of the rows that go out. */
+/* Holds the columns, and the state, of the rows that go out. */
 typedef struct OrderWriter
 {
 	ReturnSetInfo *result;

@@ -11,7 +11,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-/* The columns of the type retention.model, in its order. */
+/* Names the columns of the type retention.model, in its order. */
 enum
 {
 	COLUMN_KIND,
@@ -29,8 +29,8 @@ enum
 };
 
 /*
- * Models that one call site has seen last: those of a profile's metrics, or a purchase and a spend
- * model.
+ * Counts the models that one call site has seen last: those of a profile's metrics, or a purchase
+ * and a spend model.
  */
 #define CACHED_MODELS 4
 
@@ -48,7 +48,7 @@ typedef struct ModelCache
 	CachedModel models[CACHED_MODELS];
 } ModelCache;
 
-/* "a, b, c": the models there are, or a model's parameters. */
+/* Lists as "a, b, c" the models there are, or a model's parameters. */
 static const char *
 list_models(void)
 {
@@ -72,7 +72,7 @@ list_parameters(const Model *model)
 	return list.data;
 }
 
-/* The model of this name, or an error that lists those there are. */
+/* Finds the model of this name, or reports an error that lists those there are. */
 const Model *
 model_named(const text *name)
 {
@@ -140,7 +140,7 @@ read_model(struct varlena *argument, ModelValue *value)
 	read_parameters(value->model, DatumGetArrayTypeP(parameters), value->parameters);
 }
 
-/* The cached model that was read from the same bytes, or one just read. */
+/* Finds the cached model that was read from the same bytes, or one just read. */
 static CachedModel *
 find_model(FmgrInfo *function, struct varlena *argument)
 {
@@ -171,7 +171,8 @@ find_model(FmgrInfo *function, struct varlena *argument)
 }
 
 /*
- * A function's argument of the type retention.model; an error where it is of another kind, or none.
+ * Reads a function's argument of the type retention.model; an error where it is of another kind, or
+ * none.
  */
 const ModelValue *
 model_argument(FunctionCallInfo fcinfo, int number, ModelKind kind)
@@ -230,8 +231,8 @@ make_names(const Model *model)
 }
 
 /*
- * A value of the type retention.model, which the function returns. Without
- * standard errors (the Hessian was singular) these and the covariance are null.
+ * Makes a value of the type retention.model, which the function returns. Without standard errors
+ * (the Hessian was singular) these and the covariance are null.
  */
 Datum
 model_result(FunctionCallInfo fcinfo, const Model *model, const FitResult *fit, double weight,

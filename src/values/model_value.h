@@ -7,7 +7,7 @@
 #include "fmgr.h"
 #include "math/fit.h"
 
-/* A model with its parameters, as the prediction functions need it. */
+/* Describes a model with its parameters, as the prediction functions need it. */
 typedef struct ModelValue
 {
 	const Model *model;
