@@ -1,7 +1,6 @@
 /* request.c: what the SQL function _collect is asked for. */
 #include "pg_compat.h"
 
-#include "access/htup_details.h"
 #include "executor/executor.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
