@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Prints which rooms of sql/ and src/ use which others.
 
-Fails where an arrow goes up, or the drawing in ARCHITECTURE.md is another one. The rooms of sql/
-are ordered as sql/parts lists them, those of src/ by SOURCE_ROOMS. A file uses another where it
-names a function, a procedure, a view, a table or a type that is made there, or includes its header.
+Fails where an arrow goes up, the drawing in ARCHITECTURE.md is another one, or C files of a room
+call each other in a circle. The rooms of sql/ are ordered as sql/parts lists them, those of src/ by
+SOURCE_ROOMS. A file uses another where it names a function, a procedure, a view, a table or a type
+that is made there, or includes its header.
 "scripts/rooms.py -v" prints the names that make each arrow, "--draw" writes the drawing.
 """
 
+import graphlib
 import pathlib
 import re
 import sys
@@ -22,6 +24,8 @@ MADE = re.compile(
     r'^CREATE (?:OR REPLACE )?(?:UNLOGGED )?'
     r'(?:FUNCTION|PROCEDURE|AGGREGATE|VIEW|TABLE|TYPE) retention\.(\w+)', re.MULTILINE)
 NAMED = re.compile(r"\bretention\.(\w+)")
+# A function that other files can call: its result stands on the line before its name.
+DEFINED = re.compile(r'^(?!static\b|typedef\b)[a-zA-Z][^\n;(){}]*\n(\w+)\(', re.MULTILINE)
 INCLUDED = re.compile(r'^#include "((?:\w+/)?\w+\.h)"', re.MULTILINE)
 
 
@@ -69,6 +73,29 @@ def source_arrows():
                     yield room, other, header
 
 
+def calls_between(texts):
+    """Maps each file to those of its room that define a function which it names."""
+    makers = {name: path for path, text in texts.items() for name in DEFINED.findall(text)}
+    return {path: {makers[name] for name in re.findall(r'\w+', text) if name in makers} - {path}
+            for path, text in texts.items()}
+
+
+def source_circles():
+    """Yields a circle of files that call each other, for each room of src/ that has one."""
+    rooms = defaultdict(dict)
+    for path in sorted((ROOT / 'src').rglob('*.c')):
+        text = re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', '', path.read_text(), flags=re.DOTALL)
+        rooms[path.parent][path] = text
+    for texts in rooms.values():
+        try:
+            graphlib.TopologicalSorter(calls_between(texts)).prepare()
+        except graphlib.CycleError as error:
+            # It lists who is called before who calls, and begins anywhere.
+            files = [str(path.relative_to(ROOT)) for path in reversed(error.args[1][1:])]
+            first = files.index(min(files))
+            yield ' -> '.join(files[first:] + files[:first + 1])
+
+
 def names_of(arrows):
     """Collects the names that make each arrow."""
     names = defaultdict(set)
@@ -93,7 +120,7 @@ def upward(order, names):
 
 
 def main():
-    """Prints both sides; fails where an arrow goes up or the drawing is out of date."""
+    """Prints both sides; fails where an arrow goes up or round, or the drawing is out of date."""
     order = list(dict.fromkeys(room_of(path) for path in sql_files()))
     sides = [('sql', order, names_of(sql_arrows())),
              ('src', SOURCE_ROOMS, names_of(source_arrows()))]
@@ -110,6 +137,7 @@ def main():
     if '--draw' in sys.argv[1:]:
         page.write_text(text[:start] + drawn + text[end:])
     faults = [f'goes up: {arrow}' for _, order, names in sides for arrow in upward(order, names)]
+    faults += [f'goes round: {circle}' for circle in source_circles()]
     if '--draw' not in sys.argv[1:] and text[start:end] != drawn:
         faults.append('ARCHITECTURE.md draws other arrows: scripts/rooms.py --draw')
     print('\n'.join(faults), end='\n' if faults else '', file=sys.stderr)

@@ -14,8 +14,8 @@ typedef struct CallingPlan
 } CallingPlan;
 
 /*
- * After the numbering plans that the ITU publishes. By calling code, first the country that most of
- * its numbers are of.
+ * Lists the plans, after those that the ITU publishes. By calling code, first the country that most
+ * of its numbers are of.
  */
 static const CallingPlan calling_plans[] = {
 	{"US", "1", "1", "011", 10, false}, {"AG", "1", "1", "011", 10, false},

@@ -12,7 +12,7 @@ check_for_interrupts(void *context)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* For computations that need no memory. */
+/* Serves computations that need no memory. */
 #define INTERRUPTIBLE ((const MathHost) {.check = check_for_interrupts})
 
 #endif

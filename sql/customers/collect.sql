@@ -1,18 +1,15 @@
 -- Reads the sources, and sums up each customer's orders.
 
 CREATE OR REPLACE FUNCTION retention._collect(
-    queries text[], relations regclass[], refunds boolean[], stored_query text,
-    as_of timestamptz, history_start timestamptz, time_zone text, recency_limits double precision[],
-    frequency_percentiles double precision[], frequency_bounds double precision[],
-    monetary_percentiles double precision[], monetary_bounds double precision[], groups text[])
+    sources retention._collected_source[], stored_query text, as_of timestamptz,
+    history_start timestamptz, time_zone text, rules retention._score_rules)
   RETURNS retention.collection_report
   LANGUAGE c VOLATILE PARALLEL UNSAFE
-  AS 'MODULE_PATHNAME', 'retention_collect';
+  AS 'MODULE_PATHNAME', 'retention_collect_sources';
 COMMENT ON FUNCTION retention._collect(
-  text[], regclass[], boolean[], text, timestamptz, timestamptz, text, double precision[],
-  double precision[], double precision[], double precision[], double precision[], text[]) IS
-  'Reads sources by queries, each with the rights of its relation''s owner, and keeps the scored '
-  'customers for _collected or _load.';
+  retention._collected_source[], text, timestamptz, timestamptz, text, retention._score_rules) IS
+  'Reads sources, each with the rights of its relation''s owner, and keeps the scored customers '
+  'for _collected or _load. stored_query reads those to compare with; null: none.';
 
 CREATE OR REPLACE FUNCTION retention._collected(
     previous_frequency_bounds double precision[], previous_monetary_bounds double precision[],
@@ -56,6 +53,35 @@ CREATE OR REPLACE FUNCTION retention._history_start(settings retention.metric, a
 COMMENT ON FUNCTION retention._history_start(retention.metric, timestamptz) IS
   'The time from which on orders count, in the calendar of the metric''s zone; null: all count.';
 
+CREATE OR REPLACE FUNCTION retention._metric_rules(
+    settings retention.metric, published retention.population, is_frozen boolean)
+  RETURNS retention._score_rules
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rules retention._score_rules;
+BEGIN
+  rules.recency_limits := settings.recency_limits;
+  rules.frequency_percentiles := settings.frequency_percentiles;
+  rules.frequency_bounds := settings.frequency_values;
+  rules.monetary_percentiles := settings.monetary_percentiles;
+  rules.monetary_bounds := settings.monetary_values;
+  rules.groups := retention._groups(settings);
+  -- Published bounds of fewer or more percentiles are not these.
+  IF is_frozen AND cardinality(published.frequency_bounds)
+                   = cardinality(settings.frequency_percentiles) THEN
+    rules.frequency_bounds := coalesce(rules.frequency_bounds, published.frequency_bounds);
+  END IF;
+  IF is_frozen AND cardinality(published.monetary_bounds)
+                   = cardinality(settings.monetary_percentiles) THEN
+    rules.monetary_bounds := coalesce(rules.monetary_bounds, published.monetary_bounds);
+  END IF;
+  RETURN rules;
+END
+$$;
+COMMENT ON FUNCTION retention._metric_rules(retention.metric, retention.population, boolean) IS
+  'How a metric''s customers are scored; frozen thresholds are the published ones.';
+
 CREATE OR REPLACE FUNCTION retention._read_metric(
     settings retention.metric, as_of timestamptz, state regclass, published retention.population,
     customer_ids text[] DEFAULT NULL)
@@ -64,30 +90,20 @@ CREATE OR REPLACE FUNCTION retention._read_metric(
 AS $$
 DECLARE
   -- Some customers tell nothing of percentiles.
-  frozen boolean := settings.thresholds = 'frozen' OR customer_ids IS NOT NULL;
-  report retention.collection_report;
+  is_frozen boolean := settings.thresholds = 'frozen' OR customer_ids IS NOT NULL;
+  sources retention._collected_source[] := (
+    SELECT array_agg(ROW(retention._keyed_source_query(s, settings.time_zone, customer_ids),
+                         s.relation, s.kind = 'refund')::retention._collected_source
+                     ORDER BY s.source_id)
+    FROM retention.source s WHERE s.metric = settings.metric);
 BEGIN
-  SELECT collected.* INTO report
-    FROM (SELECT array_agg(retention._keyed_source_query(s, settings.time_zone, customer_ids)
-                           ORDER BY s.source_id) AS queries,
-                 array_agg(s.relation ORDER BY s.source_id) AS relations,
-                 array_agg(s.kind = 'refund' ORDER BY s.source_id) AS refunds
-          FROM retention.source s WHERE s.metric = settings.metric) AS sources,
-         retention._collect(
-           sources.queries, sources.relations, sources.refunds,
-           retention._stored_query(state, settings.metric, customer_ids),
-           as_of, retention._history_start(settings, as_of), settings.time_zone,
-           settings.recency_limits,
-           settings.frequency_percentiles,
-           coalesce(settings.frequency_values, CASE WHEN frozen
-             AND cardinality(published.frequency_bounds)
-                 = cardinality(settings.frequency_percentiles) THEN published.frequency_bounds END),
-           settings.monetary_percentiles,
-           coalesce(settings.monetary_values, CASE WHEN frozen
-             AND cardinality(published.monetary_bounds) = cardinality(settings.monetary_percentiles)
-               THEN published.monetary_bounds END),
-           retention._groups(settings)) AS collected;
-  RETURN report;
+  RETURN retention._collect(
+    sources => sources,
+    stored_query => retention._stored_query(state, settings.metric, customer_ids),
+    as_of => as_of,
+    history_start => retention._history_start(settings, as_of),
+    time_zone => settings.time_zone,
+    rules => retention._metric_rules(settings, published, is_frozen));
 END
 $$;
 COMMENT ON FUNCTION retention._read_metric(

@@ -1,5 +1,26 @@
 -- Customers, their changes of group, refreshes, and the log of changed rows.
 
+-- Internal: what _collect is given.
+CREATE TYPE retention._collected_source AS (
+  query     text,
+  relation  regclass,
+  is_refund boolean
+);
+COMMENT ON TYPE retention._collected_source IS
+  'A source: the query that reads it, and the relation with whose owner''s rights it is run.';
+
+CREATE TYPE retention._score_rules AS (
+  recency_limits        double precision[],
+  frequency_percentiles double precision[],
+  frequency_bounds      double precision[],
+  monetary_percentiles  double precision[],
+  monetary_bounds       double precision[],
+  groups                text[]
+);
+COMMENT ON TYPE retention._score_rules IS
+  'How customers are scored; see the columns of metric. Bounds are found by the percentiles where '
+  'they are null. groups: by ascending scores r, f, m.';
+
 -- Internal: what a refresh passes from step to step.
 CREATE TYPE retention.collection_report AS (
   rows_read                bigint,

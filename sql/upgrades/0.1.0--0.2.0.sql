@@ -16,6 +16,9 @@ DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
 DROP VIEW IF EXISTS retention.about_to_sleep, retention.cant_lose_them, retention.hibernating,
   retention.lost, retention.loyal_customers, retention.need_attention, retention.new_customers,
   retention.potential_loyalists, retention.promising;
+DROP FUNCTION IF EXISTS retention._collect(
+  text[], regclass[], boolean[], text, timestamptz, timestamptz, text, double precision[],
+  double precision[], double precision[], double precision[], double precision[], text[]);
 
 ALTER TABLE retention.segment_day RENAME joined TO entered;
 ALTER TABLE retention.segment_day RENAME departed TO leavers;
@@ -70,6 +73,19 @@ CREATE TYPE retention.sending AS (
   enrollment_id bigint,
   node_id       integer,
   apart         interval
+);
+CREATE TYPE retention._collected_source AS (
+  query     text,
+  relation  regclass,
+  is_refund boolean
+);
+CREATE TYPE retention._score_rules AS (
+  recency_limits        double precision[],
+  frequency_percentiles double precision[],
+  frequency_bounds      double precision[],
+  monetary_percentiles  double precision[],
+  monetary_bounds       double precision[],
+  groups                text[]
 );
 
 -- [functions and views]

@@ -8,10 +8,12 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* As many as a session keeps; then it begins anew. One takes about 200 kB. */
+/* Limits the plans that a session keeps; then it begins anew. One takes about 200 kB. */
 #define MOST_PLANS 256
 
-/* What a plan is found by. The planner inlines by rights, so each role has plans of its own. */
+/*
+ * Holds what a plan is found by. The planner inlines by rights, so each role has plans of its own.
+ */
 typedef struct PlanKey
 {
 	uint64		statement;
@@ -56,7 +58,7 @@ forget_all(void)
 		forget_plan(entry);
 }
 
-/* One plan for whatever arguments: the planner takes arrays for short then. */
+/* Prepares one plan for whatever arguments: the planner takes arrays for short then. */
 static SPIPlanPtr
 prepare(const char *statement, ParamListInfo arguments)
 {
@@ -73,8 +75,8 @@ prepare(const char *statement, ParamListInfo arguments)
 }
 
 /*
- * Whether a plan is the statement's, for arguments of these types: one of ours may have been made
- * anew.
+ * Tells whether a plan is the statement's, for arguments of these types: one of ours may have been
+ * made anew.
  */
 static bool
 fits(const KeptPlan *entry, const char *statement, ParamListInfo arguments)
@@ -100,9 +102,9 @@ keep(PlanKey key, const char *statement, SPIPlanPtr plan)
 }
 
 /*
- * The session's plan of a statement for a role, whose rights must be those of
- * now, and for arguments of these types. The server makes it anew when what it
- * reads has changed. Needs an SPI connection. Errors: the statement's own.
+ * Returns the session's plan of a statement for a role, whose rights must be those of now, and for
+ * arguments of these types. The server makes it anew when what it reads has changed. Needs an SPI
+ * connection. Errors: the statement's own.
  */
 SPIPlanPtr
 kept_plan(const char *statement, Oid role, ParamListInfo arguments)

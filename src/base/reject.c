@@ -7,7 +7,7 @@
 
 #include "utils/builtins.h"
 
-/* The errors that our SQL names, as PostgreSQL's documentation does. */
+/* Lists the errors that our SQL names, as PostgreSQL's documentation does. */
 static const struct
 {
 	const char *name;
@@ -32,7 +32,7 @@ static const struct
 	{"trigger_protocol_violated", ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED}
 };
 
-/* The code of a condition's name, or of an SQLSTATE that an error had. */
+/* Finds the code of a condition's name, or of an SQLSTATE that an error had. */
 static int
 error_code(const char *name)
 {
@@ -44,7 +44,7 @@ error_code(const char *name)
 	elog(ERROR, "there is no condition \"%s\"", name);
 }
 
-/* A text argument; null where it is null or empty. */
+/* Reads a text argument; null where it is null or empty. */
 static char *
 text_or_null(FunctionCallInfo fcinfo, int argument)
 {

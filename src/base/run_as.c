@@ -21,7 +21,7 @@
 #include "base/job_settings.h"
 #include "base/kept_plans.h"
 
-/* What is restored afterwards. An error restores it too, with its (sub)transaction. */
+/* Holds what is restored afterwards. An error restores it too, with its (sub)transaction. */
 typedef struct RightsScope
 {
 	Oid			user;
@@ -47,7 +47,7 @@ rights_leave(const RightsScope *scope)
 	SetUserIdAndSecContext(scope->user, scope->security_context);
 }
 
-/* Who owns a relation; an error (42P01) where there is none of this number. */
+/* Tells who owns a relation; an error (42P01) where there is none of this number. */
 static Oid
 relation_owner(Oid relation)
 {
@@ -62,7 +62,7 @@ relation_owner(Oid relation)
 	return owner;
 }
 
-/* A relation's name for messages, as regclass writes it, made in a memory context. */
+/* Makes a relation's name for messages, as regclass writes it, in a memory context. */
 char *
 relation_label(MemoryContext context, Oid relation)
 {
@@ -103,12 +103,12 @@ check_table(Relation relation, const Oid *expected, int count)
 	check_columns(RelationGetDescr(relation), expected, count, name);
 }
 
-/* All that the statement which is analysed next may name; InvalidOid: anything. */
+/* Names all that the statement which is analysed next may name; InvalidOid: anything. */
 static Oid	only_relation = InvalidOid;
 
 static post_parse_analyze_hook_type next_hook = NULL;
 
-/* Whether a query, not yet rewritten, names any table or view but one. */
+/* Tells whether a query, not yet rewritten, names any table or view but one. */
 static bool
 names_another(Node *node, void *relation)
 {
@@ -156,7 +156,8 @@ watch_names(void)
 }
 
 /*
- * What is said of a relation that cannot be read. Made before, for then nothing can be looked up.
+ * Holds what is said of a relation that cannot be read. Made before, for then nothing can be looked
+ * up.
  */
 typedef struct Reading
 {
@@ -225,7 +226,7 @@ rethrow(MemoryContext context, const Reading *reading)
 	ReThrowError(error);
 }
 
-/* A statement, and how it is run. */
+/* Describes a statement, and how it is run. */
 typedef struct Statement
 {
 	const char *text;
@@ -338,7 +339,7 @@ receive_result(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
-/* The function's arguments from the third one on, as $1, $2, ... of the statement. */
+/* Makes the function's arguments from the third one on $1, $2, ... of the statement. */
 static ParamListInfo
 statement_parameters(FunctionCallInfo fcinfo)
 {
@@ -382,7 +383,7 @@ reject_null_arguments(FunctionCallInfo fcinfo, const char *whose)
 						errmsg("the %s and the statement must not be null", whose)));
 }
 
-/* The role that the first argument names. */
+/* Reads the role that the first argument names. */
 static Oid
 author_of(FunctionCallInfo fcinfo)
 {

@@ -11,7 +11,7 @@
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
-/* A field that a call changes: its place, and how a literal for it is read. */
+/* Describes a field that a call changes: its place, and how a literal for it is read. */
 typedef struct
 {
 	int			place;
@@ -21,7 +21,7 @@ typedef struct
 	int32		typmod;
 } ChangedField;
 
-/* What a call site does, found out once. */
+/* Holds what a call site does, found out once. */
 typedef struct
 {
 	TupleDesc	columns;

@@ -8,15 +8,12 @@
 #include "pg_compat.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "executor/nodeHash.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -26,33 +23,7 @@
 #include "values/score_bounds.h"
 #include "values/zone_table.h"
 
-enum
-{
-	ARGUMENT_QUERIES,
-	ARGUMENT_RELATIONS,
-	ARGUMENT_REFUNDS,
-	ARGUMENT_STORED_QUERY,
-	ARGUMENT_AS_OF,
-	ARGUMENT_HISTORY_START,
-	ARGUMENT_TIME_ZONE,
-	ARGUMENT_RECENCY_LIMITS,
-	ARGUMENT_FREQUENCY_PERCENTILES,
-	ARGUMENT_FREQUENCY_BOUNDS,
-	ARGUMENT_MONETARY_PERCENTILES,
-	ARGUMENT_MONETARY_BOUNDS,
-	ARGUMENT_GROUPS
-};
-
 #define REPORT_COLUMNS 20
-
-/* The sources, as the arguments give them. */
-typedef struct SourceList
-{
-	int			count;
-	Datum	   *queries;
-	Datum	   *relations;		/* whose owners' rights the queries are run with */
-	Datum	   *refunds;
-} SourceList;
 
 static Collection *pending = NULL;
 
@@ -63,7 +34,7 @@ reset_pending(void *argument)
 		pending = NULL;
 }
 
-/* The collection that the session's latest _collect left, or an error. */
+/* Returns the collection that the session's latest _collect left, or an error. */
 Collection *
 pending_collection(void)
 {
@@ -121,120 +92,35 @@ new_collection(void)
 	return collection;
 }
 
-static Datum *
-read_array(FunctionCallInfo fcinfo, int argument, Oid type, int *count, bool **nulls)
-{
-	Datum	   *values;
-	int16		length;
-	bool		by_value;
-	char		alignment;
-	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argument);
-
-	if (ARR_ELEMTYPE(array) != type)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("argument %d of retention._collect must be an array of %s",
-							   argument + 1, format_type_be(type))));
-	get_typlenbyvalalign(type, &length, &by_value, &alignment);
-	deconstruct_array(array, type, length, by_value, alignment, &values, nulls, count);
-	return values;
-}
-
+/* Tells the collection what is asked of it. */
 static void
-read_sources_list(FunctionCallInfo fcinfo, SourceList *list)
+set_settings(Collection *collection, const CollectionRequest *request)
 {
-	int			counts[3];
-
-	list->queries = read_array(fcinfo, ARGUMENT_QUERIES, TEXTOID, &counts[0], NULL);
-	list->relations = read_array(fcinfo, ARGUMENT_RELATIONS, REGCLASSOID, &counts[1], NULL);
-	list->refunds = read_array(fcinfo, ARGUMENT_REFUNDS, BOOLOID, &counts[2], NULL);
-	list->count = counts[0];
-	if (counts[0] != counts[1] || counts[0] != counts[2])
-		ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-						errmsg("queries, relations and refunds must have the same length")));
+	collection->zone = zone_table(request->time_zone, collection->context);
+	collection->as_of = request->as_of;
+	collection->history_start = request->history_start;
+	collection->rules.as_of_day = zone_day(collection->zone, collection->as_of);
+	read_rules(request->rules, &collection->rules, collection->context);
 }
 
-/* A rule whose bounds are given, or else found by percentiles. */
-static void
-read_rule(FunctionCallInfo fcinfo, int percentiles, int bounds, ScoreRule *rule)
-{
-	PercentileBound fractions[MAX_SCORE_BOUNDS];
-
-	rule->by_percentile = PG_ARGISNULL(bounds);
-	if (!rule->by_percentile)
-	{
-		rule->count =
-			read_bounds(PG_GETARG_DATUM(bounds), "bounds", MAX_SCORE_BOUNDS, rule->bounds);
-		return;
-	}
-	rule->count =
-		read_bounds(PG_GETARG_DATUM(percentiles), "percentiles", MAX_SCORE_BOUNDS, fractions);
-	for (int i = 0; i < rule->count; i++)
-		rule->fractions[i] = fractions[i].value;
-}
-
-/* The names of the groups, by cell_index. */
-static void
-read_groups(FunctionCallInfo fcinfo, Collection *collection)
-{
-	ScoreRules *rules = &collection->rules;
-	int			count;
-	bool	   *nulls;
-	Datum	   *names = read_array(fcinfo, ARGUMENT_GROUPS, TEXTOID, &count, &nulls);
-
-	if (count != cell_count(rules))
-		ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-						errmsg("%d groups are given for %d combinations of scores", count,
-							   cell_count(rules))));
-	rules->groups = MemoryContextAllocZero(collection->context, count * sizeof(text *));
-	rules->group_sizes = MemoryContextAllocZero(collection->context, count * sizeof(int64));
-	for (int i = 0; i < count; i++)
-	{
-		MemoryContext previous = MemoryContextSwitchTo(collection->context);
-
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("groups must not hold null")));
-		rules->groups[i] = DatumGetTextPCopy(names[i]);
-		MemoryContextSwitchTo(previous);
-	}
-}
-
-static void
-read_settings(FunctionCallInfo fcinfo, Collection *collection)
-{
-	ScoreRules *rules = &collection->rules;
-
-	collection->zone =
-		zone_table(text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_TIME_ZONE)), collection->context);
-	collection->as_of = PG_GETARG_TIMESTAMPTZ(ARGUMENT_AS_OF);
-	collection->history_start = PG_ARGISNULL(ARGUMENT_HISTORY_START)
-		? EARLIEST_TIME : Max(EARLIEST_TIME, PG_GETARG_TIMESTAMPTZ(ARGUMENT_HISTORY_START));
-	rules->as_of_day = zone_day(collection->zone, collection->as_of);
-	rules->recency.count = read_bounds(PG_GETARG_DATUM(ARGUMENT_RECENCY_LIMITS), "recency_limits",
-									   MAX_SCORE_BOUNDS, rules->recency.bounds);
-	read_rule(fcinfo, ARGUMENT_FREQUENCY_PERCENTILES, ARGUMENT_FREQUENCY_BOUNDS, &rules->frequency);
-	read_rule(fcinfo, ARGUMENT_MONETARY_PERCENTILES, ARGUMENT_MONETARY_BOUNDS, &rules->monetary);
-	read_groups(fcinfo, collection);
-}
-
-/* The names of all sources, each once, for what concerns them together. */
+/* Lists the names of all sources, each once, for what concerns them together. */
 static const char *
-relation_names(Collection *collection, const SourceList *sources)
+relation_names(Collection *collection, const CollectionRequest *request)
 {
 	MemoryContext previous = MemoryContextSwitchTo(collection->context);
 	StringInfoData names;
 
 	initStringInfo(&names);
-	for (int i = 0; i < sources->count; i++)
+	for (int i = 0; i < request->source_count; i++)
 	{
+		Oid			relation = request->sources[i].relation;
 		int			j = 0;
 
-		while (j < i && sources->relations[j] != sources->relations[i])
+		while (j < i && request->sources[j].relation != relation)
 			j++;
 		if (j == i)
 			appendStringInfo(&names, "%s%s", i == 0 ? "" : ", ",
-							 relation_label(collection->context,
-											DatumGetObjectId(sources->relations[i])));
+							 relation_label(collection->context, relation));
 	}
 	MemoryContextSwitchTo(previous);
 	return names.data;
@@ -242,22 +128,21 @@ relation_names(Collection *collection, const SourceList *sources)
 
 /* Reads everything on one snapshot, so that the sources agree with each other. */
 static void
-read_rows(FunctionCallInfo fcinfo, Collection *collection, const SourceList *sources)
+read_rows(Collection *collection, const CollectionRequest *request)
 {
-	collection->relations = relation_names(collection, sources);
+	collection->relations = relation_names(collection, request);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	for (int i = 0; i < sources->count; i++)
-		read_source(collection, TextDatumGetCString(sources->queries[i]),
-					DatumGetObjectId(sources->relations[i]), DatumGetBool(sources->refunds[i]));
-	if (!PG_ARGISNULL(ARGUMENT_STORED_QUERY))
-		read_stored_customers(collection,
-							  text_to_cstring(PG_GETARG_TEXT_PP(ARGUMENT_STORED_QUERY)));
+	for (int i = 0; i < request->source_count; i++)
+		read_source(collection, request->sources[i].query, request->sources[i].relation,
+					request->sources[i].is_refund);
+	if (request->stored_query != NULL)
+		read_stored_customers(collection, request->stored_query);
 	PopActiveSnapshot();
 	SPI_finish();
 }
 
-/* The number of customers in each group: {"Champions": 12, ...}. */
+/* Counts the customers in each group: {"Champions": 12, ...}. */
 static Datum
 group_sizes(const ScoreRules *rules)
 {
@@ -327,43 +212,47 @@ make_report(FunctionCallInfo fcinfo, const Collection *collection)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(type), values, nulls));
 }
 
-/* All arguments but these have to be there. */
-static void
-reject_nulls(FunctionCallInfo fcinfo)
-{
-	for (int i = 0; i < PG_NARGS(); i++)
-	{
-		if (PG_ARGISNULL(i) && i != ARGUMENT_STORED_QUERY && i != ARGUMENT_HISTORY_START &&
-			i != ARGUMENT_FREQUENCY_BOUNDS && i != ARGUMENT_MONETARY_BOUNDS)
-			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-							errmsg("argument %d of retention._collect must not be null", i + 1)));
-	}
-}
-
-PG_FUNCTION_INFO_V1(retention_collect);
-
 /*
- * _collect(queries, relations, refunds, stored_query, as_of, history_start,
- * time_zone, recency_limits, frequency_percentiles, frequency_bounds,
- * monetary_percentiles, monetary_bounds, groups) -> report: reads the sources
- * and, where that is given, the stored customers; finds the bounds that are
- * not given; scores everybody. Memory: work_mem * hash_mem_multiplier, beyond
- * which rows go to temporary files.
+ * Reads the sources and, where that is asked for, the stored customers; finds the bounds that are
+ * not given; scores everybody.
  */
-Datum
-retention_collect(PG_FUNCTION_ARGS)
+static Datum
+collect(FunctionCallInfo fcinfo, const CollectionRequest *request)
 {
-	Collection *collection;
-	SourceList	sources;
+	Collection *collection = new_collection();
 
-	reject_nulls(fcinfo);
-	collection = new_collection();
-	read_settings(fcinfo, collection);
-	read_sources_list(fcinfo, &sources);
-	read_rows(fcinfo, collection, &sources);
+	set_settings(collection, request);
+	read_rows(collection, request);
 	build_customers(collection);
 	set_bounds(collection);
 	forget_collection();
 	pending = collection;
 	return make_report(fcinfo, collection);
+}
+
+PG_FUNCTION_INFO_V1(retention_collect_sources);
+
+/*
+ * _collect(sources, stored_query, as_of, history_start, time_zone, rules) -> report. Memory:
+ * work_mem * hash_mem_multiplier, beyond which rows go to temporary files.
+ */
+Datum
+retention_collect_sources(PG_FUNCTION_ARGS)
+{
+	CollectionRequest request;
+
+	read_request(fcinfo, &request);
+	return collect(fcinfo, &request);
+}
+
+PG_FUNCTION_INFO_V1(retention_collect);
+
+/* Collects as _collect of 0.1.0 asks. Kept for 0.1.0, whose functions name it. */
+Datum
+retention_collect(PG_FUNCTION_ARGS)
+{
+	CollectionRequest request;
+
+	read_old_request(fcinfo, &request);
+	return collect(fcinfo, &request);
 }

@@ -26,7 +26,7 @@
 #include "base/run_as.h"
 #include "values/score_bounds.h"
 
-/* The columns of _collected's rows, which begin with the key and the summary. */
+/* Names the columns of _collected's rows, which begin with the key and the summary. */
 enum
 {
 	COLUMN_KEY,
@@ -43,7 +43,7 @@ enum
 	COLLECTED_COLUMNS
 };
 
-/* The columns of retention.customer: the metric, then those up to the group, then these. */
+/* Names the columns of retention.customer: the metric, then those up to the group, then these. */
 enum
 {
 	CUSTOMER_METRIC,
@@ -54,10 +54,10 @@ enum
 	CUSTOMER_COLUMNS
 };
 
-/* Rows go to the table in batches. */
+/* Sends rows to the table in batches. */
 #define LOAD_BATCH 500
 
-/* What a stored customer's scores were made with. */
+/* Holds what a stored customer's scores were made with. */
 typedef struct PreviousRules
 {
 	ScoreRules	rules;
@@ -66,7 +66,7 @@ typedef struct PreviousRules
 								 * PG_INT64_MIN: the same ones */
 } PreviousRules;
 
-/* A bulk load under way. */
+/* Describes a bulk load under way. */
 typedef struct Loader
 {
 	Relation	relation;
@@ -79,7 +79,7 @@ typedef struct Loader
 	int64		total;
 } Loader;
 
-/* The key, the summary, the scores and the group: what both kinds of rows begin with. */
+/* Fills in the key, the summary, the scores and the group: what both kinds of rows begin with. */
 static void
 fill_columns(CustomerRow *row, const Scores *scores, Datum *values, bool *nulls)
 {
@@ -103,7 +103,7 @@ is_stored_group(const CustomerRow *row, const text *group)
 }
 
 /*
- * Whether the customer's orders can differ by anything but which ones count: where that has
+ * Tells whether the customer's orders can differ by anything but which ones count: where that has
  * changed, by a later one.
  */
 static bool
@@ -114,9 +114,8 @@ has_news(const CustomerRow *row, const PreviousRules *previous)
 }
 
 /*
- * Why a customer is no longer what is stored. The thresholds are the cause of
- * a move where the customer as of now would still be in the stored group by
- * the previous ones.
+ * Tells why a customer is no longer what is stored. The thresholds are the cause of a move where
+ * the customer as of now would still be in the stored group by the previous ones.
  */
 static const char *
 cause_of(const CustomerRow *row, const Scores *scores, const PreviousRules *previous)

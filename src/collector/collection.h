@@ -5,6 +5,8 @@
  *   unreadable.c        what of that had to be left out, counted by reason
  *   customer_builder.c  a customer's rows -> one CustomerRow
  *   score_rules.c       all customers' values -> bounds -> scores and groups
+ *   request.c           the arguments of the SQL function
+ *   old_request.c       those that it had in 0.1.0
  *   collect.c           the SQL function that runs these
  *   collected.c         the SQL functions that hand out the result
  */
@@ -29,13 +31,13 @@ typedef enum RowKind
 	ROW_STORED_CUSTOMER
 } RowKind;
 
-/* An order id: exact up to 16 bytes, beyond that a 128-bit hash. */
+/* Describes an order id: exact up to 16 bytes, beyond that a 128-bit hash. */
 typedef struct OrderToken
 {
 	uint64		part[2];
 } OrderToken;
 
-/* The text of an order id that its token does not tell, as much of it as an example shows. */
+/* Holds the text of an order id that its token does not tell, as much of it as an example shows. */
 typedef struct KeptId
 {
 	uint16		length;
@@ -45,11 +47,10 @@ typedef struct KeptId
 #define MAX_KEPT_ID_BYTES 500
 
 /*
- * A row of the partitioned store. `units` is the amount in steps of 1/10000;
- * an amount that does not fit is wide. The key follows, and then, aligned: the
- * Decimal of a wide amount, the token of a row that has one, and the KeptId of
- * a refund whose id is a hash there. The row of a stored customer has its
- * StoredCustomer there.
+ * Describes a row of the partitioned store. `units` is the amount in steps of 1/10000; an amount
+ * that does not fit is wide. The key follows, and then, aligned: the Decimal of a wide amount, the
+ * token of a row that has one, and the KeptId of a refund whose id is a hash there. The row of a
+ * stored customer has its StoredCustomer there.
  */
 typedef struct OrderRow
 {
@@ -66,7 +67,9 @@ typedef struct OrderRow
 	char		key[FLEXIBLE_ARRAY_MEMBER];
 } OrderRow;
 
-/* The facts of retention.customer that orders determine. Compared as bytes, so without holes. */
+/*
+ * Holds the facts of retention.customer that orders determine. Compared as bytes, so without holes.
+ */
 typedef struct StoredFacts
 {
 	int64		orders;
@@ -90,7 +93,7 @@ typedef struct StoredCustomer
 	char		group[FLEXIBLE_ARRAY_MEMBER];
 } StoredCustomer;
 
-/* How the orders of a customer differ from those that are stored. */
+/* Tells how the orders of a customer differ from those that are stored. */
 typedef enum FactChange
 {
 	FACTS_SAME,
@@ -100,7 +103,10 @@ typedef enum FactChange
 	FACTS_EXPIRED				/* orders left the history window */
 } FactChange;
 
-/* A customer's summary, with the stored customer's scores; the key and the stored group follow. */
+/*
+ * Describes a customer's summary, with the stored customer's scores; the key and the stored group
+ * follow.
+ */
 typedef struct CustomerRow
 {
 	StoredRow	stored;
@@ -115,7 +121,7 @@ typedef struct CustomerRow
 	char		text[FLEXIBLE_ARRAY_MEMBER];
 } CustomerRow;
 
-/* One dimension's rule: bounds that are given, or percentiles to find them by. */
+/* Describes one dimension's rule: bounds that are given, or percentiles to find them by. */
 typedef struct ScoreRule
 {
 	int			count;
@@ -142,7 +148,30 @@ typedef struct Scores
 	text	   *group;
 } Scores;
 
-/* What was read, and what was left out and why. */
+/* Describes a source as _collect is given it: a row of retention._collected_source. */
+typedef struct CollectedSource
+{
+	const char *query;
+	Oid			relation;		/* whose owner's rights the query is run with */
+	bool		is_refund;
+} CollectedSource;
+
+/* Says how many attributes retention._score_rules has. */
+#define RULE_ATTRIBUTES 6
+
+/* Holds what _collect is asked for. */
+typedef struct CollectionRequest
+{
+	int			source_count;
+	CollectedSource *sources;
+	const char *stored_query;	/* or NULL */
+	int64		as_of;
+	int64		history_start;
+	const char *time_zone;
+	NullableDatum rules[RULE_ATTRIBUTES];	/* a row of retention._score_rules */
+} CollectionRequest;
+
+/* Holds what was read, and what was left out and why. */
 typedef struct CollectionReport
 {
 	int64		rows_read;
@@ -164,12 +193,12 @@ typedef struct CollectionReport
 } CollectionReport;
 
 /*
- * The calendar begins a month before 4713-01-01 BC: from then on an instant is
- * a local date in every time zone.
+ * Begins the calendar a month before 4713-01-01 BC: from then on an instant is a local date in
+ * every time zone.
  */
 #define EARLIEST_TIME ((INT64CONST(38) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* Why a row, or a customer with all rows, is left out. */
+/* Tells why a row, or a customer with all rows, is left out. */
 typedef enum UnreadableReason
 {
 	READABLE,
@@ -180,7 +209,7 @@ typedef enum UnreadableReason
 	SUM_TOO_LONG				/* the customer's amounts add up to more than 38 digits */
 } UnreadableReason;
 
-/* What was left out of a source for one reason, with the first row as an example. */
+/* Holds what was left out of a source for one reason, with the first row as an example. */
 typedef struct Unreadable
 {
 	const char *relation;
@@ -215,6 +244,14 @@ typedef struct Collection
 extern Collection *pending_collection(void);
 extern void forget_collection(void);
 
+/* request.c */
+extern Datum *read_array(Datum array, int *count, bool **nulls);
+extern void read_request(FunctionCallInfo fcinfo, CollectionRequest *request);
+extern void read_rules(const NullableDatum *attributes, ScoreRules *rules, MemoryContext context);
+
+/* old_request.c */
+extern void read_old_request(FunctionCallInfo fcinfo, CollectionRequest *request);
+
 /* order_reader.c */
 extern void read_source(Collection *collection, const char *query, Oid relation, bool refunds);
 extern void read_stored_customers(Collection *collection, const char *query);
@@ -236,21 +273,21 @@ extern Scores score_customer(const ScoreRules *rules, const SummaryFacts *facts)
 extern int	cell_count(const ScoreRules *rules);
 extern double monetary_value(const SummaryFacts *facts);
 
-/* What follows a row's key. */
+/* Returns what follows a row's key. */
 static inline void *
 order_row_extra(OrderRow *row)
 {
 	return row->key + TYPEALIGN(8, row->key_length);
 }
 
-/* The token of a row that has one. */
+/* Returns the token of a row that has one. */
 static inline OrderToken *
 order_row_token(OrderRow *row)
 {
 	return (OrderToken *) ((char *) order_row_extra(row) + (row->wide ? sizeof(Decimal) : 0));
 }
 
-/* The id of a row that keeps it. */
+/* Returns the id of a row that keeps it. */
 static inline KeptId *
 order_row_id(OrderRow *row)
 {

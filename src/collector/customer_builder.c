@@ -11,7 +11,7 @@
 #include "values/amount.h"
 #include "collector/collection.h"
 
-/* An order: rows of one order id taken together. */
+/* Describes an order: rows of one order id taken together. */
 typedef struct NetOrder
 {
 	OrderToken	token;
@@ -132,8 +132,8 @@ net_orders(Builder *builder)
 }
 
 /*
- * A numeric's fingerprint. Together with the value as a double, two amounts
- * that differ pass for equal with a chance below 2^-64.
+ * Computes a numeric's fingerprint. Together with the value as a double, two amounts that differ
+ * pass for equal with a chance below 2^-64.
  */
 uint64
 numeric_hash(Datum numeric)
@@ -160,7 +160,7 @@ facts_to_compare(const SummaryFacts *facts, StoredFacts *result)
 		days < 2 ? 0 : numeric_hash(amount_quotient(&facts->repeat_total, days - 1));
 }
 
-/* How the facts differ from the stored ones. */
+/* Tells how the facts differ from the stored ones. */
 static FactChange
 classify_change(Builder *builder, const SummaryFacts *facts, const StoredCustomer *stored)
 {
@@ -234,7 +234,7 @@ count_stored(Collection *collection, const SummaryFacts *facts, const StoredCust
 		facts->orders == 0 && stored->facts.last_at >= collection->history_start;
 }
 
-/* The order id of a row that has a token, as text. */
+/* Writes the order id of a row that has a token as text. */
 static char *
 order_id_text(const Collection *collection, OrderRow *row)
 {
@@ -266,28 +266,25 @@ report_unmatched(Builder *builder, RowPartition *partition, uint32 first)
 	}
 }
 
-/* Summarises one customer's rows. */
-static void
-build_customer(void *argument, RowPartition *partition, uint32 first)
+/*
+ * Adds the rows of orders and refunds to the summary, or keeps them for netting; returns their
+ * number. The stored customer, where there is one, goes to stored.
+ */
+static inline int64
+add_rows(Builder *builder, RowPartition *partition, uint32 first, StoredCustomer **stored)
 {
-	Builder    *builder = argument;
-	CollectionReport *report = &builder->collection->report;
-	StoredCustomer *stored = NULL;
-	SummaryFacts facts;
-	Decimal		amount;
-	OrderRow   *row;
 	int64		rows = 0;
 
-	summary_reset(&builder->summary);
-	builder->status = MATH_OK;
-	builder->unmatched = 0;
-	for (uint32 position = first; position != NO_ROW; position = row->stored.next)
+	for (uint32 position = first, next; position != NO_ROW; position = next)
 	{
+		OrderRow   *row = row_at(partition, position);
+		Decimal		amount;
+
 		CHECK_FOR_INTERRUPTS();
-		row = row_at(partition, position);
+		next = row->stored.next;
 		if (row->kind == ROW_STORED_CUSTOMER)
 		{
-			stored = order_row_extra(row);
+			*stored = order_row_extra(row);
 			continue;
 		}
 		rows++;
@@ -297,6 +294,23 @@ build_customer(void *argument, RowPartition *partition, uint32 first)
 		else
 			add_net_order(builder, row->kind == ROW_ORDER, row->at, &amount);
 	}
+	return rows;
+}
+
+/* Summarises one customer's rows. */
+static void
+build_customer(void *argument, RowPartition *partition, uint32 first)
+{
+	Builder    *builder = argument;
+	CollectionReport *report = &builder->collection->report;
+	StoredCustomer *stored = NULL;
+	SummaryFacts facts;
+	int64		rows;
+
+	summary_reset(&builder->summary);
+	builder->status = MATH_OK;
+	builder->unmatched = 0;
+	rows = add_rows(builder, partition, first, &stored);
 	net_orders(builder);
 	if (unlikely((builder->status | summary_finish(&builder->summary, &facts)) != MATH_OK))
 	{

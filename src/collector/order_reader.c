@@ -21,7 +21,7 @@
 #include "values/key_text.h"
 #include "base/run_as.h"
 
-/* The columns of a source's query. */
+/* Names the columns of a source's query. */
 enum
 {
 	SOURCE_KEY,
@@ -30,7 +30,7 @@ enum
 	SOURCE_ORDER_ID
 };
 
-/* The columns of the query for stored customers. */
+/* Names the columns of the query for stored customers. */
 enum
 {
 	STORED_KEY,
@@ -42,8 +42,8 @@ enum
 };
 
 /*
- * Smaller steps than 10^-36 leave no digit for anything that such an amount
- * could be added to.
+ * Limits the steps: smaller ones than 10^-36 leave no digit for anything that such an amount could
+ * be added to.
  */
 #define MAX_AMOUNT_SCALE 36
 
@@ -94,7 +94,7 @@ append_row(Reader *reader, KeyText key, Size extra)
 	return row;
 }
 
-/* The amount in steps of 1/10000; false where it is not whole in them, or too large. */
+/* Computes the amount in steps of 1/10000; false where it is not whole in them, or too large. */
 static bool
 amount_in_units(const Decimal *amount, int64 *units)
 {
@@ -114,14 +114,14 @@ has_order_id(const Reader *reader, const TupleTableSlot *slot)
 	return OidIsValid(reader->order_id_type) && !slot->tts_isnull[SOURCE_ORDER_ID];
 }
 
-/* The order id of a row that has one. */
+/* Returns the order id of a row that has one. */
 static KeyText
 row_order_id(Reader *reader, TupleTableSlot *slot)
 {
 	return key_text(&reader->order_text, reader->order_id_type, slot->tts_values[SOURCE_ORDER_ID]);
 }
 
-/* The text of a value by its type's output function. */
+/* Writes a value as text by its type's output function. */
 static char *
 output_text(PGFunction output, Datum value)
 {
@@ -166,7 +166,7 @@ read_amount(Datum numeric, Decimal *amount, int64 *units, bool *wide)
 	return unlikely(*wide && amount->scale > MAX_AMOUNT_SCALE) ? AMOUNT_TOO_LONG : READABLE;
 }
 
-/* How much text is kept of an order id: of refunds, for one may be shown as an example. */
+/* Tells how much text is kept of an order id: of refunds, for one may be shown as an example. */
 static int
 kept_id_length(const Reader *reader, KeyText id, const Decimal *amount)
 {

@@ -27,7 +27,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-/* The latest log position at which a mark was set. */
+/* Finds the latest log position at which a mark was set. */
 static XLogRecPtr
 latest_mark(Relation relation)
 {
@@ -53,8 +53,8 @@ latest_mark(Relation relation)
 }
 
 /*
- * Only a permanent heap has a map, and one that is logged; row security may
- * hide rows by who asks, and a virtual column may be redefined without a
+ * Tells whether the map vouches for a relation. Only a permanent heap has a map, and one that is
+ * logged; row security may hide rows by who asks, and a virtual column may be redefined without a
  * change to any row.
  */
 static bool

@@ -3,7 +3,7 @@
 
 #include "collector/collection.h"
 
-/* Values come from the store in blocks of this many. */
+/* Reads values from the store in blocks of this many. */
 #define VALUE_BLOCK 1000
 
 enum
@@ -18,7 +18,7 @@ typedef struct ValueRow
 	double		value;
 } ValueRow;
 
-/* A selection source over one partition of the values. */
+/* Describes a selection source over one partition of the values. */
 typedef struct ValueSource
 {
 	SelectionSource source;
@@ -28,7 +28,7 @@ typedef struct ValueSource
 	double		block[VALUE_BLOCK];
 } ValueSource;
 
-/* The value that the monetary score goes by. */
+/* Returns the value that the monetary score goes by. */
 double
 monetary_value(const SummaryFacts *facts)
 {
@@ -84,21 +84,21 @@ set_rule_bounds(Collection *collection, ScoreRule *rule, int partition)
 									rule->fractions, rule->count, rule->bounds);
 }
 
-/* How many groups the rules tell apart, with repetitions: levels of r times f times m. */
+/* Tells how many groups the rules tell apart, with repetitions: levels of r times f times m. */
 int
 cell_count(const ScoreRules *rules)
 {
 	return (rules->recency.count + 1) * (rules->frequency.count + 1) * (rules->monetary.count + 1);
 }
 
-/* A combination of scores as an index, in ascending order of (r, f, m). */
+/* Returns a combination of scores as an index, in ascending order of (r, f, m). */
 static int
 cell_index(const ScoreRules *rules, int r, int f, int m)
 {
 	return ((r - 1) * (rules->frequency.count + 1) + f - 1) * (rules->monetary.count + 1) + m - 1;
 }
 
-/* A customer's scores and group; meaningless for one without orders. */
+/* Returns a customer's scores and group; meaningless for one without orders. */
 Scores
 score_customer(const ScoreRules *rules, const SummaryFacts *facts)
 {

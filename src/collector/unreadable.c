@@ -14,10 +14,10 @@
 
 #include "collector/collection.h"
 
-/* Texts of examples are cut to this: a key may be of any length. */
+/* Cuts texts of examples to this: a key may be of any length. */
 #define MAX_EXAMPLE_BYTES 2000
 
-/* The reasons as SQL shows them; see the comment of retention.unreadable_row. */
+/* Names the reasons as SQL shows them; see the comment of retention.unreadable_row. */
 static const char *const reason_names[] = {
 	[TIME_OUT_OF_RANGE] = "time out of range",
 	[AMOUNT_NOT_FINITE] = "amount not finite",
@@ -26,7 +26,7 @@ static const char *const reason_names[] = {
 	[SUM_TOO_LONG] = "sum too long"
 };
 
-/* Text for an example, in the collection's memory, of a few pages at most. */
+/* Copies text for an example, into the collection's memory, of a few pages at most. */
 char *
 clipped_text(const Collection *collection, const char *data, int length)
 {
@@ -80,8 +80,8 @@ append_member(StringInfo json, const char *name, const char *value)
 }
 
 /*
- * The counts as jsonb: an array of objects with relation, reason, row_count and
- * the example; empty where all was read.
+ * Writes the counts as jsonb: an array of objects with relation, reason, row_count and the example;
+ * empty where all was read.
  */
 Datum
 unreadable_json(const Collection *collection)

@@ -36,20 +36,20 @@
 #include "values/key_text.h"
 #include "base/run_as.h"
 
-/* Keys of one row of the log: what fits its page, in bytes of text and in number. */
+/* Limits the keys of one row of the log: what fits its page, in bytes of text and in number. */
 #define MAX_ROW_BYTES 6000
 #define MAX_ROW_KEYS 512
 
 /*
- * So few keys are compared one by one: most statements have one, and should not pay for an empty
- * hash table.
+ * Says for how few keys a list is enough: so few are compared one by one, for most statements have
+ * one and should not pay for an empty hash table.
  */
 #define MAX_LISTED_KEYS 8
 #define KEY_SLOTS (2 * MAX_ROW_KEYS)
 
 /*
- * So many rows of a transaction are noted one by one; of an initial copy of
- * millions it is then said once that anything may have changed.
+ * Limits how many rows of a transaction are noted one by one; of an initial copy of millions it is
+ * then said once that anything may have changed.
  */
 #define MAX_REPLICATED_ROWS 5000
 
@@ -64,7 +64,7 @@ enum
 	LOG_COLUMNS
 };
 
-/* Keys that wait for their row in the log, each of them once. */
+/* Holds keys that wait for their row in the log, each of them once. */
 typedef struct Capture
 {
 	Relation	log;
@@ -81,7 +81,8 @@ typedef struct Capture
 } Capture;
 
 /*
- * How a column's values become keys: by themselves, by a cast to text, or by their output function.
+ * Tells how a column's values become keys: by themselves, by a cast to text, or by their output
+ * function.
  */
 typedef struct KeyColumn
 {
@@ -94,7 +95,7 @@ typedef struct KeyColumn
 								 * output function */
 } KeyColumn;
 
-/* What this transaction has noted row by row. */
+/* Holds what this transaction has noted row by row. */
 static struct
 {
 	FullTransactionId transaction;
@@ -161,7 +162,7 @@ is_key(Datum known, KeyText key)
 		   memcmp(VARDATA_ANY(text_known), key.data, key.length) == 0;
 }
 
-/* The slot of a key: its own, or the empty one where it belongs. */
+/* Finds the slot of a key: its own, or the empty one where it belongs. */
 static uint16 *
 find_slot(Capture *capture, KeyText key)
 {
@@ -238,8 +239,8 @@ call_cast(KeyColumn *column, Datum value, bool *is_null)
 }
 
 /*
- * A key of a type that key_text does not know, as the cast to text in the engine's queries writes
- * it; false where that is NULL.
+ * Writes a key of a type that key_text does not know as the cast to text in the engine's queries
+ * writes it; false where that is NULL.
  */
 static bool
 cast_to_text(KeyColumn *column, Datum value, KeyText *key)
@@ -262,7 +263,7 @@ cast_to_text(KeyColumn *column, Datum value, KeyText *key)
 	return true;
 }
 
-/* How values of the column's type are written as text. */
+/* Finds how values of the column's type are written as text. */
 static void
 find_cast(KeyColumn *column)
 {
@@ -360,7 +361,7 @@ capture_column(Capture *capture, Relation relation, Tuplestorestate *rows, KeyCo
 }
 
 /*
- * Dates and the like are written as the engine's queries do, whatever the session's settings; see
+ * Has dates and the like written as the engine's queries do, whatever the session's settings; see
  * retention._read_metric.
  */
 static void
@@ -415,7 +416,7 @@ forget_replicated(void)
 	replicated.spent_relations = NIL;
 }
 
-/* What a rolled-back subtransaction has noted is gone, so nothing may rely on it. */
+/* Forgets what a rolled-back subtransaction has noted: it is gone, so nothing may rely on it. */
 static void
 after_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 					 void *argument)
@@ -462,7 +463,7 @@ count_replicated_row(Capture *capture)
 	return false;
 }
 
-/* Whether all that a trigger's event concerns can be told by looking at rows. */
+/* Tells whether all that a trigger's event concerns can be told by looking at rows. */
 static bool
 has_rows(const TriggerData *trigger)
 {

@@ -20,10 +20,10 @@
 #include "base/run_as.h"
 #include "rows/row_groups.h"
 
-/* Bytes of a usual row. */
+/* Estimates the bytes of a usual row. */
 #define KEY_ROW_BYTES 32
 
-/* A key that a query returned. */
+/* Describes a key that a query returned. */
 typedef struct KeyRow
 {
 	KeyedRow	keyed;
@@ -104,7 +104,7 @@ put_row(Comparison *comparison, const KeyRow *row, bool entered)
 	pfree(DatumGetPointer(values[0]));
 }
 
-/* All rows of one key: found, stored, or both. */
+/* Compares all rows of one key: found, stored, or both. */
 static void
 compare_group(void *argument, RowPartition *partition, uint32 first)
 {

@@ -13,8 +13,8 @@
 #include "base/job_settings.h"
 
 /*
- * Whether a query as PL/pgSQL reads it, SELECT in front of the text, selects one value and has no
- * other clause.
+ * Tells whether a query as PL/pgSQL reads it, SELECT in front of the text, selects one value and
+ * has no other clause.
  */
 static bool
 is_single_value(const SelectStmt *query)
@@ -27,7 +27,10 @@ is_single_value(const SelectStmt *query)
 		   query->withClause == NULL && ((ResTarget *) linitial(query->targetList))->name == NULL;
 }
 
-/* Whether anything in a parse tree is a parameter: those that a query has are the engine's own. */
+/*
+ * Tells whether anything in a parse tree is a parameter: those that a query has are the engine's
+ * own.
+ */
 static bool
 has_parameter(Node *node, void *context)
 {
@@ -49,10 +52,10 @@ parse_as_job(const char *expression)
 	return statements;
 }
 
-/* How deep expressions may go, far below what the stack allows wherever they are run. */
+/* Says how deep expressions may go, far below what the stack allows wherever they are run. */
 #define MAX_EXPRESSION_DEPTH 500
 
-/* Whether a parse tree goes deeper than the levels that are left. */
+/* Tells whether a parse tree goes deeper than the levels that are left. */
 static bool
 is_deeper(Node *node, void *context)
 {

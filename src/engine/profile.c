@@ -16,10 +16,13 @@
 #include "toolkit/predictions.h"
 #include "values/zone_table.h"
 
-/* A hundred years of days are as good as never, and lead to a date that every tool can show. */
+/*
+ * Stands for never: a hundred years of days are as good, and lead to a date that every tool can
+ * show.
+ */
 #define NEVER 36525.0
 
-/* The arguments that all of them begin with. */
+/* Names the arguments that all of them begin with. */
 enum
 {
 	PURCHASE,
@@ -30,7 +33,7 @@ enum
 	FURTHER
 };
 
-/* Today in a zone, which is asked for again and again. */
+/* Computes today in a zone, which is asked for again and again. */
 static int32
 today_in(Zone *zone)
 {
@@ -48,7 +51,7 @@ today_in(Zone *zone)
 	return last_day;
 }
 
-/* x and t_x as the refresh found them: they have to agree, whatever the time zone is now. */
+/* Reads x and t_x as the refresh found them: they have to agree, whatever the time zone is now. */
 static void
 read_rhythm(FunctionCallInfo fcinfo, PurchaseHistory *history)
 {
@@ -57,7 +60,10 @@ read_rhythm(FunctionCallInfo fcinfo, PurchaseHistory *history)
 		PG_ARGISNULL(AVERAGE_DAYS) ? 0 : rint(PG_GETARG_FLOAT8(AVERAGE_DAYS) * history->x);
 }
 
-/* The customer's history until today, in calendar days of the zone; not before the last order. */
+/*
+ * Reads the customer's history until today, in calendar days of the zone; not before the last
+ * order.
+ */
 static PurchaseHistory
 read_facts(FunctionCallInfo fcinfo)
 {
@@ -71,8 +77,8 @@ read_facts(FunctionCallInfo fcinfo)
 }
 
 /*
- * Whether one of the first `count` arguments is null that must not be. Without a model there is no
- * prediction.
+ * Tells whether one of the first `count` arguments is null that must not be. Without a model there
+ * is no prediction.
  */
 static bool
 has_null(FunctionCallInfo fcinfo, int count)
@@ -101,10 +107,10 @@ retention_profile_p_alive(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(model_p_alive(value->model, value->parameters, &history));
 }
 
-/* A prediction over the days that follow the common arguments. */
+/* Computes a prediction over the days that follow the common arguments. */
 static Datum
-predict(FunctionCallInfo fcinfo, double (*prediction)(const PurchaseModel *, const double *,
-													  const PurchaseHistory *, double))
+predict(FunctionCallInfo fcinfo,
+		double (*prediction)(const Model *, const double *, const PurchaseHistory *, double))
 {
 	const ModelValue *value;
 	PurchaseHistory history;

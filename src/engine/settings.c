@@ -10,7 +10,7 @@ PG_MODULE_MAGIC;
 
 void _PG_init(void);
 
-/* Whether retention._tell says what was done; read there. */
+/* Says whether retention._tell says what was done; read there. */
 static bool progress = true;
 
 /* Defines the settings, and watches names, when a session loads the module. */

@@ -16,9 +16,9 @@
 #define PRECISION 1e-17
 
 /*
- * With z = t / (scale + t), c = a + b - 1, d = c - shape: Euler's transformation of the
- * Gauss hypergeometric function in the published formula (Fader, Hardie, Lee 2005, equation 10)
- * gives
+ * Computes the purchases by a series. With z = t / (scale + t), c = a + b - 1, d = c - shape:
+ * Euler's transformation of the Gauss hypergeometric function in the published formula (Fader,
+ * Hardie, Lee 2005, equation 10) gives
  *
  *     c (1 - (1-z)^(a-1)) / (a-1) - (1-z)^(a-1) sum_n t_n,
  *     t_1 = d z,  t_(n+1) = t_n (d + n) (a - 1 + n) / ((c + n) (n + 1)) z,
@@ -45,7 +45,7 @@ series(const Alive *alive, double z)
 	return c * first - power * sum;
 }
 
-/* g(p) of the file's head, with p w given as a product that may be large. */
+/* Computes g(p) of the file's head, with p w given as a product that may be large. */
 static double
 purchases_at(const Alive *alive, double w, double p)
 {
@@ -97,7 +97,7 @@ add_side(const Alive *alive, double w, double y, double step, double peak, Sums 
 }
 
 /*
- * The mean of g by the trapezoidal rule in y = ln(p / (1-p)): both integrands are analytic
+ * Computes the mean of g by the trapezoidal rule in y = ln(p / (1-p)): both integrands are analytic
  * there, so that the error falls exponentially with the step (Trefethen, Weideman 2014).
  */
 static double
@@ -117,7 +117,10 @@ integral(const Alive *alive, double horizon)
 	return sums.purchases / sums.density;
 }
 
-/* Expected purchases in 0 < horizon; any unit as long as it is that of scale. */
+/*
+ * Computes the expected purchases until the horizon, which is above 0 and in the unit of time of
+ * scale; 0 or more (Fader, Hardie, Lee 2005, equation 10).
+ */
 double
 alive_expected_orders(const Alive *alive, double horizon)
 {

@@ -8,7 +8,7 @@
 
 #include "math/special.h"
 
-/* The parameters by name. */
+/* Names the parameters. */
 enum
 {
 	R,
@@ -17,17 +17,17 @@ enum
 	B
 };
 
-/* The customer as one who is alive. */
+/* Describes the customer as one who is alive. */
 static Alive
-alive_customer(const PurchaseModel *self, const double *parameters, const PurchaseHistory *history)
+alive_customer(const Model *self, const double *parameters, const PurchaseHistory *history)
 {
 	return (Alive) {parameters[R] + history->x, parameters[ALPHA] + history->t,
 		parameters[A], parameters[B] + history->x + self->first_chances};
 }
 
-/* Expected purchases in the horizon of a customer who is alive. */
+/* Computes the expected purchases within the horizon, 0 or more, of a customer who is alive. */
 double
-beta_geometric_expected_orders(const PurchaseModel *self, const double *parameters,
+beta_geometric_expected_orders(const Model *self, const double *parameters,
 							   const PurchaseHistory *history, double horizon)
 {
 	Alive		alive = alive_customer(self, parameters, history);
@@ -36,8 +36,8 @@ beta_geometric_expected_orders(const PurchaseModel *self, const double *paramete
 }
 
 /*
- * The purchase rate of the whole shop, and customary values of the others; at the second attempt,
- * next to no dropout.
+ * Begins a fit at the purchase rate of the whole shop, and customary values of the others; at the
+ * second attempt, next to no dropout. False where there is no such attempt.
  */
 bool
 beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters)
@@ -53,11 +53,11 @@ beta_geometric_start(const ObservationBlocks *data, int attempt, double *paramet
 }
 
 /*
- * The log-odds of having left: D = ln(a / (b + k - 1)) + (r + x) ln((alpha + T) / (alpha + t_x)).
- * Minus infinity where there was no chance to leave.
+ * Computes the log-odds of having left: D = ln(a / (b + k - 1)) + (r + x) ln((alpha + T) / (alpha +
+ * t_x)). Minus infinity where there was no chance to leave.
  */
 double
-beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *parameters,
+beta_geometric_dropout_log_odds(const Model *self, const double *parameters,
 								const PurchaseHistory *history)
 {
 	double		chances = history->x + self->first_chances;
@@ -69,7 +69,7 @@ beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *paramet
 			   log1p((history->t - history->t_x) / (parameters[ALPHA] + history->t_x));
 }
 
-/* The part of the log-likelihood that x alone decides on, with its derivatives by r, a, b. */
+/* Adds the part of the log-likelihood that x alone decides on, with its derivatives by r, a, b. */
 static void
 add_count_part(const double *parameters, double x, double chances, double weight,
 			   Derivatives *result)
@@ -205,7 +205,7 @@ add_dropout_part(const double *parameters, const ObservationBlock *block, double
  * ln(alpha+T) + ln(1 + e^D).
  */
 void
-beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameters,
+beta_geometric_add_likelihood(const Model *self, const double *parameters,
 							  const ObservationBlock *block, double *scratch, Derivatives *result)
 {
 	double	   *logs = scratch;
@@ -223,9 +223,9 @@ beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameter
 		add_dropout_part(parameters, block, chances, logs, inverses, result);
 }
 
-/* One customer's log-likelihood, without the term x! of the order of purchases. */
+/* Computes one customer's log-likelihood, without the term x! of the order of purchases. */
 double
-beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters,
+beta_geometric_log_likelihood(const Model *self, const double *parameters,
 							  const PurchaseHistory *history)
 {
 	double		odds = beta_geometric_dropout_log_odds(self, parameters, history);
@@ -242,11 +242,11 @@ beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameter
 }
 
 /*
- * The time to the next purchase of a customer who is alive is Lomax distributed: nobody leaves
- * before it.
+ * Computes the probability that a customer who is alive buys within the horizon. The time to the
+ * next purchase is Lomax distributed: nobody leaves before it.
  */
 double
-beta_geometric_order_probability(const PurchaseModel *self, const double *parameters,
+beta_geometric_order_probability(const Model *self, const double *parameters,
 								 const PurchaseHistory *history, double horizon)
 {
 	return -expm1(-(parameters[R] + history->x) *
@@ -254,12 +254,12 @@ beta_geometric_order_probability(const PurchaseModel *self, const double *parame
 }
 
 /*
- * With N the purchases that a customer who never left would make, negative
- * binomial, k purchases mean N = k and all survived, or N >= k and gone at the
- * k-th.
+ * Computes the probabilities of k = 0..most purchases of a customer who is alive. With N the
+ * purchases that a customer who never left would make, negative binomial, k purchases mean N = k
+ * and all survived, or N >= k and gone at the k-th.
  */
 void
-beta_geometric_order_distribution(const PurchaseModel *self, const double *parameters,
+beta_geometric_order_distribution(const Model *self, const double *parameters,
 								  const PurchaseHistory *history, double horizon, int most,
 								  const MathHost *host, double *probabilities)
 {
@@ -283,9 +283,9 @@ beta_geometric_order_distribution(const PurchaseModel *self, const double *param
 	}
 }
 
-/* The draws of one simulated customer: rate, then dropout. */
+/* Draws one simulated customer: rate, then dropout. */
 void
-beta_geometric_draw(const PurchaseModel *self, const double *parameters, RandomStream *stream,
+beta_geometric_draw(const Model *self, const double *parameters, RandomStream *stream,
 					DrawnCustomer *customer)
 {
 	customer->rate = random_gamma(stream, parameters[R], parameters[ALPHA]);

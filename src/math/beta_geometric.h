@@ -11,8 +11,8 @@
 #include "math/model.h"
 
 /*
- * A customer who is alive: purchases at a gamma(shape, scale) rate, dropout after each by beta(a,
- * b).
+ * Describes a customer who is alive: purchases at a gamma(shape, scale) rate, dropout after each by
+ * beta(a, b).
  */
 typedef struct Alive
 {
@@ -25,28 +25,31 @@ typedef struct Alive
 extern double alive_expected_orders(const Alive *alive, double horizon);
 
 extern bool beta_geometric_start(const ObservationBlocks *data, int attempt, double *parameters);
-extern void beta_geometric_add_likelihood(const PurchaseModel *self, const double *parameters,
+extern void beta_geometric_add_likelihood(const Model *self, const double *parameters,
 										  const ObservationBlock *block, double *scratch,
 										  Derivatives *result);
-extern double beta_geometric_log_likelihood(const PurchaseModel *self, const double *parameters,
+extern double beta_geometric_log_likelihood(const Model *self, const double *parameters,
 											const PurchaseHistory *history);
-extern double beta_geometric_dropout_log_odds(const PurchaseModel *self, const double *parameters,
+extern double beta_geometric_dropout_log_odds(const Model *self, const double *parameters,
 											  const PurchaseHistory *history);
-extern double beta_geometric_expected_orders(const PurchaseModel *self, const double *parameters,
+extern double beta_geometric_expected_orders(const Model *self, const double *parameters,
 											 const PurchaseHistory *history, double horizon);
-extern double beta_geometric_order_probability(const PurchaseModel *self, const double *parameters,
+extern double beta_geometric_order_probability(const Model *self, const double *parameters,
 											   const PurchaseHistory *history, double horizon);
-extern void beta_geometric_order_distribution(const PurchaseModel *self, const double *parameters,
+extern void beta_geometric_order_distribution(const Model *self, const double *parameters,
 											  const PurchaseHistory *history, double horizon,
 											  int most, const MathHost *host,
 											  double *probabilities);
-extern void beta_geometric_draw(const PurchaseModel *self, const double *parameters,
-								RandomStream *stream, DrawnCustomer *customer);
+extern void beta_geometric_draw(const Model *self, const double *parameters, RandomStream *stream,
+								DrawnCustomer *customer);
 
-/* doubles of scratch for each value of a block: the logarithm and the inverse of alpha + value */
+/*
+ * Counts the doubles of scratch for each value of a block: the logarithm and the inverse of alpha +
+ * value
+ */
 #define BETA_GEOMETRIC_SCRATCH 2
 
-/* A model of the family: its name, and the chances to leave at the first purchase. */
+/* Gives a model of the family: its name, and the chances to leave at the first purchase. */
 #define BETA_GEOMETRIC_MODEL(model_name, chances) \
 	{ \
 		.name = (model_name), .kind = MODEL_OF_PURCHASES, .parameter_count = 4, \

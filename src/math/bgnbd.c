@@ -6,4 +6,4 @@
  */
 #include "math/beta_geometric.h"
 
-const PurchaseModel bgnbd = BETA_GEOMETRIC_MODEL("bgnbd", 0);
+const Model bgnbd = BETA_GEOMETRIC_MODEL("bgnbd", 0);

@@ -5,15 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* numeric's division gives at least this many significant digits, in at most so many decimals. */
+/*
+ * Follows numeric, whose division gives at least this many significant digits, in at most so many
+ * decimals.
+ */
 #define MIN_SIGNIFICANT_DIGITS 16
 #define MAX_DISPLAY_SCALE 1000
 
-/* Integers up to here, and powers of ten up to 10^22, are exact as doubles. */
+/*
+ * Bounds what is exact: integers up to here, and powers of ten up to 10^22, are exact as doubles.
+ */
 #define MAX_EXACT_DOUBLE ((int128_type) 1 << 53)
 #define MAX_EXACT_POWER 22
 
-/* value *= 10^power, for power >= 0. */
+/* Computes value *= 10^power, for power >= 0. */
 static MathStatus
 multiply_by_power(int128_type *value, int power)
 {
@@ -98,7 +103,7 @@ decimal_align(Decimal *value, int scale)
 	return MATH_OK;
 }
 
-/* decimal_add for operands of different scales. */
+/* Does decimal_add for operands of different scales. */
 MathStatus
 decimal_add_unaligned(Decimal *sum, const Decimal *addend)
 {
@@ -111,7 +116,7 @@ decimal_add_unaligned(Decimal *sum, const Decimal *addend)
 	return status == MATH_OK ? decimal_add(sum, &aligned) : status;
 }
 
-/* The first base-10000 digit of a value, and that digit's weight. */
+/* Finds the first base-10000 digit of a value, and that digit's weight. */
 static void
 leading_digit(uint128_type value, int scale, int *digit, int *weight)
 {
@@ -126,9 +131,8 @@ leading_digit(uint128_type value, int scale, int *digit, int *weight)
 }
 
 /*
- * The number of decimals that numeric's division chooses: at least 16
- * significant digits, and not fewer decimals than the dividend shows
- * (select_div_scale in PostgreSQL's numeric.c).
+ * Tells the number of decimals that numeric's division chooses: at least 16 significant digits, and
+ * not fewer decimals than the dividend shows (select_div_scale in PostgreSQL's numeric.c).
  */
 static int
 quotient_scale(const Decimal *dividend, int64_t divisor)
@@ -150,7 +154,7 @@ quotient_scale(const Decimal *dividend, int64_t divisor)
 	return scale < 0 ? 0 : scale;
 }
 
-/* value / divisor, rounded half away from zero; both positive. */
+/* Computes value / divisor, rounded half away from zero; both positive. */
 static uint128_type
 divide_rounded(uint128_type value, uint128_type divisor)
 {
@@ -171,9 +175,9 @@ divide_rounded(uint128_type value, uint128_type divisor)
 }
 
 /*
- * dividend / divisor, for a positive divisor, to the digits that numeric's
- * division gives. MATH_OVERFLOW where an intermediate result needs more than
- * 38 digits: the caller then divides with numeric itself.
+ * Computes dividend / divisor, for a positive divisor, to the digits that numeric's division gives.
+ * MATH_OVERFLOW where an intermediate result needs more than 38 digits: the caller then divides
+ * with numeric itself.
  */
 MathStatus
 decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient)
@@ -197,13 +201,13 @@ decimal_divide(const Decimal *dividend, int64_t divisor, Decimal *quotient)
 	return MATH_OK;
 }
 
-/* Powers of ten that are exact. */
+/* Lists powers of ten that are exact. */
 static const double power[] = {
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
 	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22
 };
 
-/* A double within two units of the last place, quickly. */
+/* Returns a double within two units of the last place, quickly. */
 double
 decimal_near_double(const Decimal *value)
 {
@@ -212,7 +216,7 @@ decimal_near_double(const Decimal *value)
 	return (double) value->mantissa / power[value->scale];
 }
 
-/* The nearest double: what numeric's cast to double precision gives. */
+/* Returns the nearest double: what numeric's cast to double precision gives. */
 double
 decimal_to_double(const Decimal *value)
 {

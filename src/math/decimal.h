@@ -13,20 +13,20 @@
 
 #include "math/status.h"
 
-/* PostgreSQL's allocator aligns to 8 bytes only. */
+/* Asks for no more alignment than PostgreSQL's allocator gives: 8 bytes. */
 typedef __int128 int128_type __attribute__((aligned(8)));
 typedef unsigned __int128 uint128_type __attribute__((aligned(8)));
 
-/* The base of numeric's stored digits. */
+/* Gives the base of numeric's stored digits. */
 #define DECIMAL_BASE 10000
 #define DECIMAL_BASE_DIGITS 4
 
-/* A 128-bit integer has at most this many digits in base 10000. */
+/* Says that a 128-bit integer has at most this many digits in base 10000. */
 #define DECIMAL_MAX_BASE_DIGITS 10
 
 /*
- * The value mantissa * 10^-scale, shown with display_scale decimals.
- * The scale is a multiple of 4, not below zero.
+ * Holds the value mantissa * 10^-scale, shown with display_scale decimals. The scale is a multiple
+ * of 4, not below zero.
  */
 typedef struct Decimal
 {
@@ -35,7 +35,7 @@ typedef struct Decimal
 	int32_t		display_scale;
 } Decimal;
 
-/* numeric's stored form: sum of digits[i] * 10000^(weight - i). */
+/* Holds numeric's stored form: the sum of digits[i] * 10000^(weight - i). */
 typedef struct BaseDigits
 {
 	int			count;
@@ -53,7 +53,7 @@ extern MathStatus decimal_divide(const Decimal *dividend, int64_t divisor, Decim
 extern double decimal_near_double(const Decimal *value);
 extern double decimal_to_double(const Decimal *value);
 
-/* sum += addend, exactly; the display scale becomes the larger of the two. */
+/* Computes sum += addend, exactly; the display scale becomes the larger of the two. */
 static inline MathStatus
 decimal_add(Decimal *sum, const Decimal *addend)
 {

@@ -17,15 +17,15 @@
 #define MOST_ERROR 10.0			/* standard error of a logarithm */
 
 /*
- * The gain that a full step promises, below which its end is the maximum for all purposes: 1e-5
- * standard errors.
+ * Gives the gain that a full step promises, below which its end is the maximum for all purposes:
+ * 1e-5 standard errors.
  */
 #define CONVERGED_GAIN 1e-10
 
 /* Sums of many terms are not more exact than this; a step may seem to lead down by so much. */
 #define VALUE_NOISE 1e-12
 
-/* The standard deviation of the prior of a parameter's logarithm. */
+/* Gives the standard deviation of the prior of a parameter's logarithm. */
 #define PRIOR_SD 1.5
 
 typedef double Vector[MODEL_MAX_PARAMETERS];
@@ -33,7 +33,7 @@ typedef double Matrix[MODEL_MAX_PARAMETERS][MODEL_MAX_PARAMETERS];
 
 typedef struct Fit
 {
-	const PurchaseModel *model;
+	const Model *model;
 	const ObservationBlocks *data;
 	const MathHost *host;
 	double		penalty;
@@ -44,8 +44,8 @@ typedef struct Fit
 } Fit;
 
 /*
- * A point with what the penalised log-likelihood is there, by logarithms; the matrix is the
- * negative Hessian.
+ * Describes a point with what the penalised log-likelihood is there, by logarithms; the matrix is
+ * the negative Hessian.
  */
 typedef struct Point
 {
@@ -131,8 +131,8 @@ solve(int count, Matrix factor, const double *right, double *result)
 }
 
 /*
- * The step to take, no longer than MOST_STEP; raises the damping as far as it must.
- * Returns the promised gain, or -1 where there is no step.
+ * Finds the step to take, no longer than MOST_STEP; raises the damping as far as it must. Returns
+ * the promised gain, or -1 where there is no step.
  */
 static double
 find_step(const Fit *fit, Point *point, double *damping, double *step)
@@ -158,7 +158,7 @@ find_step(const Fit *fit, Point *point, double *damping, double *step)
 	return gain;
 }
 
-/* Whether a parameter has run off, or out of what a model accepts. */
+/* Tells whether a parameter has run off, or out of what a model accepts. */
 static bool
 is_lost(const Fit *fit, const Point *point)
 {
@@ -209,8 +209,9 @@ climb(const Fit *fit, Point *point, int *iterations)
 }
 
 /*
- * Covariance is the inverse of the information; NaN where it has none. A parameter that may as well
- * be e^10 times as large is not determined, however flat the top of the likelihood.
+ * Sets covariance and errors. Covariance is the inverse of the information; NaN where it has none.
+ * A parameter that may as well be e^10 times as large is not determined, however flat the top of
+ * the likelihood.
  */
 static void
 set_covariance(const Fit *fit, Point *point, FitResult *result)
@@ -234,7 +235,7 @@ set_covariance(const Fit *fit, Point *point, FitResult *result)
 	}
 }
 
-/* The nearest value that the model accepts. */
+/* Returns the nearest value that the model accepts. */
 static double
 acceptable(const Fit *fit, int parameter, double value)
 {
@@ -275,8 +276,8 @@ try_start(Fit *fit, int attempt, Point *point, FitResult *result)
  * and the parameters are the best that were seen.
  */
 void
-fit_model(const PurchaseModel *model, const ObservationBlocks *data, double penalty,
-		  const MathHost *host, FitResult *result)
+fit_model(const Model *model, const ObservationBlocks *data, double penalty, const MathHost *host,
+		  FitResult *result)
 {
 	Fit			fit = {model, data, host, penalty, .count = model->parameter_count};
 	Point		point = {{0}};

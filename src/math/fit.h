@@ -4,7 +4,7 @@
 
 #include "math/model.h"
 
-/* What a fit found, in the model's parameters. */
+/* Holds what a fit found, in the model's parameters. */
 typedef struct FitResult
 {
 	double		parameters[MODEL_MAX_PARAMETERS];
@@ -17,7 +17,7 @@ typedef struct FitResult
 	bool		converged;
 } FitResult;
 
-extern void fit_model(const PurchaseModel *model, const ObservationBlocks *data, double penalty,
+extern void fit_model(const Model *model, const ObservationBlocks *data, double penalty,
 					  const MathHost *host, FitResult *result);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "math/special.h"
 
-/* The parameters by name. */
+/* Names the parameters. */
 enum
 {
 	P,
@@ -18,7 +18,7 @@ enum
 	V
 };
 
-/* Customary shapes, and the scale that gives the mean value. */
+/* Begins a fit at customary shapes, and the scale that gives the mean value. */
 static bool
 gammagamma_start(const ObservationBlocks *data, int attempt, double *parameters)
 {
@@ -30,7 +30,7 @@ gammagamma_start(const ObservationBlocks *data, int attempt, double *parameters)
 	return attempt == 0;
 }
 
-/* The part of the log-likelihood that x alone decides on; shape = p x + q. */
+/* Adds the part of the log-likelihood that x alone decides on; shape = p x + q. */
 static void
 add_count_part(const double *parameters, double x, double weight, Derivatives *result)
 {
@@ -57,7 +57,7 @@ add_count_part(const double *parameters, double x, double weight, Derivatives *r
  * of x.
  */
 static void
-gammagamma_add_likelihood(const PurchaseModel *self, const double *parameters,
+gammagamma_add_likelihood(const Model *self, const double *parameters,
 						  const ObservationBlock *block, double *scratch, Derivatives *result)
 {
 	double		x = block->x;
@@ -93,8 +93,8 @@ gammagamma_add_likelihood(const PurchaseModel *self, const double *parameters,
 }
 
 /*
- * The mean value of future purchases, p (v + x m) / (p x + q - 1); the
- * population's for x = 0. A mean that is infinite does not exist.
+ * Computes the mean value of future purchases, p (v + x m) / (p x + q - 1); the population's for x
+ * = 0. A mean that is infinite does not exist.
  */
 static MathStatus
 gammagamma_expected_spend(const double *parameters, double x, double m, double *result)
@@ -107,7 +107,7 @@ gammagamma_expected_spend(const double *parameters, double x, double m, double *
 	return isfinite(*result) ? MATH_OK : MATH_UNDEFINED;
 }
 
-const PurchaseModel gammagamma = {
+const Model gammagamma = {
 	.name = "gammagamma", .kind = MODEL_OF_SPEND, .parameter_count = 3,
 	.parameter_names = {"p", "q", "v"}, .is_scale = {false, false, true}, .prior = {4, 4, 0},
 	.start = gammagamma_start, .add_likelihood = gammagamma_add_likelihood,

@@ -5,10 +5,9 @@
 #include <stddef.h>
 
 /*
- * Memory and interruption. allocate never returns NULL (it may leave by
- * longjmp instead); release takes back what allocate gave; check is called
- * often during long computations and may leave by longjmp too. Either of the
- * last two may be NULL.
+ * Gives memory and interruption. allocate never returns NULL (it may leave by longjmp instead);
+ * release takes back what allocate gave; check is called often during long computations and may
+ * leave by longjmp too. Either of the last two may be NULL.
  */
 typedef struct MathHost
 {
@@ -18,7 +17,7 @@ typedef struct MathHost
 	void	   *context;
 } MathHost;
 
-/* A host without anything, for computations that neither allocate nor can be interrupted. */
+/* Gives a host without anything, for computations that neither allocate nor can be interrupted. */
 #define NO_HOST ((const MathHost) {NULL})
 
 static inline void

@@ -13,8 +13,8 @@
 #define SERIES_Z 0.75			/* above, the series needs many terms */
 
 /*
- * A rule is exact to about 1e-13 over an interval of u no longer than this, in which the function
- * falls by no more than this.
+ * Limits a rule: it is exact to about 1e-13 over an interval of u no longer than this, in which the
+ * function falls by no more than this.
  */
 typedef struct RuleLimit
 {
@@ -31,7 +31,7 @@ static const RuleLimit rule_limits[] = {
 
 #define RULES ((int) (sizeof(rule_limits) / sizeof(rule_limits[0])))
 
-/* The logarithm of the product's value at `to` where it is 1 at `from`; 0 or less. */
+/* Computes the logarithm of the product's value at `to` where it is 1 at `from`; 0 or less. */
 double
 lomax_log_ratio(const LomaxProduct *product, double from, double to)
 {
@@ -39,7 +39,7 @@ lomax_log_ratio(const LomaxProduct *product, double from, double to)
 		product->n * log1p((to - from) / (product->b + from));
 }
 
-/* The slope of the integrand's logarithm at u; it falls with u. */
+/* Computes the slope of the integrand's logarithm at u; it falls with u. */
 static double
 slope(const LomaxProduct *product, double u)
 {
@@ -48,7 +48,9 @@ slope(const LomaxProduct *product, double u)
 	return 1 - product->m - product->n * ratio / (ratio + (1 - ratio) * exp(-u));
 }
 
-/* Integral of e^((1-m) u) (1 + a/b (e^u - 1))^-n over from..from+length, by one rule. */
+/*
+ * Computes the integral of e^((1-m) u) (1 + a/b (e^u - 1))^-n over from..from+length, by one rule.
+ */
 static double
 integrate_panel(const LomaxProduct *product, double from, double length, const QuadratureRule *rule)
 {
@@ -65,8 +67,8 @@ integrate_panel(const LomaxProduct *product, double from, double length, const Q
 }
 
 /*
- * The same over 0..end, in panels which the longest rule can do, the last one by as short a rule as
- * will do.
+ * Computes the same over 0..end, in panels which the longest rule can do, the last one by as short
+ * a rule as will do.
  */
 static double
 integrate(const LomaxProduct *product, double end)
@@ -100,9 +102,10 @@ integrate(const LomaxProduct *product, double end)
 }
 
 /*
- * The difference of the tails, the integrals from 0 and from length to infinity. A tail is, for
- * m + n > 1, (a + t) / (m + n - 1) F(1, n; m + n; (b - a) / (b + t)) times the function at t, with
- * Gauss's hypergeometric function (Fader, Hardie 2005, "A note on deriving the Pareto/NBD model").
+ * Computes the difference of the tails, the integrals from 0 and from length to infinity. A tail
+ * is, for m + n > 1, (a + t) / (m + n - 1) F(1, n; m + n; (b - a) / (b + t)) times the function at
+ * t, with Gauss's hypergeometric function (Fader, Hardie 2005, "A note on deriving the Pareto/NBD
+ * model").
  */
 static double
 subtract_tails(const LomaxProduct *product, double length, double fall)
@@ -129,8 +132,9 @@ subtract_tails(const LomaxProduct *product, double length, double fall)
 }
 
 /*
- * Integral over from..to of the product that is 1 at `from`: as a difference of two tails where
- * these are quick and the difference keeps its digits, else by quadrature.
+ * Computes the integral over from..to of the product that is 1 at `from`: as a difference of two
+ * tails where these are quick and the difference keeps its digits, else by quadrature. It has the
+ * unit of from and to, and is 0 where to is not above from.
  */
 double
 lomax_integral(const LomaxProduct *product, double from, double to)

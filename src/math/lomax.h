@@ -4,7 +4,9 @@
 #ifndef RETENTION_LOMAX_H
 #define RETENTION_LOMAX_H
 
-/* ((a + from) / (a + t))^m ((b + from) / (b + t))^n as a function of t >= from; a, b > 0. */
+/*
+ * Describes ((a + from) / (a + t))^m ((b + from) / (b + t))^n as a function of t >= from; a, b > 0.
+ */
 typedef struct LomaxProduct
 {
 	double		m;

@@ -5,4 +5,4 @@
  */
 #include "math/beta_geometric.h"
 
-const PurchaseModel mbgnbd = BETA_GEOMETRIC_MODEL("mbgnbd", 1);
+const Model mbgnbd = BETA_GEOMETRIC_MODEL("mbgnbd", 1);

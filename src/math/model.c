@@ -7,31 +7,33 @@
 
 #include "math/special.h"
 
-/* Beyond this many times the discount's own time, e^-45, nothing counts. */
+/* Ends the integral: beyond this many times the discount's own time, e^-45, nothing counts. */
 #define DISCOUNT_REACH 45.0
 
-/* Before this part of the discount's own time next to nothing is discounted. */
+/*
+ * Begins the integral: before this part of the discount's own time next to nothing is discounted.
+ */
 #define DISCOUNT_START 1e-17
 
 #define REGISTER(model) &model,
 
-static const PurchaseModel *const registry[] = {
+static const Model *const registry[] = {
 	MODELS(REGISTER)
 };
 
-/* The model at an index from 0 on; NULL behind the last. */
-const PurchaseModel *
+/* Returns the model at an index from 0 on; NULL behind the last. */
+const Model *
 model_at(int index)
 {
 	return index >= 0 && index < (int) (sizeof(registry) / sizeof(registry[0])) ? registry[index]
 																				: NULL;
 }
 
-/* The model of this name, which need not end with a zero byte; NULL where there is none. */
-const PurchaseModel *
+/* Finds the model of this name, which need not end with a zero byte; NULL where there is none. */
+const Model *
 model_find(const char *name, int length)
 {
-	const PurchaseModel *model;
+	const Model *model;
 
 	for (int i = 0; (model = model_at(i)) != NULL; i++)
 	{
@@ -41,9 +43,12 @@ model_find(const char *name, int length)
 	return NULL;
 }
 
-/* The largest value that a parameter may have. */
+/*
+ * Returns the largest value that a parameter may have: another one for times and money than for
+ * shapes.
+ */
 double
-model_most(const PurchaseModel *model, int parameter)
+model_most(const Model *model, int parameter)
 {
 	return model->is_scale[parameter] ? MOST_SCALE : MOST_SHAPE;
 }
@@ -54,34 +59,43 @@ within_one(double probability)
 	return probability < 0 ? 0 : probability > 1 ? 1 : probability;
 }
 
-/* The probability that the customer has not left by the end of the history. */
+/* Computes the probability, 0 to 1, that the customer has not left by the end of the history. */
 double
-model_p_alive(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history)
+model_p_alive(const Model *model, const double *parameters, const PurchaseHistory *history)
 {
 	return 1 / (1 + exp(model->dropout_log_odds(model, parameters, history)));
 }
 
-/* Expected purchases within the horizon after the history. */
+/*
+ * Computes the expected purchases, 0 or more, within the horizon after the history. The horizon is
+ * 0 or more, in the unit of time of the parameters.
+ */
 double
-model_expected_orders(const PurchaseModel *model, const double *parameters,
-					  const PurchaseHistory *history, double horizon)
+model_expected_orders(const Model *model, const double *parameters, const PurchaseHistory *history,
+					  double horizon)
 {
 	return model_p_alive(model, parameters, history) *
 		   model->expected_orders(model, parameters, history, horizon);
 }
 
-/* The probability of a purchase or more within the horizon after the history. */
+/*
+ * Computes the probability, 0 to 1, of a purchase or more within the horizon after the history. The
+ * horizon is 0 or more, in the unit of time of the parameters.
+ */
 double
-model_order_probability(const PurchaseModel *model, const double *parameters,
+model_order_probability(const Model *model, const double *parameters,
 						const PurchaseHistory *history, double horizon)
 {
 	return within_one(model_p_alive(model, parameters, history) *
 					  model->order_probability(model, parameters, history, horizon));
 }
 
-/* The probabilities of 0..most purchases within the horizon after the history. */
+/*
+ * Computes the probabilities of 0..most purchases within the horizon after the history. The horizon
+ * is 0 or more, in the unit of time of the parameters.
+ */
 void
-model_order_distribution(const PurchaseModel *model, const double *parameters,
+model_order_distribution(const Model *model, const double *parameters,
 						 const PurchaseHistory *history, double horizon, int most,
 						 const MathHost *host, double *probabilities)
 {
@@ -93,9 +107,9 @@ model_order_distribution(const PurchaseModel *model, const double *parameters,
 }
 
 /*
- * The quantile, 0 <= quantile < 1, of the time from the history's end to the next purchase of a
- * customer who stays alive. A gamma rate makes it Lomax distributed: P(later than
- * t) = (1 + t / (alpha + T))^-(r + x).
+ * Computes the quantile, 0 <= quantile < 1, of the time from the history's end to the next purchase
+ * of a customer who stays alive. A gamma rate makes it Lomax distributed: P(later than t) = (1 + t
+ * / (alpha + T))^-(r + x).
  */
 double
 model_next_order(const double *parameters, const PurchaseHistory *history, double quantile)
@@ -107,14 +121,13 @@ model_next_order(const double *parameters, const PurchaseHistory *history, doubl
 }
 
 /*
- * Integral of rate e^(-rate t) times the expected purchases until t, over 0..horizon: by panels in
- * u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see alive.c). It
- * may be steep at first, so that the panels begin short.
+ * Computes the integral of rate e^(-rate t) times the expected purchases until t, over 0..horizon:
+ * by panels in u = ln(1 + t / scale), where the expectation has no singularity nearer than pi (see
+ * alive.c). It may be steep at first, so that the panels begin short.
  */
 static double
-discounted_integral(const PurchaseModel *model, const double *parameters,
-					const PurchaseHistory *history, double horizon, double rate,
-					const MathHost *host)
+discounted_integral(const Model *model, const double *parameters, const PurchaseHistory *history,
+					double horizon, double rate, const MathHost *host)
 {
 	double		scale = parameters[model->scale_parameter] + history->t;
 	double		steepness = parameters[0] + history->x + parameters[2];
@@ -141,12 +154,13 @@ discounted_integral(const PurchaseModel *model, const double *parameters,
 }
 
 /*
- * Expected purchases within the horizon, which may be infinite, each worth e^(-rate t): by parts,
- * e^(-rate horizon) E(horizon) + integral of rate e^(-rate t) E(t). MATH_UNDEFINED where the
- * horizon is infinite and nothing is discounted, or next to nothing: that sum need not be finite.
+ * Computes the expected purchases within the horizon, which may be infinite, each worth e^(-rate
+ * t): by parts, e^(-rate horizon) E(horizon) + integral of rate e^(-rate t) E(t). MATH_UNDEFINED
+ * where the horizon is infinite and nothing is discounted, or next to nothing: that sum need not be
+ * finite.
  */
 MathStatus
-model_discounted_orders(const PurchaseModel *model, const double *parameters,
+model_discounted_orders(const Model *model, const double *parameters,
 						const PurchaseHistory *history, double horizon, double rate,
 						const MathHost *host, double *result)
 {

@@ -1,7 +1,7 @@
 /*
  * model.h: the purchase and spend models behind one structure.
  *
- * A model is a file that fills in a PurchaseModel, and a line in the list
+ * A model is a file that fills in a Model, and a line in the list
  * MODELS. Times are in days, or in whatever unit the model was fitted in.
  *
  * All purchase models let a customer buy as a Poisson process while alive, at
@@ -19,9 +19,9 @@
 #define MODEL_MAX_PARAMETERS 4
 
 /*
- * What models accept of parameters, customers and questions; every shop is well inside, in any unit
- * of time or money. Within it every function answers by a finite number after a bounded number of
- * steps (tests/unit/model_steps.c).
+ * Says what models accept of parameters, customers and questions; every shop is well inside, in any
+ * unit of time or money. Within it every function answers by a finite number after a bounded number
+ * of steps (tests/unit/model_steps.c).
  */
 #define LEAST_PARAMETER 1e-12
 #define MOST_SHAPE 1e12
@@ -32,8 +32,8 @@
 #define MOST_WEIGHT 1e15		/* customers that a row of a fit stands for */
 
 /*
- * What is known of a customer: x repeat purchases, the last one t_x after the first, observed until
- * t.
+ * Holds what is known of a customer: x repeat purchases, the last one t_x after the first, observed
+ * until t.
  */
 typedef struct PurchaseHistory
 {
@@ -42,7 +42,7 @@ typedef struct PurchaseHistory
 	double		t;
 } PurchaseHistory;
 
-/* A log-likelihood with its first and second derivatives by the parameters. */
+/* Describes a log-likelihood with its first and second derivatives by the parameters. */
 typedef struct Derivatives
 {
 	double		value;
@@ -50,7 +50,7 @@ typedef struct Derivatives
 	double		hessian[MODEL_MAX_PARAMETERS][MODEL_MAX_PARAMETERS];
 } Derivatives;
 
-/* How one simulated customer buys. */
+/* Tells how one simulated customer buys. */
 typedef struct DrawnCustomer
 {
 	double		rate;			/* purchases a day while alive */
@@ -65,9 +65,9 @@ typedef enum ModelKind
 	MODEL_OF_SPEND				/* observations are x, m */
 } ModelKind;
 
-typedef struct PurchaseModel PurchaseModel;
+typedef struct Model Model;
 
-struct PurchaseModel
+struct Model
 {
 	const char *name;
 	ModelKind	kind;
@@ -82,7 +82,7 @@ struct PurchaseModel
 	 * added to result.
 	 */
 	bool		(*start) (const ObservationBlocks *data, int attempt, double *parameters);
-	void (*add_likelihood)(const PurchaseModel *self, const double *parameters,
+	void (*add_likelihood)(const Model *self, const double *parameters,
 						   const ObservationBlock *block, double *scratch, Derivatives *result);
 	int			scratch_per_value;	/* doubles of scratch that add_likelihood needs for each
 									 * value of a block */
@@ -91,18 +91,18 @@ struct PurchaseModel
 	 * Purchases. dropout_odds: log of P(not alive) / P(alive), -inf for certainly alive.
 	 * The others hold for a customer who is alive at t.
 	 */
-	double		(*log_likelihood) (const PurchaseModel *self, const double *parameters,
+	double		(*log_likelihood) (const Model *self, const double *parameters,
 								   const PurchaseHistory *history);
-	double		(*dropout_log_odds) (const PurchaseModel *self, const double *parameters,
+	double		(*dropout_log_odds) (const Model *self, const double *parameters,
 									 const PurchaseHistory *history);
-	double		(*expected_orders) (const PurchaseModel *self, const double *parameters,
+	double		(*expected_orders) (const Model *self, const double *parameters,
 									const PurchaseHistory *history, double horizon);
-	double		(*order_probability) (const PurchaseModel *self, const double *parameters,
+	double		(*order_probability) (const Model *self, const double *parameters,
 									  const PurchaseHistory *history, double horizon);
-	void		(*order_distribution) (const PurchaseModel *self, const double *parameters,
+	void		(*order_distribution) (const Model *self, const double *parameters,
 									   const PurchaseHistory *history, double horizon, int most,
 									   const MathHost *host, double *probabilities);
-	void		(*draw) (const PurchaseModel *self, const double *parameters, RandomStream *stream,
+	void		(*draw) (const Model *self, const double *parameters, RandomStream *stream,
 						 DrawnCustomer *customer);
 
 	/* Spend: MATH_UNDEFINED where the mean does not exist. */
@@ -114,33 +114,33 @@ struct PurchaseModel
 								 * beta-geometric models) */
 };
 
-/* Every model there is: a line for each. */
+/* Lists every model there is: a line for each. */
 #define MODELS(MODEL) \
 	MODEL(bgnbd) \
 	MODEL(mbgnbd) \
 	MODEL(paretonbd) \
 	MODEL(gammagamma)
 
-#define DECLARE_MODEL(model) extern const PurchaseModel model;
+#define DECLARE_MODEL(model) extern const Model model;
 
 MODELS(DECLARE_MODEL)
 
-extern const PurchaseModel *model_find(const char *name, int length);
-extern const PurchaseModel *model_at(int index);
+extern const Model *model_find(const char *name, int length);
+extern const Model *model_at(int index);
 
-extern double model_most(const PurchaseModel *model, int parameter);
-extern double model_p_alive(const PurchaseModel *model, const double *parameters,
+extern double model_most(const Model *model, int parameter);
+extern double model_p_alive(const Model *model, const double *parameters,
 							const PurchaseHistory *history);
-extern double model_expected_orders(const PurchaseModel *model, const double *parameters,
+extern double model_expected_orders(const Model *model, const double *parameters,
 									const PurchaseHistory *history, double horizon);
-extern double model_order_probability(const PurchaseModel *model, const double *parameters,
+extern double model_order_probability(const Model *model, const double *parameters,
 									  const PurchaseHistory *history, double horizon);
-extern void model_order_distribution(const PurchaseModel *model, const double *parameters,
+extern void model_order_distribution(const Model *model, const double *parameters,
 									 const PurchaseHistory *history, double horizon, int most,
 									 const MathHost *host, double *probabilities);
 extern double model_next_order(const double *parameters, const PurchaseHistory *history,
 							   double quantile);
-extern MathStatus model_discounted_orders(const PurchaseModel *model, const double *parameters,
+extern MathStatus model_discounted_orders(const Model *model, const double *parameters,
 										  const PurchaseHistory *history, double horizon,
 										  double rate, const MathHost *host, double *result);
 

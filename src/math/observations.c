@@ -12,7 +12,7 @@
 #define RADIX_BITS 11
 #define RADIX_SIZE (1 << RADIX_BITS)
 
-/* How many rows go by between two looks for an interrupt, and make a block at most. */
+/* Says how many rows go by between two looks for an interrupt, and make a block at most. */
 #define ROWS_PER_CHECK 25000
 
 typedef struct PackedRow
@@ -21,7 +21,7 @@ typedef struct PackedRow
 	double		weight;
 } PackedRow;
 
-/* The distinct values of a column in a table with linear probing, and the rank of each. */
+/* Holds the distinct values of a column in a table with linear probing, and the rank of each. */
 typedef struct RankTable
 {
 	const MathHost *host;
@@ -34,14 +34,14 @@ typedef struct RankTable
 	double	   *sorted;			/* by rank */
 } RankTable;
 
-/* Numbers of an observation's values in their tables. */
+/* Holds the numbers of an observation's values in their tables. */
 typedef struct ValueNumbers
 {
 	int32_t		x;
 	int32_t		values[2];
 } ValueNumbers;
 
-/* What turns rows into blocks. */
+/* Holds what turns rows into blocks. */
 typedef struct Grouping
 {
 	const MathHost *host;
@@ -54,7 +54,7 @@ typedef struct Grouping
 	int32_t    *local;			/* the rank's number within that block */
 } Grouping;
 
-/* The highest bits come down first: whole numbers differ in them alone. */
+/* Hashes a value. The highest bits come down first: whole numbers differ in them alone. */
 static uint64_t
 hash_value(double value)
 {
@@ -96,7 +96,7 @@ grow_table(RankTable *table)
 		*find_slot(table, table->values[i]) = i + 1;
 }
 
-/* The number of a value, a new one if need be. */
+/* Finds the number of a value, a new one if need be. */
 static MathStatus
 number_value(RankTable *table, double value, int32_t *number)
 {
@@ -220,7 +220,7 @@ rank_columns(Grouping *grouping, const Observation *observations, int64_t count)
 																			: MATH_TOO_MANY;
 }
 
-/* Rows in order of x, T and t_x, equal ones made one. Their number goes to count. */
+/* Lists the rows in order of x, T and t_x, equal ones made one. Their number goes to count. */
 static PackedRow *
 pack_rows(Grouping *grouping, const Observation *observations, int64_t *count)
 {
@@ -382,7 +382,7 @@ observations_group(const Observation *observations, int64_t count, const MathHos
 	return status;
 }
 
-/* Sums of x, of both values, and of the weights, over all customers. */
+/* Sums x, both values, and the weights, over all customers. */
 Observation
 observations_total(const ObservationBlocks *blocks)
 {

@@ -8,8 +8,8 @@
 #include "math/status.h"
 
 /*
- * One customer, or several alike. Purchase models: values are t_x and T.
- * Spend models: values[0] is the mean value of the x purchases, values[1] is 0.
+ * Describes one customer, or several alike. Purchase models: values are t_x and T. Spend models:
+ * values[0] is the mean value of the x purchases, values[1] is 0.
  */
 typedef struct Observation
 {
@@ -19,8 +19,8 @@ typedef struct Observation
 } Observation;
 
 /*
- * A row of a block: which of the block's values are t_x and T, and how many customers it stands
- * for.
+ * Describes a row of a block: which of the block's values are t_x and T, and how many customers it
+ * stands for.
  */
 typedef struct BlockRow
 {
@@ -30,8 +30,8 @@ typedef struct BlockRow
 } BlockRow;
 
 /*
- * Observations of one x, all of them unless they are very many, with the distinct values among them
- * in ascending order.
+ * Holds observations of one x, all of them unless they are very many, with the distinct values
+ * among them in ascending order.
  */
 typedef struct ObservationBlock
 {
@@ -43,7 +43,7 @@ typedef struct ObservationBlock
 	const BlockRow *rows;
 } ObservationBlock;
 
-/* Blocks in ascending order of x; equal rows are one. */
+/* Holds blocks in ascending order of x; equal rows are one. */
 typedef struct ObservationBlocks
 {
 	int			count;

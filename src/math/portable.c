@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* ln 2 in two parts, the first short enough that its small multiples are exact. */
+/* Splits ln 2 in two parts, the first short enough that its small multiples are exact. */
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
 #define SQRT2 1.41421356237309514547
@@ -12,7 +12,7 @@
 #define MANTISSA_MASK UINT64_C(0x000fffffffffffff)
 #define EXPONENT_BIAS 1023
 
-/* 2^exponent, for a normal number. */
+/* Computes 2^exponent, for a normal number. */
 static double
 power_of_two(int exponent)
 {
@@ -24,8 +24,8 @@ power_of_two(int exponent)
 }
 
 /*
- * ln x for a normal x > 0: x = 2^k m with m near 1, and
- * ln m = 2 (s + s^3/3 + s^5/5 + ...), s = (m-1)/(m+1), |s| < 0.172.
+ * Computes ln x for a normal x > 0: x = 2^k m with m near 1, and ln m = 2 (s + s^3/3 + s^5/5 +
+ * ...), s = (m-1)/(m+1), |s| < 0.172.
  */
 double
 portable_log(double x)
@@ -53,7 +53,7 @@ portable_log(double x)
 	return k * LN2_HIGH + (2 * s + (2 * s * sum + k * LN2_LOW));
 }
 
-/* e^x by its power series about the nearest multiple of ln 2; 0 below the normal range. */
+/* Computes e^x by its power series about the nearest multiple of ln 2; 0 below the normal range. */
 double
 portable_exp(double x)
 {

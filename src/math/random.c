@@ -7,7 +7,7 @@
 
 #define GOLDEN_GAMMA UINT64_C(0x9e3779b97f4a7c15)
 
-/* The finalizer of SplitMix64 (Steele, Lea, Flood 2014). */
+/* Mixes bits by the finalizer of SplitMix64 (Steele, Lea, Flood 2014). */
 static uint64_t
 mix(uint64_t z)
 {
@@ -23,7 +23,7 @@ random_seed(RandomStream *stream, uint64_t seed, uint64_t substream)
 	stream->state = mix(mix(seed + GOLDEN_GAMMA) ^ (substream * GOLDEN_GAMMA + 1));
 }
 
-/* Uniform on the open interval (0, 1): (k + 1/2) 2^-52, which is exact. */
+/* Draws a uniform number on the open interval (0, 1): (k + 1/2) 2^-52, which is exact. */
 double
 random_uniform(RandomStream *stream)
 {
@@ -31,14 +31,14 @@ random_uniform(RandomStream *stream)
 	return ((double) (mix(stream->state) >> 12) + 0.5) * 0x1p-52;
 }
 
-/* Exponential with the given rate. */
+/* Draws an exponential number with the given rate, above 0: its mean is 1 / rate. */
 double
 random_exponential(RandomStream *stream, double rate)
 {
 	return -portable_log(random_uniform(stream)) / rate;
 }
 
-/* Standard normal, by Marsaglia's polar method. */
+/* Draws a standard normal number, by Marsaglia's polar method. */
 static double
 random_normal(RandomStream *stream)
 {
@@ -56,8 +56,8 @@ random_normal(RandomStream *stream)
 }
 
 /*
- * Gamma with the given shape and rate, by Marsaglia and Tsang (2000); a shape
- * below 1 is raised by 1 and corrected by a power of a uniform variate.
+ * Draws a gamma number with the given shape and rate, both above 0, by Marsaglia and Tsang (2000);
+ * a shape below 1 is raised by 1 and corrected by a power of a uniform variate.
  */
 double
 random_gamma(RandomStream *stream, double shape, double rate)
@@ -86,7 +86,7 @@ random_gamma(RandomStream *stream, double shape, double rate)
 	}
 }
 
-/* Beta(a, b), from two gamma variates. */
+/* Draws a beta(a, b) number, a and b above 0, from two gamma variates. */
 double
 random_beta(RandomStream *stream, double a, double b)
 {

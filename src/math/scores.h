@@ -4,11 +4,11 @@
 
 #include "math/selection.h"
 
-/* The most bounds or limits of one score: ten levels. */
+/* Sets the most bounds or limits of one score: ten levels. */
 #define MAX_SCORE_BOUNDS 9
 
 /*
- * 1 + the number of inclusive lower bounds that the value reaches. An absent bound is never
+ * Returns 1 + the number of inclusive lower bounds that the value reaches. An absent bound is never
  * reached.
  */
 static inline int
@@ -21,7 +21,7 @@ score_by_bounds(double value, const PercentileBound *bounds, int count)
 	return score;
 }
 
-/* 1 + the number of inclusive upper limits that the days since the last order meet. */
+/* Returns 1 + the number of inclusive upper limits that the days since the last order meet. */
 static inline int
 score_by_limits(double days, const PercentileBound *limits, int count)
 {

@@ -16,10 +16,10 @@
 #define DIGIT_VALUES (1 << DIGIT_BITS)
 #define KEY_BITS 64
 
-/* How many values of an array go by between two looks for an interrupt. */
+/* Says how many values of an array go by between two looks for an interrupt. */
 #define BLOCK_VALUES 65536
 
-/* The search for one fraction's order statistic. */
+/* Holds the search for one fraction's order statistic. */
 typedef struct RankSearch
 {
 	uint64_t	prefix;			/* the digits found, in place */
@@ -129,7 +129,7 @@ find_ranks(SelectionSource *source, RankSearch *searches, int count)
 	}
 }
 
-/* The smallest value strictly above each value found. */
+/* Finds the smallest value strictly above each value found. */
 static void
 find_next_above(SelectionSource *source, const RankSearch *searches, int count,
 				PercentileBound *bounds)
@@ -159,9 +159,9 @@ find_next_above(SelectionSource *source, const RankSearch *searches, int count,
 }
 
 /*
- * For each fraction p in 0..1: the smallest value strictly above
- * percentile_disc(p), if any. percentile_disc(p) is the value at rank
- * ceil(p * count), at least 1. At most SELECTION_MAX_FRACTIONS fractions.
+ * Finds for each fraction p in 0..1 the smallest value strictly above percentile_disc(p), if any.
+ * percentile_disc(p) is the value at rank ceil(p * count), at least 1. At most
+ * SELECTION_MAX_FRACTIONS fractions.
  */
 void
 selection_percentile_bounds(SelectionSource *source, int64_t count,

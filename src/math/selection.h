@@ -8,12 +8,12 @@
 
 #include "math/host.h"
 
-/* The most fractions of one call. */
+/* Sets the most fractions of one call. */
 #define SELECTION_MAX_FRACTIONS 32
 
 /*
- * Values that are read several times: next gives a block of them and its
- * length, 0 at the end; rewind starts again. No value is NaN.
+ * Gives values that are read several times: next gives a block of them and its length, 0 at the
+ * end; rewind starts again. No value is NaN.
  */
 typedef struct SelectionSource
 {
@@ -21,7 +21,7 @@ typedef struct SelectionSource
 	size_t		(*next) (struct SelectionSource *source, const double **block);
 } SelectionSource;
 
-/* A source over an array. */
+/* Describes a source over an array. */
 typedef struct ArraySource
 {
 	SelectionSource source;
@@ -31,7 +31,7 @@ typedef struct ArraySource
 	size_t		position;
 } ArraySource;
 
-/* present is false where no value lies above the percentile. */
+/* Holds a bound; present is false where no value lies above the percentile. */
 typedef struct PercentileBound
 {
 	double		value;

@@ -32,7 +32,7 @@ draw_cents(ShopCustomer *customer)
 	return cents < 1 ? 1 : (int64_t) cents;
 }
 
-/* Whether the customer, who has just bought, never does so again. */
+/* Tells whether the customer, who has just bought, never does so again. */
 static bool
 leaves(ShopCustomer *customer)
 {

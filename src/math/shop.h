@@ -12,17 +12,17 @@
 #include "math/random.h"
 
 /*
- * Models of math/model.h with their parameters: when customers buy, in days, and for how much
+ * Holds models of math/model.h with their parameters: when customers buy, in days, and for how much
  * (Gamma-Gamma's p, q, v).
  */
 typedef struct ShopParameters
 {
-	const PurchaseModel *model;
+	const Model *model;
 	double		purchase[MODEL_MAX_PARAMETERS];
 	double		spend[MODEL_MAX_PARAMETERS];
 } ShopParameters;
 
-/* A customer, drawn by shop_customer, whose orders shop_next_order gives in turn. */
+/* Describes a customer, drawn by shop_customer, whose orders shop_next_order gives in turn. */
 typedef struct ShopCustomer
 {
 	RandomStream stream;

@@ -9,7 +9,7 @@
 
 #define ASYMPTOTIC_FROM 10.0
 
-/* Terms that are cheaper to multiply than to get from the series. */
+/* Counts the terms that are cheaper to multiply than to get from the series. */
 #define DIRECT_TERMS 24
 
 #define HALF_LOG_2_PI 0.91893853320467274178
@@ -46,7 +46,7 @@ const QuadratureRule quadrature_12 = {
 	0.10158371336153296087, 0.08003916427167311317, 0.05346966299765921548, 0.02358766819325591360}
 };
 
-/* What Stirling's series adds to (x - 1/2) ln x - x + ln(2 pi)/2. */
+/* Returns what Stirling's series adds to (x - 1/2) ln x - x + ln(2 pi)/2. */
 static double
 stirling_rest(double x)
 {
@@ -91,7 +91,7 @@ trigamma_asymptotic(double x)
 																		square * (7.0 / 6)))))));
 }
 
-/* ln gamma(x). */
+/* Computes ln gamma(x) for x > 0: by Stirling's series, after raising x to where it is exact. */
 double
 log_gamma(double x)
 {
@@ -102,7 +102,7 @@ log_gamma(double x)
 	return (x - 0.5) * log(x) - x + HALF_LOG_2_PI + stirling_rest(x) - log(product);
 }
 
-/* The derivative of ln gamma(x). */
+/* Computes the derivative of ln gamma(x) for x > 0, by Stirling's series like log_gamma. */
 double
 digamma(double x)
 {
@@ -113,7 +113,7 @@ digamma(double x)
 	return digamma_asymptotic(x) - sum;
 }
 
-/* The second derivative of ln gamma(x). */
+/* Computes the second derivative of ln gamma(x) for x > 0, by Stirling's series like log_gamma. */
 double
 trigamma(double x)
 {
@@ -125,8 +125,8 @@ trigamma(double x)
 }
 
 /*
- * For r > 0 and a whole number n >= 0: exact to rounding for any n, since no
- * two large numbers are subtracted.
+ * Computes ln gamma(r+n)/gamma(r) for r > 0 and a whole number n >= 0, exact to rounding for any n,
+ * since no two large numbers are subtracted.
  */
 void
 rising_factorial(double r, double n, RisingFactorial *result)

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-/* The logarithm of gamma(r + n) / gamma(r), and its first two derivatives by r. */
+/* Holds the logarithm of gamma(r + n) / gamma(r), and its first two derivatives by r. */
 typedef struct RisingFactorial
 {
 	double		log;
@@ -20,7 +20,7 @@ extern double digamma(double x);
 extern double trigamma(double x);
 extern void rising_factorial(double r, double n, RisingFactorial *result);
 
-/* ln(1 + e^x). */
+/* Computes ln(1 + e^x). */
 static inline double
 softplus(double x)
 {
@@ -28,8 +28,8 @@ softplus(double x)
 }
 
 /*
- * A weighted sum of logarithms: of values of weight 1 the product is kept, and one logarithm taken
- * of many.
+ * Describes a weighted sum of logarithms: of values of weight 1 the product is kept, and one
+ * logarithm taken of many.
  */
 typedef struct LogarithmSum
 {
@@ -60,7 +60,7 @@ add_logarithm(LogarithmSum *logarithms, double value, double weight)
 	logarithms->product = 1;
 }
 
-/* Nodes on 0..1 and their weights, which add up to 1. */
+/* Holds nodes on 0..1 and their weights, which add up to 1. */
 typedef struct QuadratureRule
 {
 	int			count;

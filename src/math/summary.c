@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Empties a summary (zeroed memory, or a used one, whose room for days is kept). */
+/* Empties a summary: zeroed memory, or a used one, whose room for days is kept. */
 void
 summary_reset(OrderSummary *summary)
 {
@@ -27,7 +27,10 @@ compare_days(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Customers with few purchase days are the rule, and insertion sort is best for them. */
+/*
+ * Sorts the days. Customers with few purchase days are the rule, and insertion sort is best for
+ * them.
+ */
 static void
 sort_days(int32_t *days, int32_t count)
 {
@@ -87,7 +90,7 @@ make_room(OrderSummary *summary, const DayAllocator *allocator)
 	summary->days = days;
 }
 
-/* The latest day is kept apart: the usual next day needs no look at the others. */
+/* Adds a day. The latest one is kept apart: the usual next day needs no look at the others. */
 static void
 add_day(OrderSummary *summary, int32_t day, const DayAllocator *allocator)
 {
@@ -165,9 +168,9 @@ summary_merge(OrderSummary *into, const OrderSummary *from, const DayAllocator *
 }
 
 /*
- * The number of purchase days, and the mean and the sample standard deviation
- * of the days between them. The sums are integers, so the result does not
- * depend on the order of the input: sd^2 = (n sum g^2 - (sum g)^2) / (n (n-1)).
+ * Computes the number of purchase days, and the mean and the sample standard deviation of the days
+ * between them. The sums are integers, so the result does not depend on the order of the input:
+ * sd^2 = (n sum g^2 - (sum g)^2) / (n (n-1)).
  */
 void
 summary_rhythm(OrderSummary *summary, PurchaseRhythm *rhythm)
@@ -199,7 +202,7 @@ summary_rhythm(OrderSummary *summary, PurchaseRhythm *rhythm)
 							  ((double) gaps * (double) (gaps - 1)));
 }
 
-/* The sum of all amounts. */
+/* Computes the sum of all amounts, refunds among them; MATH_OVERFLOW beyond 38 digits. */
 MathStatus
 summary_revenue(const OrderSummary *summary, Decimal *total)
 {
@@ -207,7 +210,10 @@ summary_revenue(const OrderSummary *summary, Decimal *total)
 	return decimal_add(total, &summary->adjustments);
 }
 
-/* The value of the orders after the first purchase day: repeat_value times the repeat days. */
+/*
+ * Computes the value of the orders after the first purchase day: repeat_value times the repeat
+ * days. MATH_OVERFLOW beyond 38 digits.
+ */
 MathStatus
 summary_repeat_total(const OrderSummary *summary, Decimal *total)
 {

@@ -15,20 +15,23 @@
 #include "math/decimal.h"
 
 /*
- * Most customers have fewer purchase days than these, which need no memory of
- * their own. They fill up the 256 bytes that PostgreSQL's allocator would give
- * to a summary with none.
+ * Sets the days within a summary: most customers have fewer purchase days than these, which need no
+ * memory of their own. They fill up the 256 bytes that PostgreSQL's allocator would give to a
+ * summary with none.
  */
 #define SUMMARY_INLINE_DAYS 32
 
-/* How a summary gets memory: like realloc, never NULL. */
+/* Tells how a summary gets memory: like realloc, never NULL. */
 typedef struct DayAllocator
 {
 	void	   *(*reallocate) (void *context, void *old, size_t size);
 	void	   *context;
 } DayAllocator;
 
-/* What an order touches comes first: with a million customers each cache line counts. */
+/*
+ * Holds a summary under way. What an order touches comes first: with a million customers each cache
+ * line counts.
+ */
 typedef struct OrderSummary
 {
 	int64_t		orders;			/* orders with a positive amount */
@@ -46,7 +49,7 @@ typedef struct OrderSummary
 	Decimal		adjustments;	/* amounts that are no orders, such as refunds */
 } OrderSummary;
 
-/* The columns of SQL's order_summary that need arithmetic, in days. */
+/* Holds the columns of SQL's order_summary that need arithmetic, in days. */
 typedef struct PurchaseRhythm
 {
 	int32_t		purchase_days;	/* distinct local days with an order */
@@ -65,7 +68,7 @@ extern void summary_rhythm(OrderSummary *summary, PurchaseRhythm *rhythm);
 extern MathStatus summary_revenue(const OrderSummary *summary, Decimal *total);
 extern MathStatus summary_repeat_total(const OrderSummary *summary, Decimal *total);
 
-/* The distinct or yet unsorted purchase days. */
+/* Returns the distinct or yet unsorted purchase days. */
 static inline int32_t *
 summary_days(OrderSummary *summary)
 {

@@ -2,8 +2,8 @@
 #include "math/zone.h"
 
 /*
- * The offset in force at an instant, by binary search. Remembers the span, as
- * the next order is most likely in the same one.
+ * Finds the offset in force at an instant, by binary search. Remembers the span, as the next order
+ * is most likely in the same one.
  */
 int64_t
 zone_find_offset(Zone *zone, int64_t at)

@@ -6,7 +6,9 @@
 
 #define MICROSECONDS_PER_DAY INT64_C(86400000000)
 
-/* From this instant on, local time is the instant plus the offset (both in microseconds). */
+/*
+ * Says that from this instant on local time is the instant plus the offset (both in microseconds).
+ */
 typedef struct ZoneSpan
 {
 	int64_t		from;
@@ -14,8 +16,8 @@ typedef struct ZoneSpan
 } ZoneSpan;
 
 /*
- * Spans in ascending order; the first reaches back for ever. From `until` on
- * the table ends and offset_beyond is asked.
+ * Holds spans in ascending order; the first reaches back for ever. From `until` on the table ends
+ * and offset_beyond is asked.
  */
 typedef struct Zone
 {
@@ -29,7 +31,10 @@ typedef struct Zone
 
 extern int64_t zone_find_offset(Zone *zone, int64_t at);
 
-/* Days since 2000-01-01 of the local date at an instant (microseconds since 2000-01-01 UTC). */
+/*
+ * Computes the days since 2000-01-01 of the local date at an instant (microseconds since 2000-01-01
+ * UTC).
+ */
 static inline int32_t
 zone_day(Zone *zone, int64_t at)
 {

@@ -12,14 +12,14 @@
 #define MAX_PARTITION_BITS 10
 
 /*
- * Partitions that do not fit the budget, or the processor's cache, are split by further bits of the
+ * Splits partitions that do not fit the budget, or the processor's cache, by further bits of the
  * hash.
  */
 #define CACHE_BYTES ((Size) 1024 * 1024)
 #define SPLIT_BITS 4
 #define MAX_HASH_BITS 28
 
-/* The rows of a key: the first and the last of a chain through StoredRow.next. */
+/* Holds the rows of a key: the first and the last of a chain through StoredRow.next. */
 typedef struct Chain
 {
 	uint32		hash;
@@ -39,8 +39,8 @@ typedef struct Grouping
 } Grouping;
 
 /*
- * As many partitions as leave each a few chunks of the budget, at most 1024;
- * fewer for so few bytes that most of the chunks would stay empty.
+ * Chooses as many partitions as leave each a few chunks of the budget, at most 1024; fewer for so
+ * few bytes that most of the chunks would stay empty.
  */
 int
 row_partition_bits(Size budget, Size expected_bytes)

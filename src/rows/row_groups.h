@@ -12,8 +12,8 @@
 #define NO_ROW PG_UINT32_MAX
 
 /*
- * What rows to be grouped begin with; the key follows somewhere. Partitions are the hash's first
- * bits.
+ * Holds what rows to be grouped begin with; the key follows somewhere. Partitions are the hash's
+ * first bits.
  */
 typedef struct KeyedRow
 {

@@ -7,7 +7,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* Chunks of the usual size come from blocks that are never given back. */
+/* Takes chunks of the usual size from blocks that are never given back. */
 #define CHUNK_STRIDE (offsetof(RowChunk, data) + CHUNK_BYTES)
 #define MIN_BLOCK_BYTES (16 * CHUNK_STRIDE)
 #define MAX_BLOCK_BYTES ((Size) 16 * 1024 * 1024)
@@ -36,7 +36,7 @@ add_block(RowMemory *memory)
 	prefer_huge_pages(memory->block_next, size);
 }
 
-/* A chunk for rows of `size` bytes: from the pool, unless it is larger than the others. */
+/* Gets a chunk for rows of `size` bytes: from the pool, unless it is larger than the others. */
 static RowChunk *
 take_chunk(RowMemory *memory, Size size)
 {
@@ -172,7 +172,7 @@ row_store_make_room(RowStore *store, int number, Size size)
 	partition->end = chunk->data + chunk_size;
 }
 
-/* The bytes of a partition's rows, in memory or not. */
+/* Counts the bytes of a partition's rows, in memory or not. */
 Size
 row_store_bytes(RowStore *store, int number)
 {
@@ -257,7 +257,7 @@ row_cursor_open(RowCursor *cursor, RowStore *store, int number)
 	}
 }
 
-/* The next chunk: those of the file, then those in memory. NULL at the end. */
+/* Reads the next chunk: those of the file, then those in memory. NULL at the end. */
 static RowChunk *
 next_chunk(RowCursor *cursor)
 {
@@ -281,7 +281,7 @@ next_chunk(RowCursor *cursor)
 	return cursor->read_chunk;
 }
 
-/* The next row, or NULL at the end. It stays in place until the call after. */
+/* Returns the next row, or NULL at the end. It stays in place until the call after. */
 void *
 row_cursor_next(RowCursor *cursor)
 {

@@ -9,7 +9,9 @@
 
 #include "storage/buffile.h"
 
-/* Memory that several stores share: a budget, and a pool of chunks for what they append. */
+/*
+ * Describes memory that several stores share: a budget, and a pool of chunks for what they append.
+ */
 typedef struct RowMemory
 {
 	MemoryContext context;
@@ -20,7 +22,7 @@ typedef struct RowMemory
 	char	   *block_end;
 } RowMemory;
 
-/* Every row begins with its size; the link is for whoever reads the rows. */
+/* Begins every row with its size; the link is for whoever reads the rows. */
 typedef struct StoredRow
 {
 	uint32		size;
@@ -65,7 +67,7 @@ typedef struct RowCursor
 	int			next_chunk;
 } RowCursor;
 
-/* Positions are in units of 8 bytes, and a chunk has this many of them. */
+/* Counts positions in units of 8 bytes; a chunk has this many of them. */
 #define CHUNK_UNITS 2032
 #define CHUNK_BYTES (CHUNK_UNITS * 8)
 
@@ -98,7 +100,7 @@ row_store_append(RowStore *store, int number, Size size)
 	return row;
 }
 
-/* The position of the row that row_cursor_next returned; the partition must be loaded. */
+/* Returns the position of the row that row_cursor_next returned; the partition must be loaded. */
 static inline uint32
 row_cursor_position(const RowCursor *cursor, const StoredRow *row)
 {
@@ -106,7 +108,7 @@ row_cursor_position(const RowCursor *cursor, const StoredRow *row)
 		(uint32) (((const char *) row - cursor->chunk->data) / 8);
 }
 
-/* The row at a position of a loaded partition. */
+/* Returns the row at a position of a loaded partition. */
 static inline void *
 row_at(const RowPartition *partition, uint32 position)
 {

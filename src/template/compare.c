@@ -3,7 +3,10 @@
 
 #include <string.h>
 
-/* False are: nothing, null, false, zero, empty text and empty arrays and objects. */
+/*
+ * Tells whether a value counts as true. False are: nothing, null, false, zero, empty text and empty
+ * arrays and objects.
+ */
 bool
 template_is_true(Evaluator *evaluator, uint32_t at, TemplateValue *value, bool *truth)
 {
@@ -37,7 +40,7 @@ same_text(TemplateText left, TemplateText right)
 		   (left.length == 0 || memcmp(left.data, right.data, left.length) == 0);
 }
 
-/* The order of the bytes: that of ISO dates and of ASCII text. */
+/* Compares two texts in the order of the bytes: that of ISO dates and of ASCII text. */
 static int
 compare_texts(TemplateText left, TemplateText right)
 {
@@ -60,8 +63,8 @@ prepare_pair(Evaluator *evaluator, uint32_t at, TemplateValue *left, TemplateVal
 }
 
 /*
- * What is missing equals null and only that; values of different kinds are not equal, nor are
- * arrays and objects to anything.
+ * Compares two values. What is missing equals null and only that; values of different kinds are not
+ * equal, nor are arrays and objects to anything.
  */
 static bool
 are_equal(Evaluator *evaluator, uint32_t at, TemplateValue *left, TemplateValue *right, bool *truth)
@@ -85,8 +88,8 @@ are_equal(Evaluator *evaluator, uint32_t at, TemplateValue *left, TemplateValue 
 }
 
 /*
- * Two numbers or two texts; nothing and null are in no order with anything, so that all comparisons
- * are false.
+ * Compares two numbers or two texts; nothing and null are in no order with anything, so that all
+ * comparisons are false.
  */
 static bool
 are_ordered(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left,
@@ -114,7 +117,7 @@ are_ordered(Evaluator *evaluator, const Instruction *instruction, TemplateValue 
 	return true;
 }
 
-/* Whether the text is part of another, which is not shorter. */
+/* Tells whether the text is part of another, which is not shorter. */
 static bool
 contains(TemplateText whole, TemplateText part)
 {
@@ -187,7 +190,7 @@ is_in(Evaluator *evaluator, uint32_t at, TemplateValue *value, TemplateValue *wh
 						  template_kind_name(whole->kind));
 }
 
-/* Whether a comparison holds. False is returned after an error. */
+/* Tells whether a comparison holds. False is returned after an error. */
 bool
 template_compare(Evaluator *evaluator, const Instruction *instruction, TemplateValue *left,
 				 TemplateValue *right, bool *truth)

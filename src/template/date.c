@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* A date and time as it is written; without a time it is midnight. */
+/* Describes a date and time as it is written; without a time it is midnight. */
 typedef struct DateFields
 {
 	int			year;
@@ -42,7 +42,10 @@ typedef enum PatternKind
 	PATTERN_HALF
 } PatternKind;
 
-/* Longer ones stand before those that they begin with. The case of names is that of the pattern. */
+/*
+ * Lists the pieces of patterns: longer ones stand before those that they begin with. The case of
+ * names is that of the pattern.
+ */
 static const struct
 {
 	const char *text;
@@ -60,7 +63,7 @@ static const struct
 	{"AM", PATTERN_HALF}, {"PM", PATTERN_HALF}, {"am", PATTERN_HALF}, {"pm", PATTERN_HALF}
 };
 
-/* One piece of a pattern: text to be copied if its number is negative. */
+/* Describes one piece of a pattern: text to be copied if its number is negative. */
 typedef struct Piece
 {
 	int			pattern;
@@ -83,7 +86,7 @@ is_letter(char c)
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Text in double quotes, or one character; letters are none. */
+/* Reads text in double quotes, or one character; letters are none. */
 static bool
 next_literal(TemplateText pattern, size_t *at, Piece *piece)
 {
@@ -128,7 +131,7 @@ next_piece(TemplateText pattern, size_t *at, Piece *piece)
 	return true;
 }
 
-/* Whether all of a pattern is known; if not, gives the letters that are not. */
+/* Tells whether all of a pattern is known; if not, gives the letters that are not. */
 bool
 template_check_pattern(TemplateText pattern, TemplateText *unknown)
 {
@@ -194,7 +197,7 @@ read_date(TemplateText text, size_t *at, DateFields *date)
 		   date->day <= days_of_month(date->year, date->month);
 }
 
-/* Hours and minutes, with or without seconds and their fraction. */
+/* Reads hours and minutes, with or without seconds and their fraction. */
 static bool
 read_time(TemplateText text, size_t *at, DateFields *date)
 {
@@ -210,7 +213,7 @@ read_time(TemplateText text, size_t *at, DateFields *date)
 	return date->hour < 24 && date->minute < 60 && date->second < 60;
 }
 
-/* Z, or a sign with hours, minutes and seconds: what is written is not changed by it. */
+/* Reads Z, or a sign with hours, minutes and seconds: what is written is not changed by it. */
 static bool
 read_zone(TemplateText text, size_t *at)
 {
@@ -244,7 +247,7 @@ read_timestamp(TemplateText text, DateFields *date)
 		   read_time(text, &at, date) && read_zone(text, &at) && at == text.length;
 }
 
-/* 0 for Sunday; the first of January of the year 1 was a Monday. */
+/* Returns the day of the week, 0 for Sunday; the first of January of the year 1 was a Monday. */
 static int
 weekday(const DateFields *date)
 {
@@ -256,7 +259,7 @@ weekday(const DateFields *date)
 	return days % 7;
 }
 
-/* The number that a pattern of numbers writes, and its width. */
+/* Returns the number that a pattern of numbers writes, and its width. */
 static int
 field_value(PatternKind kind, const DateFields *date, int *width)
 {
@@ -282,7 +285,7 @@ field_value(PatternKind kind, const DateFields *date, int *width)
 	}
 }
 
-/* st, nd, rd or th. */
+/* Returns st, nd, rd or th. */
 static const char *
 ordinal_suffix(int number)
 {
@@ -351,7 +354,7 @@ write_piece(char *next, const Piece *piece, const DateFields *date)
 	}
 }
 
-/* Three letters of a pattern make nine at most. */
+/* Renders a date by a pattern. Three letters of a pattern make nine at most. */
 static TemplateText
 write_date(const TemplateHost *host, TemplateText pattern, const DateFields *date)
 {

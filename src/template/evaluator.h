@@ -4,7 +4,7 @@
 
 #include "template/program.h"
 
-/* A loop that is running. */
+/* Describes a loop that is running. */
 typedef struct Loop
 {
 	TemplateValue array;
@@ -13,7 +13,7 @@ typedef struct Loop
 	uint32_t	count;
 } Loop;
 
-/* Every parenthesis may keep the left side of one comparison. */
+/* Sizes the stack: every parenthesis may keep the left side of one comparison. */
 #define STACK_SIZE (TEMPLATE_MAX_DEPTH + 4)
 
 typedef struct Evaluator
@@ -31,6 +31,7 @@ typedef struct Evaluator
 	Loop		loops[TEMPLATE_MAX_DEPTH];
 } Evaluator;
 
+/* evaluator.c */
 extern bool template_turn(Evaluator *evaluator, uint32_t at);
 extern bool template_work(Evaluator *evaluator, uint32_t at, size_t amount);
 extern bool template_write_number(Evaluator *evaluator, uint32_t at, TemplateValue *number);
@@ -40,12 +41,6 @@ static inline bool
 is_missing(const TemplateValue *value)
 {
 	return value->kind <= TEMPLATE_NULL;
-}
-
-static inline void *
-template_allocate(const TemplateHost *host, size_t size)
-{
-	return host->resize(host->context, NULL, size);
 }
 
 /* output.c */

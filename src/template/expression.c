@@ -16,14 +16,14 @@ template_emit(Parser *parser, Opcode opcode, uint32_t at)
 	return parser->program->code.count - 1;
 }
 
-/* Valid until the next one is added. */
+/* Returns an instruction, valid until the next one is added. */
 Instruction *
 template_instruction(Parser *parser, uint32_t index)
 {
 	return ITEM(parser->program->code, Instruction, index);
 }
 
-/* The slot of the innermost loop whose body this is, or -1. */
+/* Finds the slot of the innermost loop whose body this is, or -1. */
 static int
 innermost_loop(const Parser *parser)
 {
@@ -34,7 +34,7 @@ innermost_loop(const Parser *parser)
 	return slot;
 }
 
-/* The slot of the innermost loop with this variable, or ROOT_CONTEXT. */
+/* Finds the slot of the innermost loop with this variable, or ROOT_CONTEXT. */
 static int
 find_variable(const Parser *parser, TemplateText name)
 {
@@ -60,7 +60,7 @@ add_step(Parser *parser, TemplateText name, uint32_t index)
 	*step = (PathStep) {name, index};
 }
 
-/* Digits as an index, or NO_INDEX if no array is that long. */
+/* Reads digits as an index, or NO_INDEX if no array is that long. */
 static uint32_t
 index_of(TemplateText digits)
 {
@@ -169,7 +169,7 @@ template_parse_path(Parser *parser, uint32_t *path)
 	return true;
 }
 
-/* loop.index, loop.first or loop.last. */
+/* Reads loop.index, loop.first or loop.last. */
 static bool
 parse_loop_property(Parser *parser)
 {
@@ -204,7 +204,7 @@ parse_variable(Parser *parser)
 	return true;
 }
 
-/* Text or a number as a value; goes on to the next token. */
+/* Reads text or a number as a value; goes on to the next token. */
 static bool
 parse_literal(Parser *parser, TemplateValue *literal)
 {
@@ -248,7 +248,7 @@ parse_filter(Parser *parser)
 	return true;
 }
 
-/* A path or property of the loop, with its filters. */
+/* Reads a path or property of the loop, with its filters. */
 static bool
 parse_filtered(Parser *parser)
 {
@@ -259,7 +259,7 @@ parse_filtered(Parser *parser)
 	return fine;
 }
 
-/* What stands between {{ and }}: the token is the first. */
+/* Reads what stands between {{ and }}: the token is the first. */
 bool
 template_parse_print(Parser *parser)
 {
@@ -368,7 +368,7 @@ parse_not(Parser *parser)
 	return true;
 }
 
-/* Terms joined by `and` or by `or`, of which only the needed ones are evaluated. */
+/* Reads terms joined by `and` or by `or`, of which only the needed ones are evaluated. */
 static bool
 parse_chain(Parser *parser, const char *name, Opcode opcode, bool (*parse_term) (Parser *parser))
 {
@@ -397,7 +397,7 @@ parse_and(Parser *parser)
 	return parse_chain(parser, "and", OP_AND, parse_not);
 }
 
-/* An expression of if and elif; leaves its value on the stack. */
+/* Reads an expression of if and elif; leaves its value on the stack. */
 bool
 template_parse_condition(Parser *parser)
 {

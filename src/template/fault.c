@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes of the UTF-8 character with this first byte. */
+/* Counts the bytes of the UTF-8 character with this first byte. */
 static int
 utf8_length(unsigned char first)
 {
 	return first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : first >= 0xC0 ? 2 : 1;
 }
 
-/* Bytes of the character at a place with `left` bytes, one or more. */
+/* Counts the bytes of the character at a place with `left` bytes, one or more. */
 size_t
 template_character(const TemplateHost *host, const char *at, size_t left)
 {
@@ -25,7 +25,7 @@ template_character(const TemplateHost *host, const char *at, size_t left)
 	return length < 1 ? 1 : (size_t) length > left ? left : (size_t) length;
 }
 
-/* How many characters a text has. */
+/* Counts the characters of a text. */
 size_t
 template_characters(const TemplateHost *host, TemplateText text)
 {
@@ -37,7 +37,7 @@ template_characters(const TemplateHost *host, TemplateText text)
 	return count;
 }
 
-/* Bytes of as many whole characters as fit. */
+/* Counts the bytes of as many whole characters as fit. */
 int
 template_clip(const TemplateHost *host, TemplateText text, int most)
 {

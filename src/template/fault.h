@@ -4,13 +4,13 @@
 
 #include "template/template.h"
 
-/* The most bytes of a name or value that a message quotes. */
+/* Sets the most bytes of a name or value that a message quotes. */
 #define TEMPLATE_MAX_QUOTE 80
 
-/* For errors that are about no place in the template. */
+/* Stands for the place of errors that are about no place in the template. */
 #define TEMPLATE_NOWHERE SIZE_MAX
 
-/* Where errors go, and what they are about. The first one stays. */
+/* Tells where errors go, and what they are about. The first one stays. */
 typedef struct FaultSite
 {
 	const TemplateHost *host;
@@ -23,7 +23,7 @@ extern bool template_fault(const FaultSite *site, TemplateFault fault, size_t at
 extern size_t template_character(const TemplateHost *host, const char *at, size_t left);
 extern size_t template_characters(const TemplateHost *host, TemplateText text);
 
-/* The arguments for %.*s of a text in a message. */
+/* Gives the arguments for %.*s of a text in a message. */
 #define QUOTED(site, text) template_clip((site)->host, text, TEMPLATE_MAX_QUOTE), (text).data
 
 #endif

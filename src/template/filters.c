@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-/* What ends a text that was cut: plain dots, which every alphabet and every text message has. */
+/*
+ * Says what ends a text that was cut: plain dots, which every alphabet and every text message has.
+ */
 #define ELLIPSIS "..."
 
 static bool
@@ -15,7 +17,7 @@ kind_fault(Evaluator *evaluator, const FilterCall *call, const TemplateValue *va
 						  template_kind_name(value->kind));
 }
 
-/* A number or boolean as text; says whether there is one. */
+/* Gets a number or boolean as text; says whether there is one. */
 static bool
 as_text(Evaluator *evaluator, uint32_t at, TemplateValue *value)
 {
@@ -125,7 +127,7 @@ filter_urlencode(Evaluator *evaluator, const FilterCall *call, TemplateValue *va
 	return true;
 }
 
-/* Characters of text, elements of an array, members of an object. */
+/* Counts characters of text, elements of an array, members of an object. */
 static bool
 filter_length(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
@@ -209,7 +211,7 @@ filter_join(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 	return true;
 }
 
-/* An array's first or last element; an empty array has none. */
+/* Gets an array's first or last element; an empty array has none. */
 static bool
 filter_end(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
@@ -225,7 +227,7 @@ filter_end(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 	return true;
 }
 
-/* Bytes of the first characters. */
+/* Counts the bytes of the first characters. */
 static size_t
 prefix_length(const TemplateHost *host, TemplateText text, size_t characters)
 {
@@ -259,7 +261,7 @@ filter_truncate(Evaluator *evaluator, const FilterCall *call, TemplateValue *val
 	return true;
 }
 
-/* How a character is written in JSON, and nowhere taken for HTML; NULL: as it is. */
+/* Tells how a character is written in JSON, and nowhere taken for HTML; NULL: as it is. */
 static const char *
 json_character(unsigned char c, char *code)
 {
@@ -295,7 +297,7 @@ quote_json(Evaluator *evaluator, const FilterCall *call, TemplateText text, Temp
 	return append(evaluator, call, result, (TemplateText) {"\"", 1});
 }
 
-/* A value as JSON has it: text in quotes, nothing as null. */
+/* Writes a value as JSON has it: text in quotes, nothing as null. */
 static bool
 filter_json(Evaluator *evaluator, const FilterCall *call, TemplateValue *value)
 {
@@ -335,7 +337,7 @@ static const Filter filters[] = {
 	{"truncate", ARGUMENT_CHARACTERS, false, filter_truncate}
 };
 
-/* The filter of this name, or NULL. */
+/* Finds the filter of this name, or NULL. */
 const Filter *
 template_filter(TemplateText name)
 {
@@ -387,7 +389,7 @@ check_pattern(const FaultSite *site, const FilterCall *call, uint32_t at)
 						  QUOTED(site, unknown));
 }
 
-/* Whether a filter's argument is what it takes; errors are about the place `at`. */
+/* Tells whether a filter's argument is what it takes; errors are about the place `at`. */
 bool
 template_check_argument(const FaultSite *site, FilterCall *call, bool given, uint32_t at)
 {

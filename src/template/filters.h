@@ -14,7 +14,7 @@ typedef enum ArgumentRule
 	ARGUMENT_DECIMALS			/* a whole number, 0 if left out */
 } ArgumentRule;
 
-/* apply changes the value, which is never absent nor null unless fills_gaps. */
+/* Describes a filter. apply changes the value, which is never absent nor null unless fills_gaps. */
 typedef struct Filter
 {
 	const char *name;

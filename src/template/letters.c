@@ -11,8 +11,8 @@
 #include <string.h>
 
 /*
- * Letters from first to last: the other case is at a distance, or, where that
- * is 1, letters stand in pairs, upper case before lower case.
+ * Describes letters from first to last: the other case is at a distance, or, where that is 1,
+ * letters stand in pairs, upper case before lower case.
  */
 typedef struct LetterRange
 {
@@ -38,7 +38,7 @@ static const LetterRange ranges[] = {
 #define FINAL_SIGMA 0x3C2
 #define CAPITAL_SIGMA 0x3A3
 
-/* A letter's other case, or the same character. */
+/* Returns a letter's other case, or the same character. */
 static uint32_t
 other_case(uint32_t letter, bool upper)
 {
@@ -112,7 +112,7 @@ change_character(char *at, size_t length, bool upper, bool is_utf8)
 		encode(at, length, other);
 }
 
-/* A copy of the text in upper or lower case, or with only its first character changed. */
+/* Makes a copy of the text in upper or lower case, or with only its first character changed. */
 TemplateText
 template_change_case(Evaluator *evaluator, TemplateText text, bool upper, bool first_only)
 {

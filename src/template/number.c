@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* A number's digits before and after the point, without leading zeros. */
+/* Describes a number's digits before and after the point, without leading zeros. */
 typedef struct Digits
 {
 	bool		is_negative;
@@ -40,7 +40,7 @@ all_zero(TemplateText digits)
 	return true;
 }
 
-/* Whether a number is zero, of whatever sign. */
+/* Tells whether a number is zero, of whatever sign. */
 bool
 template_is_zero(TemplateText number)
 {
@@ -49,7 +49,7 @@ template_is_zero(TemplateText number)
 	return digits.whole.length == 0 && all_zero(digits.fraction);
 }
 
-/* Which fraction is greater: zeros at the end do not matter. */
+/* Tells which fraction is greater: zeros at the end do not matter. */
 static int
 compare_fractions(TemplateText left, TemplateText right)
 {
@@ -63,7 +63,7 @@ compare_fractions(TemplateText left, TemplateText right)
 	return all_zero((TemplateText) {right.data + common, right.length - common}) ? 0 : -1;
 }
 
-/* Below, at or above 0 as left is less than, equal to or greater than right. */
+/* Returns a number below, at or above 0 as left is less than, equal to or greater than right. */
 int
 template_compare_numbers(TemplateText left, TemplateText right)
 {

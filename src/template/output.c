@@ -42,7 +42,7 @@ static const TemplateText entities[] = {
 	{"&amp;", 5}, {"&lt;", 4}, {"&gt;", 4}, {"&quot;", 6}, {"&#39;", 5}
 };
 
-/* For every byte, 1 + the number of its entity, or 0. */
+/* Tells for every byte 1 + the number of its entity, or 0. */
 static const uint8_t entity_of[256] = {['&'] = 1, ['<'] = 2, ['>'] = 3, ['"'] = 4, ['\''] = 5};
 
 /* Appends text so that HTML shows it as it is, also within quotes. */

@@ -1,21 +1,7 @@
 /* parse.c: a template's text, tags and blocks. */
 #include "template/parser.h"
 
-#include "template/evaluator.h"
-
 #include <string.h>
-
-/* Makes room for one more item, and returns it. */
-void *
-template_append(const TemplateHost *host, TemplateArray *array, size_t size)
-{
-	if (array->count == array->capacity)
-	{
-		array->capacity = array->capacity == 0 ? 8 : array->capacity * 2;
-		array->items = host->resize(host->context, array->items, array->capacity * size);
-	}
-	return (char *) array->items + array->count++ * size;
-}
 
 static bool
 is_space(char c)
@@ -38,7 +24,7 @@ emit_text(Parser *parser, uint32_t start, uint32_t end, bool trim_end)
 		template_instruction(parser, template_emit(parser, OP_TEXT, start))->count = end - start;
 }
 
-/* Where the next tag begins, or the template's end. */
+/* Tells where the next tag begins, or the template's end. */
 static uint32_t
 find_tag(TemplateText source, uint32_t start)
 {
@@ -95,7 +81,7 @@ open_block(Parser *parser, uint32_t at, bool is_loop)
 	return block;
 }
 
-/* The innermost block, which must be an if or a for. */
+/* Finds the innermost block, which must be an if or a for. */
 static Block *
 current_block(Parser *parser, uint32_t at, bool is_loop, const char *tag)
 {
@@ -161,7 +147,7 @@ parse_if(Parser *parser, uint32_t at)
 	return block != NULL && parse_branch_condition(parser, block, at);
 }
 
-/* elif or else: another branch of an if. */
+/* Reads elif or else: another branch of an if. */
 static bool
 parse_branch(Parser *parser, uint32_t at, bool is_last)
 {
@@ -199,7 +185,7 @@ parse_endif(Parser *parser, uint32_t at)
 	return template_expect_close(parser);
 }
 
-/* limit:4 at the end of a for. */
+/* Reads limit:4 at the end of a for. */
 static bool
 parse_limit(Parser *parser, uint32_t *limit)
 {
@@ -221,7 +207,7 @@ parse_limit(Parser *parser, uint32_t *limit)
 	return true;
 }
 
-/* The name that a loop gives to its items; not one with another meaning. */
+/* Reads the name that a loop gives to its items; not one with another meaning. */
 static bool
 parse_loop_variable(Parser *parser, TemplateText *variable)
 {
@@ -309,7 +295,7 @@ parse_endfor(Parser *parser, uint32_t at)
 	return template_expect_close(parser);
 }
 
-/* Whether {% endraw %} stands at a place; the token is its end then. */
+/* Tells whether {% endraw %} stands at a place; the token is its end then. */
 static bool
 is_endraw(Parser *parser, uint32_t at)
 {
@@ -329,7 +315,7 @@ is_endraw(Parser *parser, uint32_t at)
 	return true;
 }
 
-/* Everything up to {% endraw %} is text. */
+/* Takes everything up to {% endraw %} as text. */
 static bool
 parse_raw(Parser *parser, uint32_t at)
 {

@@ -21,7 +21,7 @@ typedef struct Token
 	TemplateText text;
 } Token;
 
-/* An if or for that is open. */
+/* Describes an if or for that is open. */
 typedef struct Block
 {
 	bool		is_loop;

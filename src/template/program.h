@@ -4,7 +4,7 @@
 
 #include "template/fault.h"
 
-/* Instructions work on a stack of values. */
+/* Names the instructions, which work on a stack of values. */
 typedef enum Opcode
 {
 	OP_TEXT,					/* appends `count` bytes of the template from `at` */
@@ -61,7 +61,7 @@ typedef struct Instruction
 
 #define NO_INDEX UINT32_MAX
 
-/* A member's name, which may be an array's index too. */
+/* Describes a member's name, which may be an array's index too. */
 typedef struct PathStep
 {
 	TemplateText name;
@@ -78,7 +78,7 @@ typedef struct Path
 	TemplateText source;
 } Path;
 
-/* A filter with its argument; a number's value is in `number`. */
+/* Describes a filter with its argument; a number's value is in `number`. */
 typedef struct FilterCall
 {
 	const struct Filter *filter;
@@ -106,8 +106,17 @@ struct TemplateProgram
 
 #define ITEM(array, type, index) (&((type *) (array).items)[index])
 
+/* program.c */
 extern void *template_append(const TemplateHost *host, TemplateArray *array, size_t size);
 
+/* Allocates memory that the host frees. */
+static inline void *
+template_allocate(const TemplateHost *host, size_t size)
+{
+	return host->resize(host->context, NULL, size);
+}
+
+/* Tells whether a text is that of a string constant. */
 static inline bool
 text_is(TemplateText text, const char *other)
 {

@@ -15,7 +15,7 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Letters, the underscore, and everything beyond ASCII. */
+/* Tells whether a byte may be in a name: letters, the underscore, and everything beyond ASCII. */
 static bool
 is_letter(char c)
 {
@@ -23,7 +23,7 @@ is_letter(char c)
 		   (unsigned char) c >= 0x80;
 }
 
-/* The character at a place, or 0 behind the end. */
+/* Returns the character at a place, or 0 behind the end. */
 static char
 peek(TemplateText source, uint32_t at)
 {
@@ -31,8 +31,8 @@ peek(TemplateText source, uint32_t at)
 }
 
 /*
- * Where the name ends that begins at a place: there, if none does. A hyphen belongs to it between
- * letters and digits.
+ * Tells where the name ends that begins at a place: there, if none does. A hyphen belongs to it
+ * between letters and digits.
  */
 uint32_t
 template_name_end(TemplateText source, uint32_t position)
@@ -52,7 +52,7 @@ template_name_end(TemplateText source, uint32_t position)
 	}
 }
 
-/* Where the number ends that begins at a place: there, if none does. */
+/* Tells where the number ends that begins at a place: there, if none does. */
 static uint32_t
 number_end(TemplateText source, uint32_t position)
 {
@@ -71,7 +71,7 @@ number_end(TemplateText source, uint32_t position)
 	return end;
 }
 
-/* The length of the operator or punctuation mark at a place. */
+/* Returns the length of the operator or punctuation mark at a place. */
 static uint32_t
 symbol_length(TemplateText source, uint32_t position)
 {
@@ -110,7 +110,7 @@ scan_string(Parser *parser)
 	parser->position++;
 }
 
-/* Whether the tag's end stands here; takes it. */
+/* Tells whether the tag's end stands here; takes it. */
 static bool
 scan_close(Parser *parser)
 {
@@ -169,13 +169,14 @@ template_next_token(Parser *parser)
 		scan_fault(parser);
 }
 
+/* Tells whether the token is this name. */
 bool
 template_is_name(const Parser *parser, const char *name)
 {
 	return parser->token.kind == TOKEN_NAME && text_is(parser->token.text, name);
 }
 
-/* Whether the token is this symbol; if so goes on to the next. */
+/* Tells whether the token is this symbol; if so goes on to the next. */
 bool
 template_take_symbol(Parser *parser, const char *symbol)
 {
@@ -185,7 +186,7 @@ template_take_symbol(Parser *parser, const char *symbol)
 	return true;
 }
 
-/* Whether the token is this name; if so goes on to the next. */
+/* Tells whether the token is this name; if so goes on to the next. */
 bool
 template_take_name(Parser *parser, const char *name)
 {
@@ -195,7 +196,7 @@ template_take_name(Parser *parser, const char *name)
 	return true;
 }
 
-/* The error that something else stands here. */
+/* Reports the error that something else stands here. */
 bool
 template_expected(Parser *parser, const char *what)
 {
@@ -204,7 +205,7 @@ template_expected(Parser *parser, const char *what)
 						  QUOTED(&parser->site, parser->token.text));
 }
 
-/* The tag must end here; what follows it is not read yet. */
+/* Expects that the tag ends here; what follows it is not read yet. */
 bool
 template_expect_close(Parser *parser)
 {

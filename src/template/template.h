@@ -11,23 +11,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* In bytes: of a template, and of what it renders to. */
+/* Limits, in bytes, the length of a template, and of what it renders to. */
 #define TEMPLATE_MAX_LENGTH (1024 * 1024)
 
-/* Blocks within blocks, and parentheses within parentheses. */
+/* Limits blocks within blocks, and parentheses within parentheses. */
 #define TEMPLATE_MAX_DEPTH 32
 
-/* Turns of all loops of one rendering; elements that `in` and join look at count too. */
+/* Limits the turns of all loops of one rendering; elements that `in` and join look at count too. */
 #define TEMPLATE_MAX_TURNS 100000
 
 /*
- * Bytes that filters and comparisons read and instructions, of TEMPLATE_STEP_WORK each, in one
- * rendering.
+ * Limits the bytes that filters and comparisons read and instructions, of TEMPLATE_STEP_WORK each,
+ * in one rendering.
  */
 #define TEMPLATE_MAX_WORK (64 * 1024 * 1024)
 #define TEMPLATE_STEP_WORK 8
 
-/* Decimals of round, and characters of truncate. */
+/* Limits the decimals of round, and characters of truncate. */
 #define TEMPLATE_MAX_DECIMALS 30
 #define TEMPLATE_MIN_TRUNCATE 4
 
@@ -48,7 +48,7 @@ typedef enum TemplateKind
 	TEMPLATE_OBJECT
 } TemplateKind;
 
-/* What the filters escape and safe ask for; the last one counts. */
+/* Tells what the filters escape and safe ask for; the last one counts. */
 typedef enum TemplateEscaping
 {
 	ESCAPE_AS_RENDERED,
@@ -74,13 +74,12 @@ typedef struct TemplateOutput
 } TemplateOutput;
 
 /*
- * What the caller provides. resize allocates if memory is NULL, keeps the
- * content otherwise, and never returns NULL (it may leave by longjmp instead);
- * check is called in every loop and may leave likewise. member and element set
- * the kind to TEMPLATE_ABSENT where there is nothing. number_text writes a
- * number as digits with at most one sign and point. character_length tells how
- * many bytes the character has that begins with a byte above 127; NULL means
- * that all text is UTF-8. to_utf8, which URLs need, may be NULL.
+ * Holds what the caller provides. resize allocates if memory is NULL, keeps the content otherwise,
+ * and never returns NULL (it may leave by longjmp instead); check is called in every loop and may
+ * leave likewise. member and element set the kind to TEMPLATE_ABSENT where there is nothing.
+ * number_text writes a number as digits with at most one sign and point. character_length tells how
+ * many bytes the character has that begins with a byte above 127; NULL means that all text is
+ * UTF-8. to_utf8, which URLs need, may be NULL.
  */
 typedef struct TemplateHost
 {

@@ -1,12 +1,10 @@
 /* variables.c: which paths of the context a template reads. */
-#include "template/evaluator.h"
-
 #include "template/parser.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether a step has to be written in quotes. */
+/* Tells whether a step has to be written in quotes. */
 static bool
 needs_quotes(TemplateText name)
 {
@@ -53,8 +51,8 @@ compare_paths(const void *left, const void *right)
 }
 
 /*
- * The distinct paths into the context, in the order of their bytes; returns
- * their number. What is read through a loop's variable belongs to the array.
+ * Lists the distinct paths into the context, in the order of their bytes; returns their number.
+ * What is read through a loop's variable belongs to the array.
  */
 size_t
 template_read_paths(const TemplateProgram *program, const TemplateHost *host, TemplateText **paths)

@@ -6,7 +6,7 @@
 
 #include "utils/memutils.h"
 
-/* The memory that lives as long as the aggregate's state; an error outside an aggregate. */
+/* Returns the memory that lives as long as the aggregate's state; an error outside an aggregate. */
 static inline MemoryContext
 aggregate_context(FunctionCallInfo fcinfo)
 {
@@ -19,12 +19,12 @@ aggregate_context(FunctionCallInfo fcinfo)
 	return context;
 }
 
-/* What to do about a state that is too large to pass from a parallel worker. */
+/* Says what to do about a state that is too large to pass from a parallel worker. */
 #define SERIAL_HINT "Set max_parallel_workers_per_gather to 0 for this query."
 
 /*
- * A flat state: a head, then an array, in this machine's layout. `name` and
- * `hint` are for the error where that is more than a value can hold.
+ * Makes a flat state: a head, then an array, in this machine's layout. `name` and `hint` are for
+ * the error where that is more than a value can hold.
  */
 static inline bytea *
 write_flat_state(const void *head, Size head_size, const void *array, Size array_size,

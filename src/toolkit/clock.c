@@ -12,7 +12,7 @@
 #include "utils/datetime.h"
 #include "utils/guc.h"
 
-/* The setting's text, and its value as of the time it was set. */
+/* Holds the setting's text, and its value as of the time it was set. */
 static char *as_of_text = NULL;
 static TimestampTz as_of_value;
 
@@ -95,8 +95,8 @@ clock_define_setting(void)
 }
 
 /*
- * The engine's time: the setting retention.as_of when set, else the time at which the transaction
- * started.
+ * Returns the engine's time: the setting retention.as_of when set, else the time at which the
+ * transaction started.
  */
 TimestampTz
 clock_now(void)

@@ -18,24 +18,28 @@
 #include "values/model_value.h"
 #include "toolkit/predictions.h"
 
-/* Up to this many rows the list just grows. */
+/* Says that up to this many rows the list just grows. */
 #define GROUP_FROM (INT64CONST(1) << 20)
 
-/* How many stored rows go by between two looks for an interrupt. */
+/* Says how many stored rows go by between two looks for an interrupt. */
 #define ROWS_PER_CHECK 65536
 
-/* Arguments of the transition function: the state, the model, and then the observation. */
+/*
+ * Numbers the arguments of the transition function: the state, the model, and then the observation.
+ */
 #define FIRST_VALUE 2
 
 typedef struct FitState
 {
-	const PurchaseModel *model;
+	const Model *model;
 	int64		count;
 	int64		capacity;
 	Observation *rows;
 } FitState;
 
-/* The head of a fit_state; the rows follow. The marker tells another version or byte order. */
+/*
+ * Holds the head of a fit_state; the rows follow. The marker tells another version or byte order.
+ */
 typedef struct StateHeader
 {
 	uint32		marker;
@@ -87,7 +91,7 @@ compact(FitState *state)
 }
 
 static FitState *
-new_state(MemoryContext context, const PurchaseModel *model)
+new_state(MemoryContext context, const Model *model)
 {
 	FitState   *state = MemoryContextAllocZero(context, sizeof(FitState));
 
@@ -143,7 +147,7 @@ check_spend(const Observation *row)
 
 /* Rejects an observation that cannot be; a weight of zero is none. */
 static void
-check_row(const PurchaseModel *model, const Observation *row)
+check_row(const Model *model, const Observation *row)
 {
 	if (model->kind == MODEL_OF_SPEND)
 		check_spend(row);
@@ -156,7 +160,7 @@ check_row(const PurchaseModel *model, const Observation *row)
 
 /* Reads the arguments from FIRST_VALUE on as an observation of the model. */
 static void
-read_row(FunctionCallInfo fcinfo, const PurchaseModel *model, Observation *row)
+read_row(FunctionCallInfo fcinfo, const Model *model, Observation *row)
 {
 	int			given = PG_NARGS() - FIRST_VALUE;
 	int			needed = model->kind == MODEL_OF_SPEND ? 2 : 3;
@@ -177,8 +181,8 @@ read_row(FunctionCallInfo fcinfo, const PurchaseModel *model, Observation *row)
 	check_row(model, row);
 }
 
-/* The model named by the second argument, which has to be the same in all rows. */
-static const PurchaseModel *
+/* Reads the model named by the second argument, which has to be the same in all rows. */
+static const Model *
 read_name(FunctionCallInfo fcinfo, const FitState *state)
 {
 	text	   *name;
@@ -211,7 +215,7 @@ retention_fit_transition(PG_FUNCTION_ARGS)
 {
 	MemoryContext context = aggregate_context(fcinfo);
 	FitState   *state = PG_ARGISNULL(0) ? NULL : (FitState *) PG_GETARG_POINTER(0);
-	const PurchaseModel *model = read_name(fcinfo, state);
+	const Model *model = read_name(fcinfo, state);
 	Observation row;
 
 	if (state == NULL)
@@ -266,7 +270,7 @@ retention_fit_combine(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(into);
 }
 
-/* The flat form: of distinct rows in order, so that equal data have equal bytes. */
+/* Writes the flat form: of distinct rows in order, so that equal data have equal bytes. */
 static bytea *
 write_state(FitState *state)
 {
@@ -297,7 +301,7 @@ read_state(bytea *source, MemoryContext context)
 	StateHeader header;
 	Size		size;
 	const char *rows;
-	const PurchaseModel *model;
+	const Model *model;
 	FitState   *state;
 
 	if (VARSIZE_ANY_EXHDR(source) < sizeof(header))
@@ -376,7 +380,10 @@ retention_merge_transition(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(into);
 }
 
-/* A likelihood needs customers that differ; with a prior any will do. */
+/*
+ * Rejects rows that cannot be fitted. A likelihood needs customers that differ; with a prior any
+ * will do.
+ */
 static void
 check_rows(const ObservationBlocks *blocks, double penalty)
 {
@@ -395,7 +402,7 @@ check_rows(const ObservationBlocks *blocks, double penalty)
 
 /* Fits a model to the state's observations. */
 static Datum
-fit_rows(FunctionCallInfo fcinfo, const FitState *state, const PurchaseModel *model, double penalty)
+fit_rows(FunctionCallInfo fcinfo, const FitState *state, const Model *model, double penalty)
 {
 	ObservationBlocks blocks;
 	MathHost	host;
@@ -431,7 +438,7 @@ Datum
 retention_fit_stored(PG_FUNCTION_ARGS)
 {
 	FitState   *state;
-	const PurchaseModel *model;
+	const Model *model;
 	double		penalty;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))

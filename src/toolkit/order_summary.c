@@ -17,14 +17,14 @@
 #include "values/zone_table.h"
 
 
-/* A DayAllocator's function, in the memory context given as its context. */
+/* Reallocates for a DayAllocator, in the memory context given as its context. */
 void *
 summary_reallocate(void *context, void *old, size_t size)
 {
 	return old == NULL ? MemoryContextAlloc(context, size) : repalloc_huge(old, size);
 }
 
-/* Orders at no definite time cannot be counted by day. */
+/* Rejects orders at no definite time, which cannot be counted by day. */
 static void
 reject_infinite_time(int64 at)
 {
@@ -44,7 +44,7 @@ new_summary(MemoryContext context)
 	return summary;
 }
 
-/* The zone named by the fourth argument, UTC where the aggregate has none. */
+/* Reads the zone named by the fourth argument, UTC where the aggregate has none. */
 static Zone *
 argument_zone(FunctionCallInfo fcinfo)
 {
@@ -167,7 +167,9 @@ summary_finish(OrderSummary *summary, SummaryFacts *facts)
 		summary_repeat_total(summary, &facts->repeat_total);
 }
 
-/* The columns of the type order_summary; numerics are made in the current memory context. */
+/*
+ * Fills in the columns of the type order_summary; numerics are made in the current memory context.
+ */
 void
 summary_columns(const SummaryFacts *facts, Datum *values, bool *nulls)
 {
@@ -190,7 +192,7 @@ summary_columns(const SummaryFacts *facts, Datum *values, bool *nulls)
 	values[COLUMN_DAYS_SD] = Float8GetDatum(facts->rhythm.gap_sd);
 }
 
-/* The result's row type, looked up once per query. */
+/* Finds the result's row type, looked up once per query. */
 static TupleDesc
 result_type(FunctionCallInfo fcinfo)
 {

@@ -6,7 +6,7 @@
 
 #include "math/summary.h"
 
-/* The columns of the type retention.order_summary, in its order. */
+/* Names the columns of the type retention.order_summary, in its order. */
 typedef enum SummaryColumn
 {
 	COLUMN_ORDERS,
@@ -21,7 +21,7 @@ typedef enum SummaryColumn
 	SUMMARY_COLUMNS
 } SummaryColumn;
 
-/* What the columns are made of: a finished summary. */
+/* Holds what the columns are made of: a finished summary. */
 typedef struct SummaryFacts
 {
 	int64		orders;

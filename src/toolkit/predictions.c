@@ -12,10 +12,10 @@
 #include "values/model_value.h"
 #include "toolkit/predictions.h"
 
-/* A rate of discount is given for a year of so many days. */
+/* Says that a rate of discount is given for a year of so many days. */
 #define DISCOUNT_YEAR 365
 
-/* The most orders that order_distribution lists. */
+/* Sets the most orders that order_distribution lists. */
 #define MOST_ORDERS 10000
 
 static void
@@ -77,7 +77,7 @@ read_horizon(FunctionCallInfo fcinfo, int number, bool may_be_infinite)
 	return horizon;
 }
 
-/* The model and history of a function (model, x, t_x, t, ...). */
+/* Reads the model and history of a function (model, x, t_x, t, ...). */
 #define READ_CUSTOMER(value, history) \
 	const ModelValue *value = model_argument(fcinfo, 0, MODEL_OF_PURCHASES); \
 	PurchaseHistory history = read_history(fcinfo, 1)
@@ -159,7 +159,7 @@ retention_order_distribution(PG_FUNCTION_ARGS)
 										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Whether the text is this word. */
+/* Tells whether the text is this word. */
 static bool
 is_word(const text *value, const char *word)
 {
@@ -193,7 +193,7 @@ retention_next_order_days(PG_FUNCTION_ARGS)
 	PG_RETURN_FLOAT8(model_next_order(value->parameters, &history, quantile));
 }
 
-/* Purchases within a horizon, each worth e^(-rate t). */
+/* Computes the purchases within a horizon, each worth e^(-rate t). */
 static double
 discounted_orders(const ModelValue *value, const PurchaseHistory *history, double horizon,
 				  double rate)
@@ -227,7 +227,7 @@ retention_discounted_orders(PG_FUNCTION_ARGS)
 									   PG_GETARG_FLOAT8(5)));
 }
 
-/* The mean value of a customer's future purchases after x of mean value m. */
+/* Computes the mean value of a customer's future purchases after x of mean value m. */
 static double
 expected_spend(const ModelValue *value, double x, double m)
 {
@@ -254,8 +254,8 @@ expected_spend(const ModelValue *value, double x, double m)
 }
 
 /*
- * The value of the purchases within the horizon, times in days, discounted by a rate a year; m is
- * not looked at where x is 0.
+ * Computes the value of the purchases within the horizon, times in days, discounted by a rate a
+ * year; m is not looked at where x is 0.
  */
 double
 customer_value(const ModelValue *purchase, const ModelValue *spend, const PurchaseHistory *history,

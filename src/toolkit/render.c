@@ -16,13 +16,13 @@
 
 #include "template/template.h"
 
-/* How many templates a call site keeps compiled. */
+/* Says how many templates a call site keeps compiled. */
 #define CACHED_TEMPLATES 8
 
-/* Room for what most templates render to, at first. */
+/* Sets room for what most templates render to, at first. */
 #define FIRST_OUTPUT 4096
 
-/* A template with its program, or with the error for which it has none. */
+/* Describes a template with its program, or with the error for which it has none. */
 typedef struct CachedTemplate
 {
 	MemoryContext context;
@@ -32,8 +32,8 @@ typedef struct CachedTemplate
 } CachedTemplate;
 
 /*
- * What a call site keeps between its calls: the templates by their last use, and memory to render
- * into.
+ * Holds what a call site keeps between its calls: the templates by their last use, and memory to
+ * render into.
  */
 typedef struct RenderCache
 {
@@ -144,8 +144,8 @@ host_to_utf8(void *context, TemplateText text)
 }
 
 /*
- * A host that allocates in this context. Without an encoding, bytes are characters and stay as they
- * are.
+ * Makes a host that allocates in this context. Without an encoding, bytes are characters and stay
+ * as they are.
  */
 static TemplateHost
 make_host(MemoryContext context)
@@ -218,7 +218,7 @@ drop_last(RenderCache *cache)
 	MemoryContextDelete(template->context);
 }
 
-/* The compiled template: one of those kept, or a new one. */
+/* Finds the compiled template: one of those kept, or a new one. */
 static CachedTemplate *
 find_template(RenderCache *cache, MemoryContext parent, TemplateText source)
 {

@@ -32,11 +32,11 @@ enum
 	ORDER_COLUMNS
 };
 
-/* Customers of one shop, and orders of one customer. */
+/* Limits the customers of one shop, and orders of one customer. */
 #define MOST_CUSTOMERS INT64CONST(1000000000)
 #define MOST_ORDERS ((int64) MOST_PURCHASES)
 
-/* The columns, and the state, of the rows that go out. */
+/* Holds the columns, and the state, of the rows that go out. */
 typedef struct OrderWriter
 {
 	ReturnSetInfo *result;
@@ -46,10 +46,10 @@ typedef struct OrderWriter
 } OrderWriter;
 
 /* Reads the parameters of the model of this name, from the argument `first` on. */
-static const PurchaseModel *
+static const Model *
 read_parameters(FunctionCallInfo fcinfo, int first, const char *name, double *parameters)
 {
-	const PurchaseModel *model = model_find(name, strlen(name));
+	const Model *model = model_find(name, strlen(name));
 
 	for (int i = 0; i < model->parameter_count; i++)
 	{

@@ -17,21 +17,23 @@
 
 #include "calling_plans.h"
 
-/* Digits of E.164 at most; shorter ones than the least are no numbers of persons. */
+/*
+ * Limits the digits: those of E.164 at most; shorter ones than the least are no numbers of persons.
+ */
 #define MOST_DIGITS 15
 #define LEAST_DIGITS 7
 
-/* Longer texts are no telephone numbers. */
+/* Says that longer texts are no telephone numbers. */
 #define LONGEST_NUMBER 64
 
-/* A text in UTF-8, or, in a database without an encoding, in bytes. */
+/* Describes a text in UTF-8, or, in a database without an encoding, in bytes. */
 typedef struct Span
 {
 	const char *data;
 	int			length;
 } Span;
 
-/* A number as read: its digits, and whether a plus stands before them. */
+/* Describes a number as read: its digits, and whether a plus stands before them. */
 typedef struct Dialled
 {
 	char		digits[LONGEST_NUMBER + 1];
@@ -40,8 +42,8 @@ typedef struct Dialled
 } Dialled;
 
 /*
- * The character at the begin of a span, and the bytes it takes; bytes that are no UTF-8 are taken
- * one by one.
+ * Reads the character at the begin of a span, and the bytes it takes; bytes that are no UTF-8 are
+ * taken one by one.
  */
 static pg_wchar
 next_character(Span span, int *bytes)
@@ -58,7 +60,8 @@ next_character(Span span, int *bytes)
 }
 
 /*
- * Whether a character is not seen: spaces of all widths, joiners, marks of direction, soft hyphens.
+ * Tells whether a character is not seen: spaces of all widths, joiners, marks of direction, soft
+ * hyphens.
  */
 static bool
 is_blank(pg_wchar c)
@@ -68,7 +71,7 @@ is_blank(pg_wchar c)
 		   (c >= 0x205F && c <= 0x206F) || c == 0x3000 || c == 0xFEFF;
 }
 
-/* A span without what is not seen at either end. */
+/* Returns a span without what is not seen at either end. */
 static Span
 trimmed(Span span)
 {
@@ -83,7 +86,7 @@ trimmed(Span span)
 	return (Span) {span.data, end};
 }
 
-/* The value of a digit: ours, a wide one, Arabic or Persian; else -1. */
+/* Returns the value of a digit: ours, a wide one, Arabic or Persian; else -1. */
 static int
 digit_value(pg_wchar c)
 {
@@ -96,8 +99,8 @@ digit_value(pg_wchar c)
 }
 
 /*
- * Whether a character may stand between digits: not seen, or brackets, dots, slashes, dashes of all
- * widths.
+ * Tells whether a character may stand between digits: not seen, or brackets, dots, slashes, dashes
+ * of all widths.
  */
 static bool
 is_separator(pg_wchar c)
@@ -137,7 +140,7 @@ begins_with(const char *digits, const char *prefix)
 	return *prefix != '\0' && strncmp(digits, prefix, strlen(prefix)) == 0;
 }
 
-/* The plan of a country; null where there is none of this name. */
+/* Finds the plan of a country; null where there is none of this name. */
 static const CallingPlan *
 plan_of_country(Span country)
 {
@@ -147,7 +150,7 @@ plan_of_country(Span country)
 	return NULL;
 }
 
-/* The plan whose calling code an international number begins with. */
+/* Finds the plan whose calling code an international number begins with. */
 static const CallingPlan *
 plan_of_number(const char *digits)
 {
@@ -157,7 +160,7 @@ plan_of_number(const char *digits)
 	return NULL;
 }
 
-/* A national number without what it is only dialled with: a trunk prefix, a zero. */
+/* Returns a national number without what it is only dialled with: a trunk prefix, a zero. */
 static const char *
 without_trunk(const CallingPlan *plan, const char *digits)
 {
@@ -170,8 +173,8 @@ without_trunk(const CallingPlan *plan, const char *digits)
 }
 
 /*
- * The digits after the prefix of calls abroad, from the calling code on; null where the number has
- * none.
+ * Returns the digits after the prefix of calls abroad, from the calling code on; null where the
+ * number has none.
  */
 static const char *
 after_exit(const CallingPlan *home, const char *digits)
@@ -211,7 +214,7 @@ find_subscriber(const Dialled *number, const CallingPlan *home, const CallingPla
 		strlen((*plan)->code) + strlen(*subscriber) <= MOST_DIGITS;
 }
 
-/* An argument in UTF-8, without what is not seen around it. */
+/* Reads an argument in UTF-8, without what is not seen around it. */
 static Span
 argument_span(Datum argument)
 {
@@ -224,7 +227,7 @@ argument_span(Datum argument)
 	return trimmed((Span) {converted, converted == data ? length : strlen(converted)});
 }
 
-/* A span in UTF-8 as a value. */
+/* Makes a span in UTF-8 a value. */
 static text *
 span_text(Span span)
 {
@@ -235,7 +238,7 @@ span_text(Span span)
 							   : pg_any_to_server(copy, span.length, PG_UTF8));
 }
 
-/* In small letters: first the plain ones, which are the same in all languages. */
+/* Writes an address in small letters: first the plain ones, which are the same in all languages. */
 static text *
 small_letters(text *address)
 {
@@ -244,7 +247,10 @@ small_letters(text *address)
 	return cstring_to_text(str_tolower(plain, strlen(plain), DEFAULT_COLLATION_OID));
 }
 
-/* A telephone number, and in national its other two spellings where its country is known. */
+/*
+ * Writes a telephone number in the normal way, and in national its other two spellings where its
+ * country is known.
+ */
 static text *
 normal_number(Span address, const CallingPlan *home, char *national[2])
 {
@@ -265,7 +271,10 @@ normal_number(Span address, const CallingPlan *home, char *national[2])
 	return cstring_to_text(psprintf("+%s%s", plan->code, subscriber));
 }
 
-/* An address of a channel as all compare it, and the national spellings of a telephone number. */
+/*
+ * Writes an address of a channel as all compare it, and the national spellings of a telephone
+ * number.
+ */
 static text *
 normal_address(FunctionCallInfo fcinfo, char *national[2])
 {
@@ -327,8 +336,8 @@ retention_address_spellings(PG_FUNCTION_ARGS)
 }
 
 /*
- * One of the two digests of HMAC (RFC 2104): of the key, each byte XORed with pad, and what follows
- * it.
+ * Computes one of the two digests of HMAC (RFC 2104): of the key, each byte XORed with pad, and
+ * what follows it.
  */
 static void
 padded_digest(bytea *key, uint8 pad, const uint8 *data, Size length, uint8 *digest)

@@ -104,8 +104,8 @@ amount_read(Datum numeric, Decimal *result)
 }
 
 /*
- * An amount as the nearest double. Numbers that exact decimals cannot hold,
- * such as the quotient of a sum of 38 digits, take numeric's own cast.
+ * Returns an amount as the nearest double. Numbers that exact decimals cannot hold, such as the
+ * quotient of a sum of 38 digits, take numeric's own cast.
  */
 double
 amount_double(Datum numeric)
@@ -117,7 +117,7 @@ amount_double(Datum numeric)
 	return decimal_to_double(&amount);
 }
 
-/* The same to within two units of the last place, quickly. */
+/* Returns the same to within two units of the last place, quickly. */
 double
 amount_near_double(Datum numeric)
 {
@@ -170,7 +170,7 @@ amount_numeric(const Decimal *value)
 	return PointerGetDatum(result);
 }
 
-/* sum / count as numeric's own division gives it, in the current memory context. */
+/* Computes sum / count as numeric's own division gives it, in the current memory context. */
 Datum
 amount_quotient(const Decimal *sum, int64 count)
 {

@@ -22,7 +22,9 @@ uuid_text(char *buffer, const pg_uuid_t *uuid)
 	return (KeyText) {buffer, next - buffer};
 }
 
-/* Whether a key is empty or all white space; retention._key_condition says the same in SQL. */
+/*
+ * Tells whether a key is empty or all white space; retention._key_condition says the same in SQL.
+ */
 bool
 is_white_space(KeyText key)
 {
@@ -33,7 +35,7 @@ is_white_space(KeyText key)
 	return i == key.length;
 }
 
-/* Whether key_text reads values of this type; retention._key_type has the same list. */
+/* Tells whether key_text reads values of this type; retention._key_type has the same list. */
 bool
 is_native_key_type(Oid type)
 {
@@ -41,7 +43,9 @@ is_native_key_type(Oid type)
 		type == TEXTOID || type == VARCHAROID;
 }
 
-/* Queries cast keys of all other types to text. */
+/*
+ * Rejects keys of a type that key_text does not read: queries cast keys of all other types to text.
+ */
 void
 reject_unknown_key_type(Oid type)
 {
@@ -50,8 +54,8 @@ reject_unknown_key_type(Oid type)
 }
 
 /*
- * A key of a native type as text: in the value, or in the buffer until its next use. A compressed
- * value is unpacked in the current context.
+ * Writes a key of a native type as text: in the value, or in the buffer until its next use. A
+ * compressed value is unpacked in the current context.
  */
 KeyText
 key_text(KeyBuffer *buffer, Oid type, Datum value)

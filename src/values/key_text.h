@@ -8,22 +8,25 @@
 #include "utils/uuid.h"
 
 /*
- * Longer keys would not fit the indexes of retention.customer and its like, whose entries may take
- * a third of a page.
+ * Limits keys: longer ones would not fit the indexes of retention.customer and its like, whose
+ * entries may take a third of a page.
  */
 #define MAX_KEY_LENGTH 2000
 
-/* Room for a number or uuid as text. */
+/* Gives room for a number or uuid as text. */
 typedef char KeyBuffer[MAXINT8LEN + UUID_LEN * 2 + 5];
 
-/* Text in place: of a text value, or in a buffer. */
+/* Points to text in place: of a text value, or in a buffer. */
 typedef struct KeyText
 {
 	const char *data;
 	int			length;
 } KeyText;
 
-/* Rows of such customers are skipped and counted, so that a single one does not stop the others. */
+/*
+ * Tells whether a key is too long to be indexed. Rows of such customers are skipped and counted, so
+ * that a single one does not stop the others.
+ */
 static inline bool
 is_long_key(KeyText key)
 {
@@ -32,14 +35,14 @@ is_long_key(KeyText key)
 
 extern bool is_white_space(KeyText key);
 
-/* Whether a key names nobody, as imports write guests: empty, or nothing but white space. */
+/* Tells whether a key names nobody, as imports write guests: empty, or nothing but white space. */
 static inline bool
 is_blank_key(KeyText key)
 {
 	return key.length == 0 || ((unsigned char) key.data[0] <= ' ' && is_white_space(key));
 }
 
-/* Whether a key is a customer's. */
+/* Tells whether a key is a customer's. */
 static inline bool
 is_usable_key(KeyText key)
 {

@@ -11,7 +11,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-/* The columns of the type retention.model, in its order. */
+/* Names the columns of the type retention.model, in its order. */
 enum
 {
 	COLUMN_KIND,
@@ -29,8 +29,8 @@ enum
 };
 
 /*
- * Models that one call site has seen last: those of a profile's metrics, or a purchase and a spend
- * model.
+ * Counts the models that one call site has seen last: those of a profile's metrics, or a purchase
+ * and a spend model.
  */
 #define CACHED_MODELS 4
 
@@ -48,12 +48,12 @@ typedef struct ModelCache
 	CachedModel models[CACHED_MODELS];
 } ModelCache;
 
-/* "a, b, c": the models there are, or a model's parameters. */
+/* Lists as "a, b, c" the models there are, or a model's parameters. */
 static const char *
 list_models(void)
 {
 	StringInfoData list;
-	const PurchaseModel *model;
+	const Model *model;
 
 	initStringInfo(&list);
 	for (int i = 0; (model = model_at(i)) != NULL; i++)
@@ -62,7 +62,7 @@ list_models(void)
 }
 
 static const char *
-list_parameters(const PurchaseModel *model)
+list_parameters(const Model *model)
 {
 	StringInfoData list;
 
@@ -72,12 +72,12 @@ list_parameters(const PurchaseModel *model)
 	return list.data;
 }
 
-/* The model of this name, or an error that lists those there are. */
-const PurchaseModel *
+/* Finds the model of this name, or reports an error that lists those there are. */
+const Model *
 model_named(const text *name)
 {
 	int			length = VARSIZE_ANY_EXHDR(name);
-	const PurchaseModel *model = model_find(VARDATA_ANY(name), length);
+	const Model *model = model_find(VARDATA_ANY(name), length);
 
 	if (model == NULL)
 		ereport(ERROR,
@@ -89,7 +89,7 @@ model_named(const text *name)
 }
 
 static void
-reject_parameters(const PurchaseModel *model, const char *detail)
+reject_parameters(const Model *model, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -102,7 +102,7 @@ reject_parameters(const PurchaseModel *model, const char *detail)
 
 /* Reads the parameters of a model; whatever is wrong with them is an error. */
 static void
-read_parameters(const PurchaseModel *model, ArrayType *array, double *parameters)
+read_parameters(const Model *model, ArrayType *array, double *parameters)
 {
 	const double *values = (const double *) ARR_DATA_PTR(array);
 	int			count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
@@ -140,7 +140,7 @@ read_model(struct varlena *argument, ModelValue *value)
 	read_parameters(value->model, DatumGetArrayTypeP(parameters), value->parameters);
 }
 
-/* The cached model that was read from the same bytes, or one just read. */
+/* Finds the cached model that was read from the same bytes, or one just read. */
 static CachedModel *
 find_model(FmgrInfo *function, struct varlena *argument)
 {
@@ -171,7 +171,8 @@ find_model(FmgrInfo *function, struct varlena *argument)
 }
 
 /*
- * A function's argument of the type retention.model; an error where it is of another kind, or none.
+ * Reads a function's argument of the type retention.model; an error where it is of another kind, or
+ * none.
  */
 const ModelValue *
 model_argument(FunctionCallInfo fcinfo, int number, ModelKind kind)
@@ -219,7 +220,7 @@ make_matrix(const FitResult *fit, int count)
 }
 
 static Datum
-make_names(const PurchaseModel *model)
+make_names(const Model *model)
 {
 	Datum		elements[MODEL_MAX_PARAMETERS];
 
@@ -230,12 +231,12 @@ make_names(const PurchaseModel *model)
 }
 
 /*
- * A value of the type retention.model, which the function returns. Without
- * standard errors (the Hessian was singular) these and the covariance are null.
+ * Makes a value of the type retention.model, which the function returns. Without standard errors
+ * (the Hessian was singular) these and the covariance are null.
  */
 Datum
-model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResult *fit,
-			 double weight, double penalty)
+model_result(FunctionCallInfo fcinfo, const Model *model, const FitResult *fit, double weight,
+			 double penalty)
 {
 	int			count = model->parameter_count;
 	TupleDesc	type;
@@ -268,7 +269,7 @@ PG_FUNCTION_INFO_V1(retention_make_model);
 Datum
 retention_make_model(PG_FUNCTION_ARGS)
 {
-	const PurchaseModel *model = model_named(PG_GETARG_TEXT_PP(0));
+	const Model *model = model_named(PG_GETARG_TEXT_PP(0));
 	double		parameters[MODEL_MAX_PARAMETERS];
 	TupleDesc	type;
 	Datum		values[MODEL_COLUMNS] = {0};
@@ -292,7 +293,7 @@ Datum
 retention_models(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	const PurchaseModel *model;
+	const Model *model;
 
 	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; (model = model_at(i)) != NULL; i++)

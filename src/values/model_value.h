@@ -7,16 +7,16 @@
 #include "fmgr.h"
 #include "math/fit.h"
 
-/* A model with its parameters, as the prediction functions need it. */
+/* Describes a model with its parameters, as the prediction functions need it. */
 typedef struct ModelValue
 {
-	const PurchaseModel *model;
+	const Model *model;
 	double		parameters[MODEL_MAX_PARAMETERS];
 } ModelValue;
 
-extern const PurchaseModel *model_named(const text *name);
+extern const Model *model_named(const text *name);
 extern const ModelValue *model_argument(FunctionCallInfo fcinfo, int number, ModelKind kind);
-extern Datum model_result(FunctionCallInfo fcinfo, const PurchaseModel *model, const FitResult *fit,
+extern Datum model_result(FunctionCallInfo fcinfo, const Model *model, const FitResult *fit,
 						  double weight, double penalty);
 
 #endif

@@ -10,7 +10,7 @@
 #include "fmgr.h"
 #include "utils/array.h"
 
-/* NaN has no place among values that are compared. */
+/* Rejects NaN, which has no place among values that are compared. */
 void
 reject_nan(double value)
 {

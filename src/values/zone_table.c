@@ -14,11 +14,14 @@
 #define UNIX_TO_POSTGRES_SECONDS \
 	((pg_time_t) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY)
 
-/* Tabulated: from before the first zones to past any order; later days are looked up one by one. */
+/*
+ * Bounds what is tabulated: from before the first zones to past any order; later days are looked up
+ * one by one.
+ */
 #define FIRST_TABULATED ((pg_time_t) -5364662400)	/* 1800-01-01 */
 #define LAST_TABULATED ((pg_time_t) 7258118400)		/* 2200-01-01 */
 
-/* The zones named so far in this session, the latest first: every order may name another. */
+/* Holds the zones named so far in this session, the latest first: every order may name another. */
 typedef struct NamedZone
 {
 	struct NamedZone *next;
@@ -44,8 +47,8 @@ offset_by_rules(const void *rules, int64_t at)
 }
 
 /*
- * Whether AT TIME ZONE takes the name for an abbreviation that differs from the
- * zone of that name: CET is one hour ahead of UTC there, in summer too.
+ * Tells whether AT TIME ZONE takes the name for an abbreviation that differs from the zone of that
+ * name: CET is one hour ahead of UTC there, in summer too.
  */
 static bool
 is_ambiguous(const char *name, const pg_tz *rules)
@@ -110,7 +113,7 @@ list_spans(const pg_tz *rules, ZoneSpan *spans, int64_t *until)
 	return count;
 }
 
-/* The table of a named zone, in the given memory context. */
+/* Makes the table of a named zone, in the given memory context. */
 Zone *
 zone_table(const char *name, MemoryContext context)
 {
@@ -126,7 +129,7 @@ zone_table(const char *name, MemoryContext context)
 	return zone;
 }
 
-/* The table of UTC, which needs no memory. */
+/* Returns the table of UTC, which needs no memory. */
 Zone *
 zone_utc(void)
 {
@@ -149,7 +152,7 @@ new_named_zone(const text *name)
 	return named;
 }
 
-/* The table of a zone named by an argument, kept for the session. */
+/* Finds the table of a zone named by an argument, kept for the session. */
 Zone *
 zone_named(const text *name)
 {

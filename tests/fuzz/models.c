@@ -139,7 +139,7 @@ next_rows(Input *input, ModelKind kind, Observation *rows)
 
 /* Numbers, whether or not the fit has converged; what has, is at the top. */
 static void
-check_fit(const PurchaseModel *model, const FitResult *fit)
+check_fit(const Model *model, const FitResult *fit)
 {
 	CHECK(fit->iterations > 0 && fit->iterations <= MOST_ITERATIONS);
 	CHECK(isfinite(fit->log_likelihood));
@@ -156,7 +156,7 @@ static void
 try_fit(Input *input)
 {
 	static const double penalties[] = {0, 0, 1e-3, 0.1, 1, 1000};
-	const PurchaseModel *model = model_at(next_byte(input) % 4);
+	const Model *model = model_at(next_byte(input) % 4);
 	double		penalty = penalties[next_byte(input) % COUNT(penalties)];
 	Arena		arena = {0};
 	MathHost	host = arena_host(&arena);

@@ -135,10 +135,10 @@ SELECT * FROM failure($$SELECT * FROM retention._query_as('retention_rights_owne
 SELECT q.* FROM retention._query_as('retention_rights_owner', 'SELECT current_user::text, current_setting(''search_path''), $1 + 1', 2) AS q (who text, path text, sum integer);
 SELECT * FROM failure($$SELECT * FROM retention._compare_keys('SELECT 1, 2', 'SELECT ''x''', 1, 'rights_test.plain')$$);
 SELECT * FROM failure($$SELECT * FROM retention._compare_keys('SELECT 1::float8', 'SELECT ''x''', 1, 'rights_test.plain')$$);
-SELECT query, (failure(format($$SELECT retention._collect(ARRAY[%L], '{rights_test.plain}', '{f}', %L, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$, query, stored))).*
+SELECT query, (failure(format($$SELECT retention._collect(ARRAY[ROW(%L, 'rights_test.plain', false)::retention._collected_source], %L, '2023-07-01', NULL, 'UTC', '({1},{0.5},,{0.5},,"{a,b,c,d,e,f,g,h}")')$$, query, stored))).*
 FROM (VALUES ('SELECT 1::bigint', NULL), ('SELECT 1::bigint, 2, 3', NULL), ('SELECT 1::bigint, now(), 3::numeric, 4.5, 6', NULL), ('SELECT ''x''::text, now(), 1::numeric', 'SELECT 1')) AS v (query, stored);
-SELECT * FROM failure($$SELECT retention._collect('{}', '{1}'::text[]::oid[]::regclass[], '{f}', NULL, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$);
-SELECT * FROM failure($$SELECT retention._load('pg_am', 'x', now()) FROM retention._collect('{}', '{}', '{}', NULL, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$);
+SELECT * FROM failure($$SELECT retention._collect(ARRAY[ROW('SELECT 1', NULL, false)::retention._collected_source], NULL, '2023-07-01', NULL, 'UTC', '({1},{0.5},,{0.5},,"{a,b,c,d,e,f,g,h}")')$$);
+SELECT * FROM failure($$SELECT retention._load('pg_am', 'x', now()) FROM retention._collect('{}', NULL, '2023-07-01', NULL, 'UTC', '({1},{0.5},,{0.5},,"{a,b,c,d,e,f,g,h}")')$$);
 -- Trigger functions work on their own tables only.
 CREATE TABLE rights_test.foreign_table (segment text, customer_id text);
 SELECT p.proname, (failure(format($$CREATE TRIGGER t AFTER INSERT ON rights_test.foreign_table FOR EACH %s EXECUTE FUNCTION %s; INSERT INTO rights_test.foreign_table VALUES ('x', 'y')$$,

@@ -120,7 +120,7 @@ CREATE TABLE secret AS TABLE orders;
 SELECT retention.add_metric('secret'), retention.add_source('secret', metric => 'secret') IS NOT NULL AS added;
 SET ROLE retention_test_operator;
 SELECT failure($$CALL retention.refresh('secret', as_of => '2023-07-01')$$) AS refresh, failure($$SELECT retention.customer_at('secret', '2023-07-01')$$) AS customer_at;
-SELECT failure($$SELECT retention._collect('{SELECT customer_id\, ordered_at\, amount FROM security_test.secret}', '{security_test.secret}', '{f}', NULL, '2023-07-01', NULL, 'UTC', '{1}', '{0.5}', NULL, '{0.5}', NULL, '{a,b,c,d,e,f,g,h}')$$) AS directly;
+SELECT failure($$SELECT retention._collect(ARRAY[ROW('SELECT customer_id, ordered_at, amount FROM security_test.secret', 'security_test.secret', false)::retention._collected_source], NULL, '2023-07-01', NULL, 'UTC', '({1},{0.5},,{0.5},,"{a,b,c,d,e,f,g,h}")')$$) AS directly;
 SET ROLE retention_test_admin;
 SELECT failure($$SELECT retention.add_source('secret')$$) AS add_source;
 RESET ROLE;

@@ -120,7 +120,7 @@ history_number(uint64_t number)
 
 /* Some of the horizons, so that all of them get their turn. */
 static void
-check_history(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history,
+check_history(const Model *model, const double *parameters, const PurchaseHistory *history,
 			  uint64_t turn)
 {
 	Question	question = {model, parameters, history};
@@ -141,7 +141,7 @@ is_near(double logarithm, double expected, double tolerance)
 static void
 check_known(const Known *row)
 {
-	const PurchaseModel *model = model_named(row->name);
+	const Model *model = model_named(row->name);
 	Question	question = {model, row->parameters, &row->history, row->horizon};
 	double		orders =
 		model->expected_orders(model, row->parameters, &row->history, row->horizon);
@@ -167,7 +167,7 @@ check_known(const Known *row)
  * parameters.
  */
 static void
-check_grid(const PurchaseModel *model)
+check_grid(const Model *model)
 {
 	static uint64_t turn = 0;
 
@@ -190,7 +190,7 @@ check_grid(const PurchaseModel *model)
 
 /* Every history and horizon, for parameters such as shops have and such as are singular. */
 static void
-check_histories(const PurchaseModel *model)
+check_histories(const Model *model)
 {
 	static const double sets[][MODEL_MAX_PARAMETERS] = {
 		{0.5, 30, 1, 3}, {2, 4, 0.2, 0.3}, {0.8, 1000, 1 + 1e-9, 1000}, {1e-3, 1, 5, 1e-3}
@@ -211,7 +211,7 @@ check_histories(const PurchaseModel *model)
 
 /* Discounting takes an integral of its own, so there are fewer of these. */
 static void
-check_discounts(const PurchaseModel *model)
+check_discounts(const Model *model)
 {
 	for (uint64_t i = 0; i < DISCOUNTS; i++)
 	{
@@ -232,7 +232,7 @@ main(void)
 		check_known(&known[i]);
 	for (int i = 0; i < PURCHASE_MODELS; i++)
 	{
-		const PurchaseModel *model = model_named(purchase_models[i]);
+		const Model *model = model_named(purchase_models[i]);
 
 		check_histories(model);
 		check_grid(model);

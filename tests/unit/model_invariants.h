@@ -26,7 +26,7 @@ static const char *const purchase_models[] = {"bgnbd", "mbgnbd", "paretonbd"};
 /* What is asked about one customer; the horizon is for the message of a failure. */
 typedef struct Question
 {
-	const PurchaseModel *model;
+	const Model *model;
 	const double *parameters;
 	const PurchaseHistory *history;
 	double		horizon;
@@ -55,10 +55,10 @@ question_failed(const Question *question, const char *file, int line, const char
 	check_failed(file, line, condition);
 }
 
-static inline const PurchaseModel *
+static inline const Model *
 model_named(const char *name)
 {
-	const PurchaseModel *model = model_find(name, (int) strlen(name));
+	const Model *model = model_find(name, (int) strlen(name));
 
 	CHECK(model != NULL);
 	return model;

@@ -65,7 +65,7 @@ is_answer(double value)
 static void
 ask_horizon(const Question *question, int most)
 {
-	const PurchaseModel *model = question->model;
+	const Model *model = question->model;
 	double		entries[MOST_ENTRIES + 1];
 
 	begin(MOST_STEPS);
@@ -85,7 +85,7 @@ ask_horizon(const Question *question, int most)
 static void
 ask_customer(const Question *question, double quantile)
 {
-	const PurchaseModel *model = question->model;
+	const Model *model = question->model;
 
 	begin(MOST_STEPS);
 	HOLDS(is_probability(model_p_alive(model, question->parameters, question->history)));
@@ -133,14 +133,14 @@ ask_likelihood(const Question *question)
 #define ANY(list) ((list)[check_between(0, COUNT(list) - 1)])
 
 static double
-any_parameter(const PurchaseModel *model, int parameter)
+any_parameter(const Model *model, int parameter)
 {
 	return model->is_scale[parameter] ? ANY(scales) : ANY(shapes);
 }
 
 /* Parameters and histories that anybody may ask for, in many combinations. */
 static void
-ask_at_random(const PurchaseModel *model, int count)
+ask_at_random(const Model *model, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -162,7 +162,7 @@ ask_at_random(const PurchaseModel *model, int count)
 
 /* Spend takes no loops: the mean is a number, or does not exist. */
 static void
-ask_spend(const PurchaseModel *model, int count)
+ask_spend(const Model *model, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -182,7 +182,7 @@ ask_spend(const PurchaseModel *model, int count)
 
 /* A simulated customer: the draw, and some orders. */
 static void
-draw_customers(const PurchaseModel *model, const PurchaseModel *spend, int count)
+draw_customers(const Model *model, const Model *spend, int count)
 {
 	for (int i = 0; i < count; i++)
 	{
@@ -208,12 +208,12 @@ draw_customers(const PurchaseModel *model, const PurchaseModel *spend, int count
 int
 main(void)
 {
-	const PurchaseModel *spend = model_named("gammagamma");
+	const Model *spend = model_named("gammagamma");
 
 	ask_spend(spend, 100000);
 	for (int i = 0; i < PURCHASE_MODELS; i++)
 	{
-		const PurchaseModel *model = model_named(purchase_models[i]);
+		const Model *model = model_named(purchase_models[i]);
 
 		ask_at_random(model, 10000);
 		draw_customers(model, spend, 30000);

@@ -62,10 +62,10 @@ check_near(const char *what, double value, long double expected, long double flo
 	check_failed(__FILE__, __LINE__, what);
 }
 
-static const PurchaseModel *
+static const Model *
 model_named(const char *name)
 {
-	const PurchaseModel *model = model_find(name, (int) strlen(name));
+	const Model *model = model_find(name, (int) strlen(name));
 
 	CHECK(model != NULL);
 	return model;
@@ -79,7 +79,7 @@ check_registry(void)
 
 	for (int i = 0; i < COUNT(names); i++)
 	{
-		const PurchaseModel *model = model_named(names[i]);
+		const Model *model = model_named(names[i]);
 
 		CHECK(strcmp(model->name, names[i]) == 0);
 		CHECK(model->kind == (i < 3 ? MODEL_OF_PURCHASES : MODEL_OF_SPEND));
@@ -93,7 +93,7 @@ check_registry(void)
 
 /* The likelihood, and the probability to be alive with its odds. */
 static void
-check_past(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history,
+check_past(const Model *model, const double *parameters, const PurchaseHistory *history,
 		   const Posterior *posterior)
 {
 	double		odds = model->dropout_log_odds(model, parameters, history);
@@ -107,8 +107,8 @@ check_past(const PurchaseModel *model, const double *parameters, const PurchaseH
 
 /* The numbers of orders: given that the customer is alive, and given the history only. */
 static void
-check_distribution(const PurchaseModel *model, const double *parameters,
-				   const PurchaseHistory *history, double horizon, const Posterior *posterior)
+check_distribution(const Model *model, const double *parameters, const PurchaseHistory *history,
+				   double horizon, const Posterior *posterior)
 {
 	double		alive[8];
 	double		all[8];
@@ -130,7 +130,7 @@ check_distribution(const PurchaseModel *model, const double *parameters,
 }
 
 static void
-check_future(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history,
+check_future(const Model *model, const double *parameters, const PurchaseHistory *history,
 			 double horizon, const Posterior *posterior)
 {
 	long double orders = posterior_mean(posterior, customer_orders, horizon, 0);
@@ -149,8 +149,8 @@ check_future(const PurchaseModel *model, const double *parameters, const Purchas
 
 /* Weak and strong discounts, over a horizon and for ever. */
 static void
-check_discounts(const PurchaseModel *model, const double *parameters,
-				const PurchaseHistory *history, const Posterior *posterior)
+check_discounts(const Model *model, const double *parameters, const PurchaseHistory *history,
+				const Posterior *posterior)
 {
 	static const double rates[] = {0.00027, 0.02, 3};
 	double		value;
@@ -179,7 +179,7 @@ check_discounts(const PurchaseModel *model, const double *parameters,
 
 /* Within no time, nothing happens. */
 static void
-check_now(const PurchaseModel *model, const double *parameters, const PurchaseHistory *history)
+check_now(const Model *model, const double *parameters, const PurchaseHistory *history)
 {
 	double		probabilities[3];
 
@@ -214,7 +214,7 @@ check_next_order(const double *parameters, const PurchaseHistory *history,
 static void
 check_predictions(const Definition *definition, const double *parameters)
 {
-	const PurchaseModel *model = model_named(definition->name);
+	const Model *model = model_named(definition->name);
 
 	for (int i = 0; i < COUNT(histories); i++)
 	{
@@ -267,7 +267,7 @@ share_below(const Axis *axis, long double value)
 static void
 check_draws(const Definition *definition, const double *parameters)
 {
-	const PurchaseModel *model = model_named(definition->name);
+	const Model *model = model_named(definition->name);
 	Axis		rates;
 	Axis		dropouts;
 	RandomStream stream;
@@ -339,7 +339,7 @@ check_spend_of(const double *parameters, double x)
 	static const double values[] = {0, 0.5, 22.35, 400};
 	static const BlockRow rows[] = {{1, 0, 1}, {2, 0, 3}, {3, 0, 0.5}};
 	ObservationBlock block = {x, 4.5, values, COUNT(values), COUNT(rows), rows};
-	const PurchaseModel *model = model_named("gammagamma");
+	const Model *model = model_named("gammagamma");
 	Derivatives derivatives = {100};
 	double	   *scratch = malloc(COUNT(values) * model->scratch_per_value * sizeof(double) + 1);
 	long double expected = 100;
@@ -365,7 +365,7 @@ check_spend(void)
 {
 	static const double sets[][MODEL_MAX_PARAMETERS] = {
 		{6.25, 3.74, 15.4}, {0.9, 1.4, 3}, {30, 2, 0.7}};
-	const PurchaseModel *model = model_named("gammagamma");
+	const Model *model = model_named("gammagamma");
 	double		spend;
 	long double mean;
 
@@ -387,7 +387,7 @@ check_spend(void)
 
 /* Customers of a shop whose days are counted whole, so that there are equal rows. */
 static int
-simulate(const PurchaseModel *model, const double *parameters, int count, Observation *rows)
+simulate(const Model *model, const double *parameters, int count, Observation *rows)
 {
 	RandomStream stream;
 
@@ -442,7 +442,7 @@ grouped(const Observation *rows, int count, const MathHost *host)
 
 /* The sum over all blocks, in the whole matrix: models fill in its upper triangle. */
 static Derivatives
-total(const PurchaseModel *model, const double *parameters, const ObservationBlocks *data)
+total(const Model *model, const double *parameters, const ObservationBlocks *data)
 {
 	Derivatives sum = {0};
 	double	   *scratch = malloc(data->most_values * model->scratch_per_value * sizeof(double) + 1);
@@ -464,8 +464,7 @@ total(const PurchaseModel *model, const double *parameters, const ObservationBlo
  * step's fourth power.
  */
 static Derivatives
-difference(const PurchaseModel *model, const double *parameters, const ObservationBlocks *data,
-		   int by)
+difference(const Model *model, const double *parameters, const ObservationBlocks *data, int by)
 {
 	static const double weights[] = {1.0 / 12, -8.0 / 12, 8.0 / 12, -1.0 / 12};
 	static const int steps[] = {-2, -1, 1, 2};
@@ -489,8 +488,7 @@ difference(const PurchaseModel *model, const double *parameters, const Observati
 
 /* The gradient is the value's derivative, and the Hessian the gradient's. */
 static void
-check_derivatives(const PurchaseModel *model, const double *parameters,
-				  const ObservationBlocks *data)
+check_derivatives(const Model *model, const double *parameters, const ObservationBlocks *data)
 {
 	Derivatives sum = total(model, parameters, data);
 
@@ -507,7 +505,7 @@ check_derivatives(const PurchaseModel *model, const double *parameters,
 
 /* The blocks' sum is that of the customers' own likelihoods. */
 static void
-check_sum(const PurchaseModel *model, const double *parameters, const Observation *rows, int count,
+check_sum(const Model *model, const double *parameters, const Observation *rows, int count,
 		  const ObservationBlocks *data)
 {
 	long double sum = 0;
@@ -523,7 +521,7 @@ check_sum(const PurchaseModel *model, const double *parameters, const Observatio
 
 /* At a maximum: no slope, and less to every side. */
 static void
-check_maximum(const PurchaseModel *model, const ObservationBlocks *data, const FitResult *fit)
+check_maximum(const Model *model, const ObservationBlocks *data, const FitResult *fit)
 {
 	Derivatives top = total(model, fit->parameters, data);
 
@@ -546,7 +544,7 @@ check_maximum(const PurchaseModel *model, const ObservationBlocks *data, const F
 
 /* The covariance is the inverse of minus the Hessian; the truth is not far away. */
 static void
-check_errors(const PurchaseModel *model, const ObservationBlocks *data, const FitResult *fit,
+check_errors(const Model *model, const ObservationBlocks *data, const FitResult *fit,
 			 const double *truth)
 {
 	Derivatives top = total(model, fit->parameters, data);
@@ -568,7 +566,7 @@ check_errors(const PurchaseModel *model, const ObservationBlocks *data, const Fi
 }
 
 static FitResult
-fitted(const PurchaseModel *model, const Observation *rows, int count, double penalty)
+fitted(const Model *model, const Observation *rows, int count, double penalty)
 {
 	Arena		arena = {0};
 	MathHost	host = arena_host(&arena);
@@ -584,8 +582,7 @@ fitted(const PurchaseModel *model, const Observation *rows, int count, double pe
 }
 
 static void
-check_same(const PurchaseModel *model, const FitResult *a, const FitResult *b,
-		   long double tolerance)
+check_same(const Model *model, const FitResult *a, const FitResult *b, long double tolerance)
 {
 	for (int i = 0; i < model->parameter_count; i++)
 		check_near("same parameters", a->parameters[i], b->parameters[i], 0, tolerance);
@@ -607,7 +604,7 @@ shuffle(Observation *rows, int count)
 
 /* Rows come in any order, and one row of weight 3 is three rows. */
 static void
-check_rows(const PurchaseModel *model, Observation *rows, int count, const FitResult *fit)
+check_rows(const Model *model, Observation *rows, int count, const FitResult *fit)
 {
 	Observation tripled[3 * MOST_ROWS];
 	FitResult	again;
@@ -633,7 +630,7 @@ check_rows(const PurchaseModel *model, Observation *rows, int count, const FitRe
 
 /* A penalty draws the parameters towards the prior: a heavy one all the way. */
 static void
-check_penalty(const PurchaseModel *model, const Observation *rows, int count)
+check_penalty(const Model *model, const Observation *rows, int count)
 {
 	FitResult	weak = fitted(model, rows, 2, 1);
 	FitResult	strong = fitted(model, rows, count, 1e12);
@@ -647,7 +644,7 @@ check_penalty(const PurchaseModel *model, const Observation *rows, int count)
 }
 
 static void
-check_fit(const PurchaseModel *model, const double *truth, Observation *rows, int count)
+check_fit(const Model *model, const double *truth, Observation *rows, int count)
 {
 	Arena		arena = {0};
 	MathHost	host = arena_host(&arena);
@@ -676,7 +673,7 @@ check_fits(void)
 
 	for (int i = 0; i < COUNT(definitions); i++)
 	{
-		const PurchaseModel *model = model_named(definitions[i].name);
+		const Model *model = model_named(definitions[i].name);
 
 		check_fit(model, truths[i], rows, simulate(model, truths[i], MOST_ROWS, rows));
 	}
@@ -687,7 +684,7 @@ check_fits(void)
 static void
 check_odd_derivatives(const Definition *definition, const double *parameters)
 {
-	const PurchaseModel *model = model_named(definition->name);
+	const Model *model = model_named(definition->name);
 	Arena		arena = {0};
 	MathHost	host = arena_host(&arena);
 	Observation rows[COUNT(histories)];

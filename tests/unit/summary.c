@@ -1,11 +1,11 @@
-/* summary.c: src/math/summary against the model in summary_model.h. */
+/* summary.c: src/math/summary against plain_summary.h. */
 #include "math/summary.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "check.h"
-#include "summary_model.h"
+#include "plain_summary.h"
 
 #define MOST_PARTS 5
 
@@ -55,7 +55,7 @@ is_close(double actual, long double expected)
 }
 
 static void
-check_summary(OrderSummary *summary, const Model *model)
+check_summary(OrderSummary *summary, const PlainSummary *plain)
 {
 	Decimal		revenue;
 	Decimal		repeat_total;
@@ -64,16 +64,16 @@ check_summary(OrderSummary *summary, const Model *model)
 	summary_rhythm(summary, &rhythm);
 	CHECK(summary_revenue(summary, &revenue) == MATH_OK);
 	CHECK(summary_repeat_total(summary, &repeat_total) == MATH_OK);
-	check_cents(&revenue, model->revenue);
-	check_cents(&repeat_total, model->repeat_total);
-	CHECK(summary->orders == model->orders && rhythm.purchase_days == model->purchase_days);
-	if (model->orders > 0)
+	check_cents(&revenue, plain->revenue);
+	check_cents(&repeat_total, plain->repeat_total);
+	CHECK(summary->orders == plain->orders && rhythm.purchase_days == plain->purchase_days);
+	if (plain->orders > 0)
 	{
-		CHECK(summary->first_at == model->first_at && summary->last_at == model->last_at);
-		CHECK(summary->first_day == model->first_day && rhythm.last_day == model->last_day);
+		CHECK(summary->first_at == plain->first_at && summary->last_at == plain->last_at);
+		CHECK(summary->first_day == plain->first_day && rhythm.last_day == plain->last_day);
 	}
-	CHECK(is_close(rhythm.average_gap, model->average_gap));
-	CHECK(is_close(rhythm.gap_sd, model->gap_sd));
+	CHECK(is_close(rhythm.average_gap, plain->average_gap));
+	CHECK(is_close(rhythm.gap_sd, plain->gap_sd));
 }
 
 /* Orders of up to `days` days, many on the same; one in `adjustments` is a refund. */
@@ -96,7 +96,7 @@ random_orders(Order *orders, int count, int64_t days, int adjustments)
  * empty too.
  */
 static void
-check_merge(const Order *orders, int count, const Model *model)
+check_merge(const Order *orders, int count, const PlainSummary *plain)
 {
 	OrderSummary parts[MOST_PARTS] = {{0}};
 	int			used = (int) check_between(1, MOST_PARTS);
@@ -112,7 +112,7 @@ check_merge(const Order *orders, int count, const Model *model)
 		CHECK(summary_merge(&parts[0], &parts[i], &allocator) == MATH_OK);
 		CHECK(memcmp(&before, &parts[i], sizeof(before)) == 0);
 	}
-	check_summary(&parts[0], model);
+	check_summary(&parts[0], plain);
 	for (int i = 0; i < MOST_PARTS; i++)
 		free(parts[i].days);
 }
@@ -123,10 +123,10 @@ check_history(OrderSummary *reused, int count, int64_t days, int adjustments)
 {
 	Order		orders[MOST_ORDERS];
 	PurchaseRhythm rhythm;
-	Model		model;
+	PlainSummary plain;
 
 	random_orders(orders, count, days, adjustments);
-	model = model_of(orders, count);
+	plain = plain_summary(orders, count);
 	summary_reset(reused);
 	for (int i = 0; i < count; i++)
 	{
@@ -134,8 +134,8 @@ check_history(OrderSummary *reused, int count, int64_t days, int adjustments)
 		if (i == count / 2)
 			summary_rhythm(reused, &rhythm);
 	}
-	check_summary(reused, &model);
-	check_merge(orders, count, &model);
+	check_summary(reused, &plain);
+	check_merge(orders, count, &plain);
 }
 
 /*

@@ -1,11 +1,11 @@
 /*
- * summary_model.h: a customer's orders summarised by comparing every order with every other, for
+ * plain_summary.h: a customer's orders summarised by comparing every order with every other, for
  * summary.c.
  *
- * The model keeps no state and sorts nothing; it works in whole cents and long doubles.
+ * It keeps no state and sorts nothing; it works in whole cents and long doubles.
  */
-#ifndef RETENTION_SUMMARY_MODEL_H
-#define RETENTION_SUMMARY_MODEL_H
+#ifndef RETENTION_PLAIN_SUMMARY_H
+#define RETENTION_PLAIN_SUMMARY_H
 
 #include <math.h>
 #include <stdint.h>
@@ -20,7 +20,7 @@ typedef struct Order
 	int			part;
 } Order;
 
-typedef struct Model
+typedef struct PlainSummary
 {
 	int64_t		orders;
 	int64_t		purchase_days;
@@ -32,7 +32,7 @@ typedef struct Model
 	int64_t		repeat_total;
 	long double average_gap;
 	long double gap_sd;
-} Model;
+} PlainSummary;
 
 static inline int
 is_first_of_its_day(const Order *orders, int at)
@@ -62,23 +62,23 @@ gap_after(const Order *orders, int count, int at)
 }
 
 static inline void
-model_extremes(Model *model, const Order *order)
+add_extremes(PlainSummary *plain, const Order *order)
 {
-	int			first = model->orders++ == 0;
+	int			first = plain->orders++ == 0;
 
-	if (first || order->at < model->first_at)
-		model->first_at = order->at;
-	if (first || order->at > model->last_at)
-		model->last_at = order->at;
-	if (first || order->day < model->first_day)
-		model->first_day = order->day;
-	if (first || order->day > model->last_day)
-		model->last_day = order->day;
+	if (first || order->at < plain->first_at)
+		plain->first_at = order->at;
+	if (first || order->at > plain->last_at)
+		plain->last_at = order->at;
+	if (first || order->day < plain->first_day)
+		plain->first_day = order->day;
+	if (first || order->day > plain->last_day)
+		plain->last_day = order->day;
 }
 
 /* The mean first, then the squared distances from it. */
 static inline void
-model_gaps(Model *model, const Order *orders, int count)
+add_gaps(PlainSummary *plain, const Order *orders, int count)
 {
 	int64_t		gaps[MOST_ORDERS];
 	int64_t		n = 0;
@@ -89,33 +89,33 @@ model_gaps(Model *model, const Order *orders, int count)
 	{
 		if (!is_first_of_its_day(orders, i))
 			continue;
-		model->purchase_days++;
+		plain->purchase_days++;
 		gaps[n] = gap_after(orders, count, i);
 		sum += gaps[n];
 		n += gaps[n] > 0;
 	}
-	model->average_gap = n > 0 ? sum / n : 0;
+	plain->average_gap = n > 0 ? sum / n : 0;
 	for (int64_t i = 0; i < n; i++)
-		squares += (gaps[i] - model->average_gap) * (gaps[i] - model->average_gap);
-	model->gap_sd = n > 1 ? sqrtl(squares / (n - 1)) : 0;
+		squares += (gaps[i] - plain->average_gap) * (gaps[i] - plain->average_gap);
+	plain->gap_sd = n > 1 ? sqrtl(squares / (n - 1)) : 0;
 }
 
-static inline Model
-model_of(const Order *orders, int count)
+static inline PlainSummary
+plain_summary(const Order *orders, int count)
 {
-	Model		model = {0};
+	PlainSummary plain = {0};
 
 	for (int i = 0; i < count; i++)
 	{
-		model.revenue += orders[i].cents;
+		plain.revenue += orders[i].cents;
 		if (orders[i].cents > 0)
-			model_extremes(&model, &orders[i]);
+			add_extremes(&plain, &orders[i]);
 	}
 	for (int i = 0; i < count; i++)
-		model.repeat_total +=
-			orders[i].cents > 0 && orders[i].day > model.first_day ? orders[i].cents : 0;
-	model_gaps(&model, orders, count);
-	return model;
+		plain.repeat_total +=
+			orders[i].cents > 0 && orders[i].day > plain.first_day ? orders[i].cents : 0;
+	add_gaps(&plain, orders, count);
+	return plain;
 }
 
 #endif
