@@ -7,7 +7,7 @@ SET TimeZone = 'Pacific/Auckland';
 SET DateStyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
 CREATE TABLE orders AS
-  SELECT customer_id, ordered_at, amount FROM retention.simulate_orders(3000, '2021-06-01Z', '2024-01-02Z', 11);
+  SELECT customer_id, ordered_at, amount FROM retention.simulate_orders(1500, '2021-06-01Z', '2024-01-02Z', 11);
 CREATE TABLE refunds AS
   SELECT customer_id, ordered_at + interval '40 days' AS ordered_at, amount FROM orders WHERE customer_id % 13 = 0;
 CREATE VIEW oracle_rows AS
