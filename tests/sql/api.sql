@@ -1,7 +1,6 @@
 -- Every member of the extension: the API, and its security, at a glance. Members named _... are internal.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 SET search_path = pg_catalog;
 \pset format unaligned
 \pset fieldsep ' | '

@@ -1,7 +1,6 @@
 -- What the triggers of track note: whose rows changed, each once a statement, whatever the key, the table and the writer.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA capture_test;
 SET search_path = capture_test;
 SET TimeZone = 'UTC';
@@ -147,24 +146,24 @@ SELECT customer_id_columns FROM retention.tracked WHERE relation = 'bought'::reg
 SELECT retention.add_source('bought', metric => retention.add_metric('more')) > 0 AS added;
 SELECT retention.untrack('bought');
 SELECT retention.drop_metric('orders'), retention.drop_metric('more'), retention.track('bought', 'customer_id');
-CREATE ROLE retention_test_admin;
-SELECT retention.grant_access('retention_test_admin', 'admin');
-GRANT USAGE ON SCHEMA capture_test TO retention_test_admin;
-GRANT SELECT ON bought TO retention_test_admin;
-SET ROLE retention_test_admin;
+CREATE ROLE retention_capture_admin;
+SELECT retention.grant_access('retention_capture_admin', 'admin');
+GRANT USAGE ON SCHEMA capture_test TO retention_capture_admin;
+GRANT SELECT ON bought TO retention_capture_admin;
+SET ROLE retention_capture_admin;
 SELECT retention.add_source('bought', 'payer') > 0 AS added;
 RESET ROLE;
 SELECT retention.track('bought');
 SELECT customer_id_columns FROM retention.tracked WHERE relation = 'bought'::regclass;
 SELECT retention.drop_metric('orders'), retention.untrack('bought');
-DROP OWNED BY retention_test_admin;
-DROP ROLE retention_test_admin;
+DROP OWNED BY retention_capture_admin;
+DROP ROLE retention_capture_admin;
 
 -- A writer needs no right on anything of ours.
-CREATE ROLE retention_test_writer;
-GRANT USAGE ON SCHEMA capture_test TO retention_test_writer;
-GRANT INSERT ON sale TO retention_test_writer;
-SET ROLE retention_test_writer;
+CREATE ROLE retention_capture_writer;
+GRANT USAGE ON SCHEMA capture_test TO retention_capture_writer;
+GRANT INSERT ON sale TO retention_capture_writer;
+SET ROLE retention_capture_writer;
 INSERT INTO sale VALUES (5, '2024-01-05');
 SELECT count(*) FROM retention.change_log;
 RESET ROLE;
@@ -199,8 +198,8 @@ INSERT INTO spread VALUES (2, '2024-01-01');
 SELECT noted();
 DROP FOREIGN DATA WRAPPER retention_test_wrapper CASCADE;
 
-DROP OWNED BY retention_test_writer;
-DROP ROLE retention_test_writer;
+DROP OWNED BY retention_capture_writer;
+DROP ROLE retention_capture_writer;
 DROP EXTENSION retention;
 INSERT INTO sale VALUES (6, '2024-01-05');
 SELECT count(*) AS triggers_left FROM pg_trigger WHERE tgname LIKE 'retention%';

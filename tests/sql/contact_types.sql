@@ -1,7 +1,6 @@
 -- Contacts of the shop's own: what their columns may be, which is checked before anybody is read.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA contact_types_test;
 SET search_path = contact_types_test;
 \set SHOW_CONTEXT never

@@ -1,7 +1,6 @@
 -- What cannot be is said in one line, with the value and the way out, whoever's fault it is.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA errors_test;
 SET search_path = errors_test;
 SET TimeZone = 'UTC';

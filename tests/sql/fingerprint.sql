@@ -1,7 +1,6 @@
 -- "Nothing has changed" is said only when it is known: what a refresh leaves is what reading everything leaves, whatever has changed that is no row.
 SET client_min_messages = error;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE EXTENSION postgres_fdw;
 CREATE SCHEMA fingerprint_test;
 SET search_path = fingerprint_test;
@@ -64,7 +63,8 @@ BEGIN
 END $$;
 \pset format unaligned
 \pset tuples_only on
-VACUUM sale, part_1, part_2, parent, child, unlogged, seen;
+\set tables 'sale, part_1, part_2, parent, child, unlogged, seen'
+\i tests/include/vacuum.sql
 -- The first one reads, the second has nothing to: but for what is never known.
 CALL look('id colour painted pair pairs span spans label relation day money order_id painted_order parted parent unlogged seen');
 

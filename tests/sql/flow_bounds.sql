@@ -1,7 +1,6 @@
 -- What gets in all the same: the engine's times have an end, its circles too, and one customer's odd value is that customer's alone.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA flow_bounds_test;
 SET search_path = flow_bounds_test;
 SET TimeZone = 'UTC';
@@ -120,4 +119,5 @@ INSERT INTO orders SELECT 1000 + i, 'c1', '2024-07-03 10:00+00', 5 FROM generate
 CALL retention.refresh();
 CALL retention.run_flows();
 SELECT flow, outcome, event ->> 'from_flow' AS from_flow, count(*) FROM retention.flow_enrollment WHERE flow IN ('order', 'follow') GROUP BY 1, 2, 3 ORDER BY 1;
+DROP EXTENSION retention CASCADE;
 DROP SCHEMA flow_bounds_test CASCADE;

@@ -1,7 +1,6 @@
 -- The reference flows of examples/flows, on a small shop, for four weeks of a virtual clock.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 SET TimeZone = 'UTC';
 \set SHOW_CONTEXT never
 CREATE SCHEMA shop;
@@ -37,8 +36,9 @@ SELECT count(retention.set_status(flow, 'live')) FROM retention.flow;
 SELECT count(retention.enroll('churn', customer_id)) > 50 AS enrolled FROM retention.profile
   WHERE rfm_group = 'Inactive' AND (historic_clv >= 100 OR retention.bucket(customer_id, 'some') < 1000);
 
-CALL shop.pass('28 days', '6 hours', answered => 0.1);
+CALL shop.pass('28 days', '12 hours', answered => 0.1);
 SELECT retention.now();
+ANALYZE shop.orders;
 
 SELECT flow, entered > 0 AS entered, in_flow > 0 AS in_flow, holdout > 0 AS holdout, ARRAY(SELECT jsonb_object_keys(outcomes) AS outcome ORDER BY outcome) AS outcomes, waiting_messages
   FROM retention.flow_performance ORDER BY flow;

@@ -1,7 +1,6 @@
 -- What a flow is compiled to: laid out, and as it runs.
 SET client_min_messages = error;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 SELECT retention.add_metric('orders');
 SELECT retention.create_flow('{"name": "shown", "trigger": {"type": "manual"}, "entry_filter": "historic_clv > 10",
   "filter": "churn_risk <> ''low''", "exit": "historic_number_of_orders > (event ->> ''orders'')::integer",

@@ -1,7 +1,6 @@
 -- Flows: who may do what, hostile names and values, and traps in the search path.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA flow_security_test;
 SET search_path = flow_security_test;
 SET TimeZone = 'UTC';

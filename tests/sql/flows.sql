@@ -1,7 +1,6 @@
 -- Flows: documents, versions, triggers, the outbox, coupons, reports.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA flows_test;
 SET search_path = flows_test;
 SET TimeZone = 'UTC';
@@ -129,13 +128,13 @@ SELECT address, body, context FROM retention.claim_messages('webhook', 10, '1 mi
 SELECT retention.set_status('hook', 'paused');
 SET retention.as_of = '2024-06-11 08:01+00';
 SELECT count(*) AS paused FROM retention.claim_messages('webhook');
-SELECT state, reason, attempts FROM retention.message WHERE node = 'hook';
+SELECT state, reason, attempts FROM retention.message WHERE node = 'hook' ORDER BY attempts DESC;
 SELECT retention.set_status('hook', 'live');
 SELECT count(*) AS claimed FROM retention.claim_messages('webhook', 1, '1 minute');
 SELECT retention.set_status('hook', 'archived');
 SET retention.as_of = '2024-06-11 08:02+00';
 SELECT count(*) AS archived FROM retention.claim_messages('webhook');
-SELECT state, reason, attempts FROM retention.message WHERE node = 'hook';
+SELECT state, reason, attempts FROM retention.message WHERE node = 'hook' ORDER BY attempts DESC;
 
 -- Manual: what is held is approved, late or not; a message of its own status.
 SELECT go_live(flow('third', '{"type": "manual"}', '{}', '{"id": "a", "type": "message", "channel": "email", "subject": "a", "body": "a", "smart_sending": false, "next": "b"}',

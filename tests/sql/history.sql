@@ -1,14 +1,13 @@
 -- History: a simulated year of monthly refreshes, every move checked against plain SQL; causes; the past from the orders.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA history_test;
 SET search_path = history_test;
 SET TimeZone = 'Pacific/Auckland';
 SET DateStyle = 'ISO, YMD';
 \set SHOW_CONTEXT never
 CREATE TABLE orders AS
-  SELECT customer_id, ordered_at, amount FROM retention.simulate_orders(3000, '2021-06-01Z', '2024-01-02Z', 11);
+  SELECT customer_id, ordered_at, amount FROM retention.simulate_orders(1500, '2021-06-01Z', '2024-01-02Z', 11);
 CREATE TABLE refunds AS
   SELECT customer_id, ordered_at + interval '40 days' AS ordered_at, amount FROM orders WHERE customer_id % 13 = 0;
 CREATE VIEW oracle_rows AS
@@ -16,13 +15,17 @@ CREATE VIEW oracle_rows AS
   UNION ALL SELECT 'refund', customer_id::text, ordered_at, amount, NULL FROM refunds;
 \set ECHO none
 \i tests/oracle/customer.sql
+\i tests/include/differs.sql
 \set ECHO all
+ANALYZE orders, refunds;
 CREATE TABLE month (number integer PRIMARY KEY, as_of timestamptz);
 INSERT INTO month SELECT m, (date '2023-01-01' + m * interval '1 month')::timestamp AT TIME ZONE 'Europe/Warsaw' FROM generate_series(0, 12) m;
 
 -- What plain SQL makes of each month, and of each step from one to the next.
 CREATE TABLE state AS
   SELECT m.number, m.as_of, o.* FROM month m, oracle_customer(m.as_of, 'Europe/Warsaw') AS o;
+CREATE INDEX ON state (number, customer_id);
+ANALYZE state;
 CREATE VIEW expected_move AS
   SELECT customer_id, m.as_of AS changed_at, b.rfm_group AS previous_rfm_group, a.rfm_group,
          b.r AS previous_r, b.f AS previous_f, b.m AS previous_m, a.r, a.f, a.m
@@ -36,7 +39,8 @@ CREATE VIEW actual_move AS
 
 SELECT retention.add_metric('monthly', 'Europe/Warsaw'), retention.add_source('orders', metric => 'monthly') IS NOT NULL AS orders,
        retention.add_source('refunds', kind => 'refund', metric => 'monthly') IS NOT NULL AS refunds;
-VACUUM orders, refunds;
+\set tables 'orders, refunds'
+\i tests/include/vacuum.sql
 CREATE TABLE kept AS SELECT 0 AS number, c.* FROM retention.customer c LIMIT 0;
 DO $$
 DECLARE
@@ -50,16 +54,10 @@ BEGIN
 END $$;
 SELECT count(*) > 1000 AS many,
        count(*) = (SELECT count(*) FROM expected_move) AS as_many_moves FROM actual_move WHERE metric = 'monthly';
-SELECT count(*) AS differences FROM (
-  (SELECT customer_id, changed_at, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM actual_move WHERE metric = 'monthly'
-   EXCEPT ALL TABLE expected_move)
-  UNION ALL
-  (TABLE expected_move EXCEPT ALL
-   SELECT customer_id, changed_at, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM actual_move WHERE metric = 'monthly')) AS d;
-SELECT count(*) AS differing_months FROM month m
-  WHERE EXISTS (SELECT customer_id, orders, revenue::text, r, f, m, rfm_group FROM kept k WHERE k.number = m.number
-                EXCEPT SELECT customer_id, orders, revenue, r, f, m, rfm_group FROM state s WHERE s.number = m.number)
-     OR (SELECT count(*) FROM kept k WHERE k.number = m.number) <> (SELECT count(*) FROM state s WHERE s.number = m.number);
+SELECT differs($$SELECT customer_id, changed_at, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM actual_move WHERE metric = 'monthly'$$,
+               'TABLE expected_move') AS moves;
+SELECT differs('SELECT number, customer_id, orders, revenue::text, r, f, m, rfm_group FROM kept',
+               'SELECT number, customer_id, orders, revenue, r, f, m, rfm_group FROM state') AS customers;
 -- The last move decides on previous_rfm_group and rfm_group_changed_at.
 SELECT count(*) AS wrong FROM retention.customer c
   LEFT JOIN (SELECT DISTINCT ON (customer_id) * FROM expected_move ORDER BY customer_id, changed_at DESC) AS e USING (customer_id)
@@ -90,14 +88,10 @@ SELECT count(*) AS wrong_causes FROM retention.rfm_change e
                          ELSE false END;
 
 -- customer_at shows what the refreshes of those days gave.
-SELECT count(*) AS differing_months FROM month m
-  WHERE EXISTS (
-    (SELECT customer_id, orders, purchase_days, first_order_at, last_order_at, revenue, repeat_value, average_order_value,
-            average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM retention.customer_at('monthly', m.as_of)
-     EXCEPT ALL
-     SELECT customer_id, orders, purchase_days, first_order_at, last_order_at, revenue, repeat_value, average_order_value,
-            average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM kept k WHERE k.number = m.number))
-    OR (SELECT count(*) FROM retention.customer_at('monthly', m.as_of)) <> (SELECT count(*) FROM kept k WHERE k.number = m.number);
+SELECT differs($$SELECT month.number, customer_id, orders, purchase_days, first_order_at, last_order_at, revenue, repeat_value, average_order_value,
+                        average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM month, retention.customer_at('monthly', month.as_of)$$,
+               'SELECT number, customer_id, orders, purchase_days, first_order_at, last_order_at, revenue, repeat_value, average_order_value,
+                       average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM kept') AS customers;
 SELECT bool_and(days_since_last_order = (timestamptz '2023-07-01 00:00+02' AT TIME ZONE 'Europe/Warsaw')::date - (last_order_at AT TIME ZONE 'Europe/Warsaw')::date) AS days
   FROM retention.customer_at('monthly', '2023-07-01 00:00+02');
 
@@ -108,24 +102,12 @@ SELECT as_of AS newest FROM month WHERE number = 12 \gset
 SELECT as_of AS oldest FROM month WHERE number = 0 \gset
 SELECT as_of AS middle FROM month WHERE number = 6 \gset
 CALL retention.refresh('late', as_of => :'newest');
-CREATE FUNCTION compare_history() RETURNS TABLE (what text, differences bigint) LANGUAGE sql AS $$
-  SELECT 'moves', count(*) FROM (
-    (SELECT customer_id, changed_at, cause, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM retention.rfm_change WHERE metric = 'late'
-     EXCEPT ALL SELECT customer_id, changed_at, cause, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM retention.rfm_change WHERE metric = 'monthly')
-    UNION ALL
-    (SELECT customer_id, changed_at, cause, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM retention.rfm_change WHERE metric = 'monthly'
-     EXCEPT ALL SELECT customer_id, changed_at, cause, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM retention.rfm_change WHERE metric = 'late')) AS a
-  UNION ALL
-  SELECT 'populations', count(*) FROM (
-    (SELECT as_of, customers, orders, recency_limits, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = 'monthly'
-     EXCEPT ALL SELECT as_of, customers, orders, recency_limits, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = 'late')
-    UNION ALL
-    (SELECT as_of, customers, orders, recency_limits, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = 'late'
-     EXCEPT ALL SELECT as_of, customers, orders, recency_limits, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = 'monthly')) AS b
-  UNION ALL
-  SELECT 'customers', count(*) FROM (
-    SELECT customer_id, orders, r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at FROM retention.customer WHERE metric = 'late'
-    EXCEPT ALL SELECT customer_id, orders, r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at FROM retention.customer WHERE metric = 'monthly') AS c
+CREATE FUNCTION compare_history() RETURNS TABLE (moves bigint, populations bigint, customers bigint) LANGUAGE sql AS $$
+  SELECT differs(format(move, 'late'), format(move, 'monthly')), differs(format(population, 'late'), format(population, 'monthly')), differs(format(customer, 'late'), format(customer, 'monthly'))
+  FROM (VALUES (
+    'SELECT customer_id, changed_at, cause, previous_rfm_group, rfm_group, previous_r, previous_f, previous_m, r, f, m FROM retention.rfm_change WHERE metric = %L',
+    'SELECT as_of, customers, orders, recency_limits, frequency_bounds, monetary_bounds, group_sizes FROM retention.population WHERE metric = %L',
+    'SELECT customer_id, orders, r, f, m, rfm_group, previous_rfm_group, rfm_group_changed_at FROM retention.customer WHERE metric = %L')) AS q (move, population, customer)
 $$;
 SET TimeZone = 'Europe/Warsaw';
 SELECT retention.backfill_history('late', :'oldest') = (SELECT count(*) FROM expected_move) AS moves;
@@ -164,7 +146,8 @@ CREATE FUNCTION window_verdict(day timestamptz) RETURNS text LANGUAGE sql AS $$
 $$;
 CALL retention.refresh('window', as_of => '2023-08-31 00:30+02');
 SELECT window_verdict('2023-08-31 00:30+02');
-VACUUM orders, refunds;
+\set tables 'orders, refunds'
+\i tests/include/vacuum.sql
 CALL retention.refresh('window', as_of => '2023-08-31 00:30+02');
 CALL retention.refresh('window', as_of => '2023-10-31 00:30+01');
 SELECT window_verdict('2023-10-31 00:30+01');

@@ -1,8 +1,7 @@
 -- Owners of what is read, and authors of flows, who mean harm: they get no other rights, see no
 -- more, and stop nobody else.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA hostile_test;
 SET search_path = hostile_test;
 SET TimeZone = 'UTC';

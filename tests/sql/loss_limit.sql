@@ -1,7 +1,6 @@
 -- A TRUNCATE, or a load that is under way, makes nobody leave: more loss than the metric's limit stops before anything is written.
 SET client_min_messages = error;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA loss_test;
 SET search_path = loss_test;
 SET TimeZone = 'UTC';

@@ -2,8 +2,7 @@
 SET client_min_messages = error;
 SET TimeZone = 'UTC';
 SET retention.progress = off;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA one_failure_test;
 SET search_path = one_failure_test;
 SET retention.as_of = '2024-06-01 12:00+00';

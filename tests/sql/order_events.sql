@@ -1,7 +1,6 @@
 -- Order events: what is news, once, and what has become of it; the flows that they start; orders with dates only.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA event_test;
 SET search_path = event_test;
 SET TimeZone = 'UTC';

@@ -48,13 +48,14 @@ $$;
 CREATE FUNCTION actual(zone text) RETURNS SETOF summary_text LANGUAGE sql STABLE AS $$
   SELECT columns(customer, retention.order_summary(ordered_at, amount, zone)) FROM placed GROUP BY customer
 $$;
--- The rows that are not in both, in every zone given.
+\set ECHO none
+\i tests/include/differs.sql
+\set ECHO all
+-- Counts the rows that are not in both, in every zone given.
 CREATE FUNCTION differences(VARIADIC zones text[])
-  RETURNS TABLE (zone text, customers bigint, with_sd bigint, missing bigint, extra bigint) LANGUAGE sql AS $$
-  SELECT zone, (SELECT count(*) FROM actual(zone)), (SELECT count(days_between_orders_sd) FROM actual(zone)),
-         (SELECT count(*) FROM (SELECT * FROM expected(zone) EXCEPT ALL SELECT * FROM actual(zone)) AS row),
-         (SELECT count(*) FROM (SELECT * FROM actual(zone) EXCEPT ALL SELECT * FROM expected(zone)) AS row)
-  FROM unnest(zones) AS zone
+  RETURNS TABLE (zone text, customers bigint, with_sd bigint, differ bigint) LANGUAGE sql AS $$
+  SELECT zone, c.customers, c.with_sd, differs(format('SELECT * FROM expected(%L)', zone), format('SELECT * FROM actual(%L)', zone))
+  FROM unnest(zones) AS zone, LATERAL (SELECT count(*) AS customers, count(days_between_orders_sd) AS with_sd FROM actual(zone)) AS c
 $$;
 
 -- The plain SQL itself, by an example worked out by hand: days 1, 3, 7 and 13, gaps 2, 4 and 6.
@@ -77,19 +78,15 @@ SELECT * FROM differences('UTC', 'Europe/Warsaw', 'America/Los_Angeles', 'Pacifi
 -- The session's zone has no part in it.
 CREATE TABLE before AS SELECT actual('Europe/Warsaw');
 SET TimeZone = 'Pacific/Apia';
-SELECT count(*) AS different FROM (SELECT actual('Europe/Warsaw') EXCEPT ALL SELECT * FROM before) AS row;
-SELECT count(*) AS different FROM
-  (SELECT columns(customer, retention.order_summary(ordered_at, amount)) FROM placed GROUP BY customer
-   EXCEPT ALL SELECT actual('UTC')) AS row;
+SELECT differs($$SELECT actual('Europe/Warsaw')$$, 'TABLE before');
+SELECT differs('SELECT columns(customer, retention.order_summary(ordered_at, amount)) FROM placed GROUP BY customer', $$SELECT actual('UTC')$$);
 SET TimeZone = 'UTC';
 
 -- Nor has the order of the rows.
-SELECT count(*) AS different FROM
-  (SELECT columns(customer, retention.order_summary(ordered_at, amount, 'Europe/Warsaw' ORDER BY md5(ordered_at::text)))
-   FROM placed GROUP BY customer EXCEPT ALL SELECT * FROM before) AS row;
-SELECT count(*) AS different FROM
-  (SELECT columns(customer, retention.order_summary(ordered_at, amount, 'Europe/Warsaw' ORDER BY ordered_at DESC NULLS FIRST, amount))
-   FROM placed GROUP BY customer EXCEPT ALL SELECT * FROM before) AS row;
+SELECT differs($$SELECT columns(customer, retention.order_summary(ordered_at, amount, 'Europe/Warsaw' ORDER BY md5(ordered_at::text)))
+                 FROM placed GROUP BY customer$$, 'TABLE before');
+SELECT differs($$SELECT columns(customer, retention.order_summary(ordered_at, amount, 'Europe/Warsaw' ORDER BY ordered_at DESC NULLS FIRST, amount))
+                 FROM placed GROUP BY customer$$, 'TABLE before');
 
 -- Days with changes of the clock, by the quarter of an hour and around every local midnight by the microsecond.
 CREATE TABLE zone_day (zone text, day date);
@@ -139,7 +136,7 @@ SELECT 'random ' || g % 400, '2024-01-01'::timestamptz + (g % 53) * interval '7 
 FROM generate_series(1, 3000) AS g;
 UPDATE placed SET amount = round(amount, abs(hashint8(length(amount::text)) % 9)) WHERE customer LIKE 'random%';
 -- with_sd depends on the version's numeric power.
-SELECT zone, customers, missing, extra FROM differences('UTC', 'Asia/Tokyo');
+SELECT zone, customers, differ FROM differences('UTC', 'Asia/Tokyo');
 
 -- Amounts are stored at odd addresses, and with the long header or the short one.
 CREATE TABLE stored (flag boolean, amount numeric, other boolean, amount2 numeric);
@@ -297,20 +294,20 @@ SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET max_parallel_workers_per_gather = 1;
 SELECT plan_has('SELECT * FROM test_summary.of_many', 'Finalize', 'Gather', 'Partial', 'Parallel Seq Scan') AS parallel;
-SELECT count(*) AS rows, count(*) FILTER (WHERE NOT EXISTS (SELECT FROM serial AS s WHERE s.row = m.row)) AS different FROM of_many AS m;
+SELECT differs('TABLE of_many', 'TABLE serial');
 SET max_parallel_workers_per_gather = 2;
 ALTER TABLE many SET (parallel_workers = 2);
 SELECT plan_has('SELECT * FROM test_summary.of_many', 'Finalize', 'Gather', 'Workers Planned: 2', 'Partial', 'Parallel Seq Scan') AS parallel;
-(SELECT row FROM of_many EXCEPT ALL SELECT row FROM serial) UNION ALL (SELECT row FROM serial EXCEPT ALL SELECT row FROM of_many);
+SELECT differs('TABLE of_many', 'TABLE serial');
 SET parallel_leader_participation = off;
-(SELECT row FROM of_many EXCEPT ALL SELECT row FROM serial) UNION ALL (SELECT row FROM serial EXCEPT ALL SELECT row FROM of_many);
+SELECT differs('TABLE of_many', 'TABLE serial');
 SET max_parallel_workers_per_gather = 0;
 SET enable_partitionwise_aggregate = on;
 SELECT plan_has('SELECT * FROM test_summary.of_parted', 'Finalize', 'Append', 'Partial') AND NOT plan_has('SELECT * FROM test_summary.of_parted', 'Gather') AS partitionwise;
-(SELECT row FROM of_parted EXCEPT ALL SELECT row FROM serial) UNION ALL (SELECT row FROM serial EXCEPT ALL SELECT row FROM of_parted);
+SELECT differs('TABLE of_parted', 'TABLE serial');
 SET max_parallel_workers_per_gather = 2;
 SELECT plan_has('SELECT * FROM test_summary.of_parted', 'Finalize', 'Append', 'Partial', 'Gather') AS both;
-(SELECT row FROM of_parted EXCEPT ALL SELECT row FROM serial) UNION ALL (SELECT row FROM serial EXCEPT ALL SELECT row FROM of_parted);
+SELECT differs('TABLE of_parted', 'TABLE serial');
 -- Partial sums that fit, but not together.
 SET max_parallel_workers_per_gather = 0;
 TRUNCATE parted;

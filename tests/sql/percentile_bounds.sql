@@ -92,6 +92,9 @@ CREATE VIEW of_many AS SELECT kind, retention.percentile_bounds(value, '{0,0.3,0
 CREATE VIEW of_all AS SELECT retention.percentile_bounds(value, '{0,0.3,0.6,1}') AS bounds FROM many;
 CREATE VIEW of_parted AS SELECT kind, retention.percentile_bounds(value, '{0,0.3,0.6,1}') AS bounds FROM parted GROUP BY kind;
 \i tests/include/plan_has.sql
+\set ECHO none
+\i tests/include/differs.sql
+\set ECHO all
 SET max_parallel_workers_per_gather = 0;
 CREATE TABLE serial AS SELECT * FROM of_many;
 CREATE TABLE serial_all AS SELECT * FROM of_all;
@@ -101,19 +104,19 @@ SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SET max_parallel_workers_per_gather = 1;
 SELECT plan_has('SELECT * FROM test_bounds.of_many', 'Finalize', 'Gather', 'Partial', 'Parallel Seq Scan') AS parallel;
-(SELECT * FROM of_many EXCEPT ALL SELECT * FROM serial) UNION ALL (SELECT * FROM serial EXCEPT ALL SELECT * FROM of_many);
+SELECT differs('TABLE of_many', 'TABLE serial');
 SET max_parallel_workers_per_gather = 2;
 ALTER TABLE many SET (parallel_workers = 2);
 SELECT plan_has('SELECT * FROM test_bounds.of_many', 'Finalize', 'Gather', 'Workers Planned: 2', 'Partial', 'Parallel Seq Scan') AS parallel,
        plan_has('SELECT * FROM test_bounds.of_all', 'Finalize', 'Gather', 'Workers Planned: 2', 'Partial', 'Parallel Seq Scan') AS parallel_all;
-(SELECT * FROM of_many EXCEPT ALL SELECT * FROM serial) UNION ALL (SELECT * FROM serial EXCEPT ALL SELECT * FROM of_many);
+SELECT differs('TABLE of_many', 'TABLE serial');
 SELECT bounds = (SELECT bounds FROM serial_all) AS same FROM of_all;
 SET parallel_leader_participation = off;
-(SELECT * FROM of_many EXCEPT ALL SELECT * FROM serial) UNION ALL (SELECT * FROM serial EXCEPT ALL SELECT * FROM of_many);
+SELECT differs('TABLE of_many', 'TABLE serial');
 SELECT bounds = (SELECT bounds FROM serial_all) AS same FROM of_all;
 SET max_parallel_workers_per_gather = 0;
 SET enable_partitionwise_aggregate = on;
 SELECT plan_has('SELECT * FROM test_bounds.of_parted', 'Finalize', 'Append', 'Partial') AND NOT plan_has('SELECT * FROM test_bounds.of_parted', 'Gather') AS partitionwise;
-(SELECT * FROM of_parted EXCEPT ALL SELECT * FROM serial) UNION ALL (SELECT * FROM serial EXCEPT ALL SELECT * FROM of_parted);
+SELECT differs('TABLE of_parted', 'TABLE serial');
 
 DROP SCHEMA test_bounds CASCADE;

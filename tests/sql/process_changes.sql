@@ -1,7 +1,6 @@
 -- What process_changes does beside recomputing: order events, warnings, metrics that fail, the clock.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA process_test;
 SET search_path = process_test;
 SET TimeZone = 'UTC';

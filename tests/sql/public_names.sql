@@ -1,7 +1,6 @@
 -- The public names: what people can call, and what they can read. All else begins with an underscore.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 \pset format unaligned
 \pset tuples_only on
 -- Functions of the engine and the toolkit, each once, however many arguments it takes in how many ways; without the aggregates' own steps.

@@ -1,7 +1,6 @@
 -- The refresh against plain SQL (tests/oracle/customer.sql), on data with everything nasty in it.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA refresh_test;
 SET search_path = refresh_test;
 SET TimeZone = 'Asia/Kathmandu';
@@ -97,6 +96,7 @@ CREATE VIEW oracle_rows AS
   UNION ALL SELECT 'refund', customer_id, ordered_at AT TIME ZONE name, amount, NULL FROM blunt_refunds, zone;
 \set ECHO none
 \i tests/oracle/customer.sql
+\i tests/include/differs.sql
 \set ECHO all
 
 CREATE FUNCTION verdict(metric text, as_of timestamptz) RETURNS text LANGUAGE sql AS $$
@@ -131,8 +131,8 @@ SELECT without_customer > 0 AS without_customer,
   FROM retention.population WHERE metric = 'São Paulo';
 SELECT p.customers = (SELECT count(*) FROM retention.customer c WHERE c.metric = p.metric) AS customers,
        p.orders = (SELECT sum(orders) FROM retention.customer c WHERE c.metric = p.metric) AS orders,
-       NOT EXISTS (SELECT key, value::bigint FROM jsonb_each_text(p.group_sizes) WHERE value <> '0'
-                   EXCEPT SELECT rfm_group, count(*) FROM retention.customer c WHERE c.metric = p.metric GROUP BY 1) AS sizes,
+       (SELECT jsonb_object_agg(key, value) FROM jsonb_each(p.group_sizes) WHERE value <> '0') =
+         (SELECT jsonb_object_agg(rfm_group, count) FROM (SELECT rfm_group, count(*) FROM retention.customer c WHERE c.metric = p.metric GROUP BY 1) AS g) AS sizes,
        p.next_order_at = (SELECT min(at) FROM oracle_rows WHERE at > p.as_of AND num_nulls(customer_id, amount) = 0) AS next_order
   FROM retention.population p WHERE metric = 'São Paulo';
 
@@ -148,12 +148,9 @@ COMMIT;
 SELECT retention.reset_metric('São Paulo');
 CALL retention.refresh('São Paulo', as_of => '2024-02-18 01:59:59.999999Z');
 SELECT verdict('São Paulo', '2024-02-18 01:59:59.999999Z');
-SELECT count(*) = 0 AS same_with_little_memory FROM (
-  (TABLE first_state EXCEPT ALL SELECT * FROM retention.customer WHERE metric = 'São Paulo')
-  UNION ALL (SELECT * FROM retention.customer WHERE metric = 'São Paulo' EXCEPT ALL TABLE first_state)) AS difference;
-SELECT count(*) = 0 AS same_at FROM (
-  SELECT customer_id, orders, revenue, r, f, m, rfm_group FROM retention.customer_at('São Paulo', '2024-02-18 01:59:59.999999Z')
-  EXCEPT SELECT customer_id, orders, revenue, r, f, m, rfm_group FROM first_state) AS difference;
+SELECT differs('TABLE first_state', $$SELECT * FROM retention.customer WHERE metric = 'São Paulo'$$) AS differ_with_little_memory;
+SELECT differs('SELECT customer_id, orders, revenue, r, f, m, rfm_group FROM first_state',
+               $$SELECT customer_id, orders, revenue, r, f, m, rfm_group FROM retention.customer_at('São Paulo', '2024-02-18 01:59:59.999999Z')$$) AS differ_at;
 RESET work_mem;
 RESET hash_mem_multiplier;
 
@@ -179,16 +176,13 @@ TRUNCATE by_uuid, base;
 REFRESH MATERIALIZED VIEW by_matview;
 CALL round_trip(4, '2024-09-20 12:00Z');
 SELECT verdict('São Paulo', '2024-09-20 12:00Z');
-CREATE TABLE incremental AS
+CREATE VIEW comparable AS
   SELECT customer_id, orders, purchase_days, first_order_at, last_order_at, revenue::text, repeat_value::text, average_order_value::text,
          average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM retention.customer WHERE metric = 'São Paulo';
+CREATE TABLE incremental AS TABLE comparable;
 SELECT retention.reset_metric('São Paulo');
 CALL retention.refresh('São Paulo', as_of => '2024-09-20 12:00Z');
-SELECT count(*) AS differences FROM (
-  SELECT customer_id, orders, purchase_days, first_order_at, last_order_at, revenue::text, repeat_value::text, average_order_value::text,
-         average_days_between_orders, days_between_orders_sd, r, f, m, rfm_group FROM retention.customer WHERE metric = 'São Paulo'
-  EXCEPT TABLE incremental) AS difference;
-SELECT count(*) = (SELECT count(*) FROM incremental) AS same_number FROM retention.customer WHERE metric = 'São Paulo';
+SELECT differs('TABLE incremental', 'TABLE comparable');
 
 -- Path clock, only where nothing changed: tables that were vacuumed since.
 SELECT retention.drop_metric('Warsaw'), retention.drop_metric('São Paulo'), retention.drop_metric('UTC');
@@ -220,7 +214,8 @@ BEGIN
   result := split_part(last_path('orders'), ':', 1) || ': ' || verdict('orders', day);
 END $$;
 CALL pass(0);
-VACUUM shop, branch_1, branch_2;
+\set tables 'shop, branch_1, branch_2'
+\i tests/include/vacuum.sql
 CALL pass(0);
 CALL pass(0);
 CALL pass(100);
@@ -234,22 +229,26 @@ SELECT last_path('orders');
 -- inserted
 INSERT INTO shop VALUES (5, '2024-06-02', 77);
 CALL pass(1);
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- inserted and vacuumed in between
 INSERT INTO shop VALUES (6, '2024-06-02', 77);
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- changed in place
 UPDATE shop SET amount = amount + 1 WHERE customer_id = 6;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- deleted
 DELETE FROM shop WHERE customer_id = 9;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- rolled back
@@ -257,7 +256,8 @@ BEGIN;
 INSERT INTO shop VALUES (7, '2024-06-02', 77);
 ROLLBACK;
 CALL pass(1);
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- in the refresh's own transaction
@@ -267,21 +267,24 @@ CALL pass(1);
 DELETE FROM shop WHERE customer_id = 10;
 CALL pass(1);
 ROLLBACK;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- replaced by as many rows of the same size
 CREATE TABLE shop_copy AS TABLE shop;
 TRUNCATE shop;
 INSERT INTO shop SELECT customer_id, ordered_at, amount + 1, filler FROM shop_copy;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 SELECT retention.alter_metric('orders', loss_limit => 1);
 TRUNCATE shop;
 CALL pass(1);
 INSERT INTO shop SELECT customer_id, ordered_at, amount + 1, filler FROM shop_copy;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 -- a partition more, a partition less
@@ -293,7 +296,8 @@ CALL pass(1);
 CALL pass(1);
 -- an order of the future comes due
 INSERT INTO shop SELECT 11, today + interval '30 days', 99 FROM clock;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 CALL pass(27);
@@ -302,7 +306,8 @@ CALL pass(1);
 -- columns under another name, and made anew
 ALTER TABLE shop RENAME amount TO gross;
 ALTER TABLE shop ADD COLUMN amount numeric DEFAULT 5;
-VACUUM shop;
+\set tables shop
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 ALTER TABLE shop DROP COLUMN amount;
@@ -321,7 +326,8 @@ CREATE VIEW oracle_rows AS
   SELECT 'order' AS kind, customer_id::text, ordered_at AS at, amount, NULL::text AS order_id FROM shop_rows()
   UNION ALL SELECT 'order', customer_id::text, ordered_at, amount, NULL FROM branch
   UNION ALL SELECT 'order', customer_id::text, ordered_at, amount, NULL FROM extra WHERE EXISTS (SELECT FROM retention.source WHERE relation = 'extra'::regclass);
-VACUUM extra;
+\set tables extra
+\i tests/include/vacuum.sql
 CALL pass(1);
 CALL pass(1);
 SELECT retention.drop_source(source_id) FROM retention.source WHERE relation = 'extra'::regclass;

@@ -1,7 +1,6 @@
 -- Refunds and order lines: small cases whose results can be seen at a glance.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA refunds_test;
 SET search_path = refunds_test;
 SET TimeZone = 'UTC';
@@ -157,7 +156,8 @@ SELECT unmatched_refunds = (
     SELECT FROM credits c WHERE c.order_id = l.unmatched_refund UNION ALL SELECT FROM sales s WHERE s.order_id = l.unmatched_refund) AS is_there
   FROM retention.population l ORDER BY refresh_id DESC LIMIT 1;
 RESET work_mem;
-VACUUM sales, credits;
+\set tables 'sales, credits'
+\i tests/include/vacuum.sql
 CALL retention.refresh(as_of => '2024-07-01');
 CALL retention.refresh(as_of => '2024-07-01');
 SELECT path, unmatched_refunds, unmatched_refund FROM retention.population ORDER BY refresh_id DESC LIMIT 1;

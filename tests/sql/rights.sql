@@ -1,7 +1,6 @@
 -- Rights: which functions each level can call; what others own runs with their rights, and nothing of theirs with others'.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA rights_test;
 SET TimeZone = 'UTC';
 SET retention.as_of = '2024-06-03 10:00+00';

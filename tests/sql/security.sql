@@ -1,7 +1,6 @@
 -- Who may do what: nobody, analysts, operators and admins; and objects in the search path that must not be called.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA security_test;
 SET search_path = security_test;
 SET TimeZone = 'UTC';
@@ -88,7 +87,7 @@ BEGIN
   FOR command IN SELECT t.* FROM try t ORDER BY n LOOP
     results := results || failure(command.command);
   END LOOP;
-  INSERT INTO outcome SELECT who, n, result FROM unnest(results) WITH ORDINALITY AS u (result, n);
+  INSERT INTO outcome SELECT who, n, replace(result, current_database(), 'this one') FROM unnest(results) WITH ORDINALITY AS u (result, n);
 END $$;
 -- An admin may call grant_access, but only an owner has rights to give: all it says is that none were.
 SET client_min_messages = error;

@@ -1,7 +1,6 @@
 -- What counts as another definition of a segment: views and functions below it; and what does not: another server.
 SET client_min_messages = error;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA definition_test;
 SET search_path = definition_test;
 SET retention.as_of = '2024-06-01';

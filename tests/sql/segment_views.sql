@@ -1,7 +1,6 @@
 -- Segments whose views are replaced, renamed, read in other sessions, or read other segments; members deleted by hand.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA views_test;
 SET search_path = views_test;
 SET TimeZone = 'UTC';

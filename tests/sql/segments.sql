@@ -1,7 +1,6 @@
 -- Segments: members, the queue, and everything that can be wrong with a view.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA segments_test;
 SET search_path = segments_test;
 SET TimeZone = 'UTC';

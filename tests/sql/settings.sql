@@ -1,7 +1,6 @@
 -- Metrics: what is rejected and how, schemes and cells, fixed values, frozen thresholds.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA settings_test;
 SET search_path = settings_test;
 SET TimeZone = 'UTC';

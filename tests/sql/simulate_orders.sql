@@ -38,12 +38,12 @@ SELECT total(1, 0.55, 22, 0.8, 4, 6.25, 3.74, 15.44) =
 
 -- More customers leave the first ones as they were; another start moves them all.
 CREATE TABLE hundred AS SELECT * FROM retention.simulate_orders(100, '2020-01-01', '2024-01-01');
-SELECT count(*) AS different FROM
-  ((SELECT * FROM retention.simulate_orders(1000, '2020-01-01', '2024-01-01') WHERE customer_id <= 100 EXCEPT ALL SELECT * FROM hundred)
-   UNION ALL (SELECT * FROM hundred EXCEPT ALL SELECT * FROM retention.simulate_orders(1000, '2020-01-01', '2024-01-01'))) AS row;
-SELECT count(*) AS different FROM
-  (SELECT customer_id, order_id, ordered_at + interval '400 days 0.25 second', amount FROM hundred
-   EXCEPT ALL SELECT * FROM retention.simulate_orders(100, '2021-02-04 00:00:00.25', '2025-02-04 00:00:00.25')) AS row;
+\set ECHO none
+\i tests/include/differs.sql
+\set ECHO all
+SELECT differs('TABLE hundred', $$SELECT * FROM retention.simulate_orders(1000, '2020-01-01', '2024-01-01') WHERE customer_id <= 100$$);
+SELECT differs($$SELECT customer_id, order_id, ordered_at + interval '400 days 0.25 second', amount FROM hundred$$,
+               $$SELECT * FROM retention.simulate_orders(100, '2021-02-04 00:00:00.25', '2025-02-04 00:00:00.25')$$);
 
 -- Every customer has an order; orders are numbered in sequence, by customer and time, to the second and the cent.
 CREATE TABLE shop AS SELECT * FROM retention.simulate_orders(20000, '2022-01-01', '2024-01-01', 5);

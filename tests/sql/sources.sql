@@ -1,7 +1,6 @@
 -- Sources: what is rejected and how, and what is read of each kind of relation.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA sources_test;
 SET search_path = sources_test;
 SET TimeZone = 'UTC';

@@ -1,7 +1,6 @@
 -- Tables that only know their order, tracked through it: whose rows changed is looked up when the changes are processed.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA via_test;
 SET search_path = via_test;
 SET TimeZone = 'UTC';

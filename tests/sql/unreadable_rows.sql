@@ -1,8 +1,7 @@
 -- A row of a source that cannot be read stops only itself; a customer whose sums cannot be held
 -- stops nobody else.
 SET client_min_messages = error;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 SET client_min_messages = warning;
 CREATE SCHEMA unreadable_test;
 SET search_path = unreadable_test;
@@ -110,18 +109,14 @@ BEGIN
                            metric => metric);
   END IF;
 END $$;
+\set ECHO none
+\i tests/include/differs.sql
+\set ECHO all
 -- How the customers of two metrics differ.
 CREATE FUNCTION difference(one text, other text) RETURNS bigint LANGUAGE sql AS $$
-  SELECT count(*) FROM (
-    (SELECT to_jsonb(c) - 'metric' - 'rfm_group_changed_at' - 'previous_rfm_group' AS c
-      FROM retention.customer c WHERE metric = one EXCEPT ALL
-     SELECT to_jsonb(c) - 'metric' - 'rfm_group_changed_at' - 'previous_rfm_group'
-       FROM retention.customer c WHERE metric = other)
-    UNION ALL
-    (SELECT to_jsonb(c) - 'metric' - 'rfm_group_changed_at' - 'previous_rfm_group'
-      FROM retention.customer c WHERE metric = other EXCEPT ALL
-     SELECT to_jsonb(c) - 'metric' - 'rfm_group_changed_at' - 'previous_rfm_group'
-       FROM retention.customer c WHERE metric = one)) AS d
+  SELECT differs(format(query, one), format(query, other)) FROM (VALUES (
+    $query$SELECT to_jsonb(c) - 'metric' - 'rfm_group_changed_at' - 'previous_rfm_group'
+           FROM retention.customer c WHERE metric = %L$query$)) AS q (query)
 $$;
 SET client_min_messages = warning;
 SET retention.progress = off;

@@ -1,7 +1,6 @@
 -- validate_model against an oracle in plain SQL, and small cases; churn_history against p_alive of the order days.
 SET client_min_messages = warning;
-DROP EXTENSION IF EXISTS retention CASCADE;
-CREATE EXTENSION retention;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE SCHEMA validation_test;
 SET search_path = validation_test;
 SET TimeZone = 'Pacific/Auckland';

@@ -1,5 +1,6 @@
 -- A row with some fields changed, by name.
-CREATE EXTENSION retention;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS retention;
 CREATE TYPE pair AS (a integer, b text, c timestamptz, d integer[]);
 SELECT retention._with_fields(NULL::pair, 'b', 'x'), retention._with_fields((1, 'y', NULL, NULL)::pair, 'a', NULL, 'd', '{1,2}'),
        retention._with_fields(NULL::pair, 'd', ARRAY[i], 'b', repeat('z', i), 'a', i) FROM generate_series(1, 2) AS i;
