@@ -54,12 +54,12 @@ COMMENT ON FUNCTION retention._note_orders_ahead(
 
 CREATE OR REPLACE FUNCTION retention._process_metric(
     settings retention.metric, last retention.population, as_of timestamptz, customer_ids text[])
-  RETURNS retention.customer_change[]
+  RETURNS retention._customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  changes retention.customer_change[];
-  report retention.collection_report;
+  changes retention._customer_change[];
+  report retention._collection_report;
 BEGIN
   PERFORM retention._take_turn(settings.metric);
   PERFORM retention._warn_without_index(s, settings.time_zone, customer_ids)

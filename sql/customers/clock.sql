@@ -18,7 +18,7 @@ COMMENT ON FUNCTION retention._crossing_spans(double precision[], date, date) IS
 
 CREATE OR REPLACE FUNCTION retention._clock_changes(
     settings retention.metric, last retention.population, as_of timestamptz)
-  RETURNS SETOF retention.customer_change
+  RETURNS SETOF retention._customer_change
   LANGUAGE plpgsql STABLE ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -52,7 +52,7 @@ COMMENT ON FUNCTION retention._clock_changes(retention.metric, retention.populat
 
 CREATE OR REPLACE FUNCTION retention._advance_clock(
     settings retention.metric, last retention.population, as_of timestamptz,
-    OUT report retention.collection_report, OUT written retention.write_report,
+    OUT report retention._collection_report, OUT written retention._write_report,
     OUT read_at timestamptz)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

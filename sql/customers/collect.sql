@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION retention._collect(
     sources retention._collected_source[], stored_query text, as_of timestamptz,
     history_start timestamptz, time_zone text, rules retention._score_rules)
-  RETURNS retention.collection_report
+  RETURNS retention._collection_report
   LANGUAGE c VOLATILE PARALLEL UNSAFE
   AS 'MODULE_PATHNAME', 'retention_collect_sources';
 COMMENT ON FUNCTION retention._collect(
@@ -14,7 +14,7 @@ COMMENT ON FUNCTION retention._collect(
 CREATE OR REPLACE FUNCTION retention._collected(
     previous_frequency_bounds double precision[], previous_monetary_bounds double precision[],
     settings_changed boolean DEFAULT false, orders_until timestamptz DEFAULT NULL)
-  RETURNS SETOF retention.customer_change
+  RETURNS SETOF retention._customer_change
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_collected';
 COMMENT ON FUNCTION retention._collected(
@@ -85,7 +85,7 @@ COMMENT ON FUNCTION retention._metric_rules(retention.metric, retention.populati
 CREATE OR REPLACE FUNCTION retention._read_metric(
     settings retention.metric, as_of timestamptz, state regclass, published retention.population,
     customer_ids text[] DEFAULT NULL)
-  RETURNS retention.collection_report
+  RETURNS retention._collection_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -69,7 +69,7 @@ COMMENT ON FUNCTION retention._lines_query(retention.source, text, text[]) IS
 
 CREATE OR REPLACE FUNCTION retention._read_rows(
     source retention.source, time_zone text, as_of timestamptz, customer_ids text[])
-  RETURNS retention.order_line[]
+  RETURNS retention._order_line[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -79,7 +79,7 @@ DECLARE
 BEGIN
   RETURN ARRAY(
     SELECT ROW (source.source_id, source.kind, is_day, news_from,
-                l.customer_id, l.order_id, l.at, l.amount, NULL)::retention.order_line
+                l.customer_id, l.order_id, l.at, l.amount, NULL)::retention._order_line
     FROM retention._query_of(source.relation,
            format('SELECT * FROM (%s) AS line WHERE at <= $1',
                   retention._lines_query(source, time_zone, customer_ids)), as_of)
@@ -100,8 +100,8 @@ COMMENT ON FUNCTION retention._oldest_event() IS
   'A time before which no order had an event when it was recorded.';
 
 CREATE OR REPLACE FUNCTION retention._net_orders(
-    lines retention.order_line[], history_start timestamptz, since timestamptz, order_ids text[])
-  RETURNS retention.order_line[]
+    lines retention._order_line[], history_start timestamptz, since timestamptz, order_ids text[])
+  RETURNS retention._order_line[]
   -- Planned for so many as there are.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
   SET plan_cache_mode = force_custom_plan
@@ -145,13 +145,13 @@ BEGIN
              l.customer_id, l.order_id, l.at, abs(sum(l.amount)), NULL
       FROM line l WHERE l.kind = 'refund' GROUP BY l.customer_id, l.order_id, l.at)
     -- Blank keys tell no order from another, and the index has no room for longer ones.
-    SELECT array_agg(ROW (i.*)::retention.order_line) FROM item i
+    SELECT array_agg(ROW (i.*)::retention._order_line) FROM item i
     WHERE btrim(i.order_id) <> '' AND octet_length(i.order_id) <= 500
       AND (i.at >= since OR i.order_id IN (SELECT o FROM unnest(order_ids) AS o)));
 END
 $$;
 COMMENT ON FUNCTION retention._net_orders(
-  retention.order_line[], timestamptz, timestamptz, text[]) IS
+  retention._order_line[], timestamptz, timestamptz, text[]) IS
   'The orders that rows of some customers add up to, as retention.customer counts them, and their '
   'refunds: all with one time are one. Only those since a time, and those with some ids.';
 
@@ -178,7 +178,7 @@ COMMENT ON FUNCTION retention._told_orders(text[]) IS
   'Ids of the orders of some customers that have events.';
 
 CREATE OR REPLACE FUNCTION retention._other_holders(
-    settings retention.metric, items retention.order_line[])
+    settings retention.metric, items retention._order_line[])
   RETURNS text[]
   -- Looked up by key, however few there are; planned for so many as there are.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -203,12 +203,12 @@ BEGIN
           AND e.metric = settings.metric));
 END
 $$;
-COMMENT ON FUNCTION retention._other_holders(retention.metric, retention.order_line[]) IS
+COMMENT ON FUNCTION retention._other_holders(retention.metric, retention._order_line[]) IS
   'Customers who had, as far as is known, orders that others have now: they have to be looked at '
   'too, whether they have them still.';
 
 CREATE OR REPLACE FUNCTION retention._own_events(
-    settings retention.metric, customer_ids text[], items retention.order_line[])
+    settings retention.metric, customer_ids text[], items retention._order_line[])
   RETURNS TABLE (event_id bigint, place bigint)
   -- As in _other_holders.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -240,13 +240,13 @@ BEGIN
     FROM turns p FULL JOIN held_turns h USING (kind, customer_id, order_id, turn);
 END
 $$;
-COMMENT ON FUNCTION retention._own_events(retention.metric, text[], retention.order_line[]) IS
+COMMENT ON FUNCTION retention._own_events(retention.metric, text[], retention._order_line[]) IS
   'Which of some customers'' orders and refunds, by their place in items, their events are of. Of '
   'an order''s refunds those of the same time belong together, of the others, whose dates have '
   'changed, the earliest, and so on.';
 
 CREATE OR REPLACE FUNCTION retention._match_events(
-    settings retention.metric, customer_ids text[], items retention.order_line[])
+    settings retention.metric, customer_ids text[], items retention._order_line[])
   RETURNS TABLE (event_id bigint, place bigint)
   -- As in _other_holders.
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -278,13 +278,14 @@ BEGIN
     UNION ALL TABLE moved;
 END
 $$;
-COMMENT ON FUNCTION retention._match_events(retention.metric, text[], retention.order_line[]) IS
+COMMENT ON FUNCTION retention._match_events(retention.metric, text[], retention._order_line[]) IS
   'Which order or refund each event is of, wherever its date, amount, and customer have gone: of '
   'an order that its customer does not have, the same order of another one. No place: it is gone; '
   'no event: it has none.';
 
 CREATE OR REPLACE FUNCTION retention._write_events(
-    settings retention.metric, as_of timestamptz, customer_ids text[], items retention.order_line[])
+    settings retention.metric, as_of timestamptz, customer_ids text[],
+    items retention._order_line[])
   RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
@@ -315,7 +316,7 @@ AS $$
     ORDER BY d.at, d.customer_id, octet_length(d.order_id), d.order_id
 $$;
 COMMENT ON FUNCTION retention._write_events(
-  retention.metric, timestamptz, text[], retention.order_line[]) IS
+  retention.metric, timestamptz, text[], retention._order_line[]) IS
   'Corrects the events of some customers by their orders and refunds, and records those that are '
   'news.';
 
@@ -328,8 +329,8 @@ DECLARE
   history_start timestamptz := retention._history_start(settings, as_of);
   since timestamptz := least(retention._oldest_event(), as_of - retention._event_window());
   source retention.source;
-  lines retention.order_line[];
-  items retention.order_line[];
+  lines retention._order_line[];
+  items retention._order_line[];
   others text[] := customer_ids;
 BEGIN
   customer_ids := '{}';

@@ -97,8 +97,8 @@ CREATE OR REPLACE FUNCTION retention._record_past(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  report retention.collection_report := retention._read_metric(settings, as_of, state, frozen);
-  written retention.write_report := retention._write_collected(settings, before, as_of, state);
+  report retention._collection_report := retention._read_metric(settings, as_of, state, frozen);
+  written retention._write_report := retention._write_collected(settings, before, as_of, state);
 BEGIN
   IF as_of < frozen.as_of THEN
     PERFORM retention._publish(settings, as_of, true, report, retention._settings(settings));

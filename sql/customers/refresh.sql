@@ -60,7 +60,7 @@ COMMENT ON FUNCTION retention._check_refresh(retention.metric, retention.populat
   'Rejects a refresh that cannot be done, with the reason.';
 
 CREATE OR REPLACE FUNCTION retention._log_refresh(
-    id bigint, path text, report retention.collection_report, written retention.write_report,
+    id bigint, path text, report retention._collection_report, written retention._write_report,
     started_at timestamptz, read_at timestamptz)
   RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -81,13 +81,13 @@ AS $$
   WHERE p.refresh_id = id
 $$;
 COMMENT ON FUNCTION retention._log_refresh(
-  bigint, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
+  bigint, text, retention._collection_report, retention._write_report, timestamptz, timestamptz) IS
   'Adds to what a refresh has published what it read and wrote.';
 
 CREATE OR REPLACE FUNCTION retention._rebuild(
     settings retention.metric, last retention.population, as_of timestamptz,
     fingerprint text, allow_loss boolean,
-    OUT report retention.collection_report, OUT written retention.write_report,
+    OUT report retention._collection_report, OUT written retention._write_report,
     OUT read_at timestamptz)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

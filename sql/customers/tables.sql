@@ -22,7 +22,7 @@ COMMENT ON TYPE retention._score_rules IS
   'they are null. groups: by ascending scores r, f, m.';
 
 -- Internal: what a refresh passes from step to step.
-CREATE TYPE retention.collection_report AS (
+CREATE TYPE retention._collection_report AS (
   rows_read                bigint,
   without_customer         bigint,
   without_time             bigint,
@@ -44,10 +44,10 @@ CREATE TYPE retention.collection_report AS (
   unmatched_refunds        bigint,
   unmatched_refund         text
 );
-COMMENT ON TYPE retention.collection_report IS
+COMMENT ON TYPE retention._collection_report IS
   'What a refresh read, skipped and found; see the columns of population.';
 
-CREATE TYPE retention.write_report AS (
+CREATE TYPE retention._write_report AS (
   inserted     bigint,
   updated      bigint,
   deleted      bigint,
@@ -55,11 +55,11 @@ CREATE TYPE retention.write_report AS (
   group_deltas jsonb,
   with_events  text[]
 );
-COMMENT ON TYPE retention.write_report IS
+COMMENT ON TYPE retention._write_report IS
   'What a refresh wrote; see the columns of population. with_events: who of those that changed '
   'have order events.';
 
-CREATE TYPE retention.customer_change AS (
+CREATE TYPE retention._customer_change AS (
   customer_id                 text,
   orders                      bigint,
   purchase_days               integer,
@@ -80,7 +80,7 @@ CREATE TYPE retention.customer_change AS (
   previous_rfm_group          text,
   cause                       text
 );
-COMMENT ON TYPE retention.customer_change IS
+COMMENT ON TYPE retention._customer_change IS
   'A customer who differs from what retention.customer has: the new facts and scores, the '
   'previous scores, and why they differ. orders is 0 for one to be removed.';
 
@@ -336,7 +336,7 @@ SELECT pg_extension_config_dump('retention.order_event', '');
 SELECT pg_extension_config_dump('retention.order_event_event_id_seq', '');
 
 -- Internal: what is read of the sources, and what it comes to.
-CREATE TYPE retention.order_line AS (
+CREATE TYPE retention._order_line AS (
   source_id   integer,
   kind        text,
   is_day      boolean,
@@ -347,6 +347,6 @@ CREATE TYPE retention.order_line AS (
   amount      numeric,
   number      bigint
 );
-COMMENT ON TYPE retention.order_line IS
+COMMENT ON TYPE retention._order_line IS
   'A row of a source, or an order or refund that rows add up to. is_day: of its time only the day '
   'is known; news_from: from when on it would be news, null for never.';

@@ -11,12 +11,12 @@ COMMENT ON FUNCTION retention._load(regclass, text, timestamptz) IS
 CREATE OR REPLACE FUNCTION retention._apply(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass,
     changes text,
-    given retention.customer_change[] DEFAULT NULL)
-  RETURNS retention.write_report
+    given retention._customer_change[] DEFAULT NULL)
+  RETURNS retention._write_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  report retention.write_report;
+  report retention._write_report;
 BEGIN
   EXECUTE format($apply$
     WITH change AS MATERIALIZED (%s),
@@ -85,7 +85,7 @@ END
 $$;
 COMMENT ON FUNCTION retention._apply(
   retention.metric, retention.population, timestamptz, regclass, text,
-  retention.customer_change[]) IS
+  retention._customer_change[]) IS
   'Writes changed customers, given by a query with the columns of _collected, and their moves '
   'between groups, in one statement. The query''s parameters are the settings, the last refresh, '
   'as_of, and as $6 the given changes. A baseline has no moves.';
@@ -109,7 +109,7 @@ COMMENT ON FUNCTION retention._sources_unchanged(
 
 CREATE OR REPLACE FUNCTION retention._publish(
     settings retention.metric, as_of timestamptz, backfilled boolean,
-    report retention.collection_report, fingerprint text)
+    report retention._collection_report, fingerprint text)
   RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -130,12 +130,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._publish(
-  retention.metric, timestamptz, boolean, retention.collection_report, text) IS
+  retention.metric, timestamptz, boolean, retention._collection_report, text) IS
   'Records the thresholds and group sizes of a refresh, and the settings that it went by, with '
   'their fingerprint; returns its id.';
 
 CREATE OR REPLACE FUNCTION retention._changed_since(last retention.population, fingerprint text)
-  RETURNS SETOF retention.customer_change
+  RETURNS SETOF retention._customer_change
   LANGUAGE sql VOLATILE ROWS 1000 SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT * FROM retention._collected(
@@ -148,7 +148,7 @@ COMMENT ON FUNCTION retention._changed_since(retention.population, text) IS
 
 CREATE OR REPLACE FUNCTION retention._write_collected(
     settings retention.metric, last retention.population, as_of timestamptz, state regclass)
-  RETURNS retention.write_report
+  RETURNS retention._write_report
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -159,7 +159,7 @@ BEGIN
     IF loaded IS NOT NULL THEN
       RETURN ROW (loaded, 0, 0, 0, NULL, ARRAY(
         SELECT DISTINCT e.customer_id FROM retention.order_event e
-        WHERE e.metric = settings.metric))::retention.write_report;
+        WHERE e.metric = settings.metric))::retention._write_report;
     END IF;
   END IF;
   RETURN retention._apply(settings, last, as_of, state,
@@ -182,7 +182,7 @@ $$;
 COMMENT ON FUNCTION retention._add_sizes(jsonb, jsonb) IS 'Group sizes after some moves.';
 
 CREATE OR REPLACE FUNCTION retention._unchanged_report(last retention.population)
-  RETURNS retention.collection_report
+  RETURNS retention._collection_report
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 0, 0, 0, 0, 0, 0, 0, (last).orders, (last).customers, 0, (last).first_order_at,

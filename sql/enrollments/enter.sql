@@ -1,7 +1,7 @@
 -- Those who enter a flow.
 
 CREATE OR REPLACE FUNCTION retention._postpone(
-    flow retention.flow, held retention.traveller[], failures jsonb, as_of timestamptz)
+    flow retention.flow, held retention._traveller[], failures jsonb, as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -23,13 +23,13 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._postpone(
-  retention.flow, retention.traveller[], jsonb, timestamptz) IS
+  retention.flow, retention._traveller[], jsonb, timestamptz) IS
   'Has customers enter later of whom it cannot be told now whether they may; failures has how '
   'often that was so before.';
 
 CREATE OR REPLACE FUNCTION retention._admit(
-    flow retention.flow, document jsonb, candidates retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+    flow retention.flow, document jsonb, candidates retention._traveller[], as_of timestamptz)
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
   SET enable_seqscan = off
 AS $$
@@ -61,7 +61,7 @@ BEGIN
   FROM admitted a);
 END
 $$;
-COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._admit(retention.flow, jsonb, retention._traveller[], timestamptz) IS
   'Those of the candidates whom the rules of reentry let in; and who of them is in the holdout.';
 
 CREATE OR REPLACE FUNCTION retention._came_by_merger(customer_id text, event jsonb) RETURNS boolean
@@ -107,7 +107,7 @@ COMMENT ON FUNCTION retention._follow_merged(text[], jsonb[]) IS
   'no news.';
 
 CREATE OR REPLACE FUNCTION retention._enter(
-    flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[],
+    flow retention.flow, as_of timestamptz, batch integer, OUT entered retention._traveller[],
     OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -153,7 +153,7 @@ COMMENT ON FUNCTION retention._enter(retention.flow, timestamptz, integer) IS
   'Those who enter a flow now, at most a batch; how many events were looked at for them.';
 
 CREATE OR REPLACE FUNCTION retention._try_enter(
-    flow retention.flow, as_of timestamptz, batch integer, OUT entered retention.traveller[],
+    flow retention.flow, as_of timestamptz, batch integer, OUT entered retention._traveller[],
     OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -1,8 +1,8 @@
 -- Takes travellers through a node.
 
 CREATE OR REPLACE FUNCTION retention._pass_on(
-    node retention.flow_node, moved retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+    node retention.flow_node, moved retention._traveller[], as_of timestamptz)
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -31,12 +31,12 @@ BEGIN
   RETURN moved;
 END
 $$;
-COMMENT ON FUNCTION retention._pass_on(retention.flow_node, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._pass_on(retention.flow_node, retention._traveller[], timestamptz) IS
   'Has travellers who came to a node of type enter_flow enter that flow with the next tick. '
   'Returns where they go on to themselves: to an error, where they go round in a circle.';
 
-CREATE OR REPLACE FUNCTION retention._hold(held retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._hold(held retention._traveller[], as_of timestamptz)
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -70,7 +70,7 @@ BEGIN
     FROM unnest(held) AS t JOIN retention.flow_node n USING (node_id));
 END
 $$;
-COMMENT ON FUNCTION retention._hold(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._hold(retention._traveller[], timestamptz) IS
   'Has travellers wait where an expression cannot be run, for now or any more, for longer from '
   'time to time, and says so.';
 
@@ -81,7 +81,7 @@ BEGIN
   RETURN format($query$
     SELECT array_agg(retention._with_fields(t, 'outcome', coalesce((t).outcome, ends),
                                             'is_changed', (t).is_changed OR ends IS NOT NULL)),
-           NULL::retention.queued_message[]
+           NULL::retention._queued_message[]
     FROM (SELECT person.traveller AS t,
                  CASE %s END AS ends
           FROM %s) AS screened$query$,
@@ -99,8 +99,8 @@ COMMENT ON FUNCTION retention._screen_statement(jsonb) IS
   'document as of $3, or are about to act and no longer fit its filter.';
 
 CREATE OR REPLACE FUNCTION retention._screen_version(
-    author regrole, document jsonb, travellers retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+    author regrole, document jsonb, travellers retention._traveller[], as_of timestamptz)
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -110,16 +110,17 @@ BEGIN
   RETURN result.moved || retention._hold(result.held, as_of);
 END
 $$;
-COMMENT ON FUNCTION retention._screen_version(regrole, jsonb, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._screen_version(
+  regrole, jsonb, retention._traveller[], timestamptz) IS
   'Ends those of a version who fit its exit condition, or are about to act and no longer fit its '
   'filter.';
 
-CREATE OR REPLACE FUNCTION retention._screen(travellers retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._screen(travellers retention._traveller[], as_of timestamptz)
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  screened retention.traveller[] := '{}';
+  screened retention._traveller[] := '{}';
   version record;
 BEGIN
   FOR version IN
@@ -139,7 +140,7 @@ BEGIN
   RETURN travellers || screened;
 END
 $$;
-COMMENT ON FUNCTION retention._screen(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._screen(retention._traveller[], timestamptz) IS
   'Ends those who have to leave: one statement for each version.';
 
 CREATE OR REPLACE FUNCTION retention._node_statement(node retention.flow_node, metric text)
@@ -178,9 +179,9 @@ BEGIN
     CASE node.type WHEN 'message' THEN $sql$
            array_agg(ROW ((t).enrollment_id, (t).flow_id, (t).node_id, (t).customer_id, (t).due_at,
                           payload ->> 'reason', payload ->> 'address',
-                          nullif(payload -> 'context', 'null'))::retention.queued_message)
+                          nullif(payload -> 'context', 'null'))::retention._queued_message)
              FILTER (WHERE NOT waits)$sql$
-      ELSE 'NULL::retention.queued_message[]' END,
+      ELSE 'NULL::retention._queued_message[]' END,
     node.branch, coalesce(node.due, 'NULL'), retention._person_query(metric),
     coalesce(node.payload, 'NULL'));
 END
@@ -190,13 +191,13 @@ COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
   'stays, others go to the one of the targets $4 that their branch names, or end.';
 
 CREATE OR REPLACE FUNCTION retention._note_barred(
-    node retention.flow_node, metric text, travellers retention.traveller[])
-  RETURNS retention.traveller[]
+    node retention.flow_node, metric text, travellers retention._traveller[])
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   kind record;
-  listed retention.traveller[];
+  listed retention._traveller[];
 BEGIN
   IF node.status = 'draft' THEN
     RETURN ARRAY(SELECT retention._with_fields(t, 'reason', 'draft') FROM unnest(travellers) AS t);
@@ -214,7 +215,7 @@ BEGIN
         retention._suppressed(quote_literal(kind.channel),
           format('((t).contact).%I', kind.address),
           retention._country('((t).contact).country', metric))),
-      travellers) AS q (listed retention.traveller[]));
+      travellers) AS q (listed retention._traveller[]));
   IF listed IS NULL THEN
     RETURN travellers;
   END IF;
@@ -225,13 +226,13 @@ BEGIN
     FROM (SELECT unnest(travellers)) AS u (t));
 END
 $$;
-COMMENT ON FUNCTION retention._note_barred(retention.flow_node, text, retention.traveller[]) IS
+COMMENT ON FUNCTION retention._note_barred(retention.flow_node, text, retention._traveller[]) IS
   'Travellers at a message, with the reason why they get none where the engine has to tell: it is '
   'a draft, or their address is on the suppression list.';
 
 CREATE OR REPLACE FUNCTION retention._step(
-    node retention.flow_node, travellers retention.traveller[], as_of timestamptz,
-    OUT moved retention.traveller[], OUT queued retention.queued_message[])
+    node retention.flow_node, travellers retention._traveller[], as_of timestamptz,
+    OUT moved retention._traveller[], OUT queued retention._queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -259,11 +260,11 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._step(retention.flow_node, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._step(retention.flow_node, retention._traveller[], timestamptz) IS
   'Takes travellers through one node, in one statement.';
 
-CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention.traveller[])
-  RETURNS retention.traveller[]
+CREATE OR REPLACE FUNCTION retention._end_delays(travellers retention._traveller[])
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -278,18 +279,18 @@ BEGIN
     JOIN retention.flow_node n ON n.node_id = (t).node_id);
 END
 $$;
-COMMENT ON FUNCTION retention._end_delays(retention.traveller[]) IS
+COMMENT ON FUNCTION retention._end_delays(retention._traveller[]) IS
   'Takes those on whose delay is over: there is nothing to ask at its node, unless it has an '
   'error to be cleared.';
 
 CREATE OR REPLACE FUNCTION retention._travel(
-    travellers retention.traveller[], as_of timestamptz, OUT arrived retention.traveller[],
-    OUT queued retention.queued_message[])
+    travellers retention._traveller[], as_of timestamptz, OUT arrived retention._traveller[],
+    OUT queued retention._queued_message[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  on_the_way retention.traveller[];
-  here retention.traveller[];
+  on_the_way retention._traveller[];
+  here retention._traveller[];
   node retention.flow_node;
   step record;
 BEGIN
@@ -312,6 +313,6 @@ BEGIN
   END LOOP;
 END
 $$;
-COMMENT ON FUNCTION retention._travel(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._travel(retention._traveller[], timestamptz) IS
   'Takes travellers on until all of them wait or have ended: one statement for each node at which '
   'anybody is.';

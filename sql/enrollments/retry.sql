@@ -1,12 +1,12 @@
 -- Failures that have been mended: enrollments and messages go on.
 
 CREATE OR REPLACE FUNCTION retention._travellers_of(enrollment_ids bigint[], as_of timestamptz)
-  RETURNS retention.traveller[]
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN ARRAY(
-    SELECT retention._with_fields(retention._traveller(e, false),
+    SELECT retention._with_fields(retention._as_traveller(e, false),
                                   'since', NULL, 'due_at', as_of, 'is_changed', true)
     FROM retention.enrollment e WHERE e.enrollment_id = ANY (enrollment_ids)
     ORDER BY e.enrollment_id);
@@ -48,7 +48,7 @@ AS $$
 DECLARE
   issuer retention.flow_node := retention._coupon_before(at);
   known record;
-  served retention.traveller[];
+  served retention._traveller[];
 BEGIN
   IF issuer.node_id IS NULL OR NOT EXISTS (SELECT FROM retention._coupon_messages(at)) THEN
     RETURN '{}';
@@ -154,14 +154,14 @@ COMMENT ON FUNCTION retention._retry_enrollments(retention.flow, timestamptz, ti
   'Has failed enrollments of a flow go on where they failed. Returns them.';
 
 CREATE OR REPLACE FUNCTION retention._failed_messages(flow retention.flow, since timestamptz)
-  RETURNS retention.failed_message[]
+  RETURNS retention._failed_message[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN ARRAY(
     SELECT ROW (m.message_id, m.enrollment_id, coalesce(p.node_id, m.node_id), m.node_id,
                 m.customer_id, m.address, m.context, m.state = 'dead' AND NOT lost.is_so,
-                lost.is_so)::retention.failed_message
+                lost.is_so)::retention._failed_message
     FROM retention.message m JOIN retention.enrollment e USING (enrollment_id)
     LEFT JOIN retention.flow_node p
       ON (p.flow_id, p.version, p.node, p.type) = (m.flow_id, flow.version, m.node, 'message')
@@ -213,13 +213,13 @@ COMMENT ON FUNCTION retention._revive(bigint[], timestamptz) IS
   'Has dead messages be ready once more, as they were rendered, and tells who listens.';
 
 CREATE OR REPLACE FUNCTION retention._render_again(
-    failed retention.failed_message[], flow_id integer, as_of timestamptz)
+    failed retention._failed_message[], flow_id integer, as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   here record;
-  queued retention.queued_message[];
+  queued retention._queued_message[];
 BEGIN
   FOR here IN
     SELECT f.written_by, array_agg(f.enrollment_id) AS enrollment_ids
@@ -229,7 +229,7 @@ BEGIN
   END LOOP;
   SELECT array_agg(ROW (f.enrollment_id, flow_id, f.node_id, f.customer_id, as_of, NULL, f.address,
                         coalesce(f.context, '{}') || coalesce(code.shown, '{}'))
-                     ::retention.queued_message ORDER BY f.message_id)
+                     ::retention._queued_message ORDER BY f.message_id)
     INTO queued
     FROM unnest(failed) AS f
     LEFT JOIN LATERAL (
@@ -244,7 +244,7 @@ BEGIN
   PERFORM retention._write_messages(queued, as_of);
 END
 $$;
-COMMENT ON FUNCTION retention._render_again(retention.failed_message[], integer, timestamptz) IS
+COMMENT ON FUNCTION retention._render_again(retention._failed_message[], integer, timestamptz) IS
   'Renders messages anew from their contexts, with a new code where the one they had was taken '
   'back; those that get none stay as they are.';
 
@@ -305,7 +305,7 @@ DECLARE
   as_of CONSTANT timestamptz := retention.now();
   target retention.flow := retention._require_flow(flow);
   restarted bigint[];
-  failed retention.failed_message[];
+  failed retention._failed_message[];
 BEGIN
   -- Not within an expression of a flow.
   PERFORM retention._caller(), retention._pin_settings();

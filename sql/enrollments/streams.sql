@@ -2,12 +2,12 @@
 
 CREATE OR REPLACE FUNCTION retention._candidates(
     flow_id integer, start integer, customer_ids text[], events jsonb[], as_of timestamptz)
-  RETURNS retention.traveller[]
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (
-    SELECT array_agg(retention._with_fields(NULL::retention.traveller,
+    SELECT array_agg(retention._with_fields(NULL::retention._traveller,
              'enrollment_id', nextval('retention.enrollment_enrollment_id_seq'),
              'flow_id', flow_id, 'node_id', start, 'is_holdout', false, 'entered_at', as_of,
              'due_at', as_of, 'customer_id', c.customer_id, 'event', c.event,

@@ -1,34 +1,35 @@
 -- The tick: takes those who are due, or have changed, through the nodes, and writes each of them
 -- once.
 
-CREATE OR REPLACE FUNCTION retention._traveller(enrollment retention.enrollment, is_waiting boolean)
-  RETURNS retention.traveller
+CREATE OR REPLACE FUNCTION retention._as_traveller(
+    enrollment retention.enrollment, is_waiting boolean)
+  RETURNS retention._traveller
   LANGUAGE sql STABLE
-  RETURN retention._with_fields(NULL::retention.traveller,
+  RETURN retention._with_fields(NULL::retention._traveller,
     'enrollment_id', enrollment.enrollment_id, 'flow_id', enrollment.flow_id,
     'node_id', enrollment.node_id, 'is_holdout', enrollment.is_holdout,
     'entered_at', enrollment.entered_at, 'since', enrollment.since, 'due_at', enrollment.due_at,
     'customer_id', enrollment.customer_id, 'event', enrollment.event,
     'by_settings', enrollment.by_settings,
     'is_new', false, 'is_changed', false, 'is_waiting', is_waiting);
-COMMENT ON FUNCTION retention._traveller(retention.enrollment, boolean) IS
+COMMENT ON FUNCTION retention._as_traveller(retention.enrollment, boolean) IS
   'An enrollment as a traveller.';
 
 CREATE OR REPLACE FUNCTION retention._due(flows retention.flow[], as_of timestamptz, batch integer)
-  RETURNS retention.traveller[]
+  RETURNS retention._traveller[]
   -- In the order of the index: there may be millions more that are due than one batch takes.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_sort = off
   SET enable_bitmapscan = off SET enable_seqscan = off
 AS $$
 DECLARE
   flow retention.flow;
-  due retention.traveller[] := '{}';
+  due retention._traveller[] := '{}';
 BEGIN
   FOREACH flow IN ARRAY flows LOOP
     EXIT WHEN cardinality(due) >= batch;
     -- Those whom another worker has are left to it.
     due := due || ARRAY(
-      SELECT retention._traveller(e, false)
+      SELECT retention._as_traveller(e, false)
       FROM retention.enrollment e
       WHERE e.flow_id = flow.flow_id AND e.due_at <= as_of
       ORDER BY e.due_at LIMIT batch - cardinality(due) FOR UPDATE SKIP LOCKED);
@@ -40,7 +41,7 @@ COMMENT ON FUNCTION retention._due(retention.flow[], timestamptz, integer) IS
   'The enrollments of some flows that are due, at most a batch, locked.';
 
 CREATE OR REPLACE FUNCTION retention._woken(
-    flows retention.flow[], as_of timestamptz, rows integer, OUT woken retention.traveller[],
+    flows retention.flow[], as_of timestamptz, rows integer, OUT woken retention._traveller[],
     OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -66,7 +67,7 @@ BEGIN
       ORDER BY e.enrollment_id FOR UPDATE)
     -- What settings have made hold counts once somebody has changed by themselves.
     SELECT retention._with_fields(
-             retention._traveller(l.enrollment, n.type <> 'wait_for'), 'by_settings',
+             retention._as_traveller(l.enrollment, n.type <> 'wait_for'), 'by_settings',
              CASE WHEN o.customer_id IS NULL THEN (l.enrollment).by_settings END)
     FROM locked l
     LEFT JOIN unnest(by_themselves) AS o (customer_id)
@@ -81,7 +82,7 @@ COMMENT ON FUNCTION retention._woken(retention.flow[], timestamptz, integer) IS
   'might have to exit.';
 
 CREATE OR REPLACE FUNCTION retention._intake(
-    flows retention.flow[], as_of timestamptz, batch integer, OUT travellers retention.traveller[],
+    flows retention.flow[], as_of timestamptz, batch integer, OUT travellers retention._traveller[],
     OUT looked_at bigint)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -117,7 +118,7 @@ COMMENT ON FUNCTION retention._intake(retention.flow[], timestamptz, integer) IS
   'them.';
 
 CREATE OR REPLACE FUNCTION retention._write_enrollments(
-    travellers retention.traveller[], as_of timestamptz)
+    travellers retention._traveller[], as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
   SET enable_seqscan = off
@@ -144,10 +145,10 @@ BEGIN
     WHERE e.enrollment_id = t.enrollment_id AND e.enrollment_id = ANY (moved);
 END
 $$;
-COMMENT ON FUNCTION retention._write_enrollments(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._write_enrollments(retention._traveller[], timestamptz) IS
   'Writes those who have moved, each once.';
 
-CREATE OR REPLACE FUNCTION retention._write_properties(travellers retention.traveller[])
+CREATE OR REPLACE FUNCTION retention._write_properties(travellers retention._traveller[])
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -170,11 +171,11 @@ BEGIN
         excluded.properties);
 END
 $$;
-COMMENT ON FUNCTION retention._write_properties(retention.traveller[]) IS
+COMMENT ON FUNCTION retention._write_properties(retention._traveller[]) IS
   'Writes the properties that flows have set to the contacts.';
 
 CREATE OR REPLACE FUNCTION retention._settle_coupons(
-    travellers retention.traveller[], queued retention.queued_message[])
+    travellers retention._traveller[], queued retention._queued_message[])
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -189,11 +190,12 @@ BEGIN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._settle_coupons(retention.traveller[], retention.queued_message[]) IS
+COMMENT ON FUNCTION retention._settle_coupons(
+  retention._traveller[], retention._queued_message[]) IS
   'After a tick: codes go back from those who have ended, are past the messages, or whose '
   'messages were not written.';
 
-CREATE OR REPLACE FUNCTION retention._advance(travellers retention.traveller[], as_of timestamptz)
+CREATE OR REPLACE FUNCTION retention._advance(travellers retention._traveller[], as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -210,11 +212,11 @@ BEGIN
   PERFORM retention._settle_coupons(journey.arrived, journey.queued);
 END
 $$;
-COMMENT ON FUNCTION retention._advance(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._advance(retention._traveller[], timestamptz) IS
   'Takes travellers on as far as they get now, and writes what comes of it.';
 
 CREATE OR REPLACE FUNCTION retention._try_advance(
-    travellers retention.traveller[], as_of timestamptz)
+    travellers retention._traveller[], as_of timestamptz)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -237,7 +239,7 @@ EXCEPTION WHEN assert_failure OR OTHERS THEN
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._try_advance(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._try_advance(retention._traveller[], timestamptz) IS
   'As _advance. Where that fails in spite of all, halves of the travellers are tried, and the one '
   'who makes it fail ends with an error.';
 
@@ -252,7 +254,7 @@ DECLARE
   clock text := coalesce(current_setting('retention.as_of', true), '');
   flows retention.flow[];
   intake record;
-  travellers retention.traveller[];
+  travellers retention._traveller[];
 BEGIN
   PERFORM retention._check_clock(as_of);
   PERFORM retention._check_home();

@@ -10,7 +10,7 @@ DECLARE
                   WHERE (v.flow_id, v.version) = (node.flow_id, node.version));
   author regrole := (SELECT f.owner_id FROM retention.flow f WHERE f.flow_id = node.flow_id);
   known record := retention._with_contacts(ARRAY(
-    SELECT retention._traveller(e, true) FROM retention.enrollment e
+    SELECT retention._as_traveller(e, true) FROM retention.enrollment e
     WHERE e.enrollment_id = ANY (enrollment_ids) AND e.node_id = node.node_id
       AND e.due_at IS NOT NULL), as_of);
   asked record := retention._try_run(

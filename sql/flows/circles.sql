@@ -84,7 +84,7 @@ COMMENT ON FUNCTION retention._circle_problems(jsonb) IS
   'again and again, with no delay of an hour on the way.';
 
 CREATE OR REPLACE FUNCTION retention._going_round(
-    travellers retention.traveller[], as_of timestamptz, most integer)
+    travellers retention._traveller[], as_of timestamptz, most integer)
   RETURNS bigint[]
   -- By customer, however many enrollments there are.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -102,6 +102,6 @@ BEGIN
                       AND e.event ? 'from_flow') > most);
 END
 $$;
-COMMENT ON FUNCTION retention._going_round(retention.traveller[], timestamptz, integer) IS
+COMMENT ON FUNCTION retention._going_round(retention._traveller[], timestamptz, integer) IS
   'Those enrollments among travellers at a node whose customer has come to their flow from others '
   'more than so often within an hour.';

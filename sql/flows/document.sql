@@ -107,7 +107,7 @@ BEGIN
   PERFORM retention._check_expression(expression);
   PERFORM FROM retention._query_as(author,
       format(wrapper, E'(\n' || expression || E'\n)', retention._person_query(metric)),
-      '{}'::retention.traveller[], '{}'::text[], retention.now()) AS q (nothing boolean);
+      '{}'::retention._traveller[], '{}'::text[], retention.now()) AS q (nothing boolean);
   RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT;

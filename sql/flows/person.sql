@@ -71,7 +71,7 @@ BEGIN
            CASE WHEN t.properties IS NULL THEN coalesce((t.contact).properties, '{}')
                 ELSE retention._merge_properties((t.contact).properties, t.properties)
            END AS properties
-    FROM unnest($1::retention.traveller[]) AS t
+    FROM unnest($1::retention._traveller[]) AS t
     LEFT JOIN (%s) AS profile
       ON profile.customer_id = t.customer_id) AS person$query$,
     columns, retention._profile_query(metric));

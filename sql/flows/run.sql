@@ -15,9 +15,9 @@ COMMENT ON FUNCTION retention._plan_for(integer) IS
   'these are few, once a session.';
 
 CREATE OR REPLACE FUNCTION retention._run(
-    author regrole, statement text, travellers retention.traveller[], as_of timestamptz,
+    author regrole, statement text, travellers retention._traveller[], as_of timestamptz,
     targets integer[],
-    OUT moved retention.traveller[], OUT queued retention.queued_message[])
+    OUT moved retention._traveller[], OUT queued retention._queued_message[])
   -- Customers are looked up by key, however many more there are, and in the backend that holds the
   -- locks.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -30,15 +30,15 @@ BEGIN
   IF retention._are_few(cardinality(travellers)) THEN
     SELECT q.moved, q.queued INTO moved, queued
       FROM retention._query_kept(author, statement, travellers, customer_ids, as_of, targets)
-        AS q (moved retention.traveller[], queued retention.queued_message[]);
+        AS q (moved retention._traveller[], queued retention._queued_message[]);
   ELSE
     SELECT q.moved, q.queued INTO moved, queued
       FROM retention._query_as(author, statement, travellers, customer_ids, as_of, targets)
-        AS q (moved retention.traveller[], queued retention.queued_message[]);
+        AS q (moved retention._traveller[], queued retention._queued_message[]);
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._run(regrole, text, retention.traveller[], timestamptz, integer[]) IS
+COMMENT ON FUNCTION retention._run(regrole, text, retention._traveller[], timestamptz, integer[]) IS
   'Runs a statement over travellers with the rights of its author. It returns them as they are '
   'afterwards, and the messages that they are to get.';
 
@@ -59,10 +59,10 @@ COMMENT ON FUNCTION retention._fails_without_rows(regrole, text, timestamptz, in
   'Whether a statement fails whoever it is run for: it names what is not there.';
 
 CREATE OR REPLACE FUNCTION retention._run_in_parts(
-    author regrole, statement text, travellers retention.traveller[], as_of timestamptz,
+    author regrole, statement text, travellers retention._traveller[], as_of timestamptz,
     targets integer[], give_up_at timestamptz,
-    OUT moved retention.traveller[], OUT queued retention.queued_message[],
-    OUT failed retention.traveller[])
+    OUT moved retention._traveller[], OUT queued retention._queued_message[],
+    OUT failed retention._traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -94,14 +94,14 @@ EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
 END
 $$;
 COMMENT ON FUNCTION retention._run_in_parts(
-  regrole, text, retention.traveller[], timestamptz, integer[], timestamptz) IS
+  regrole, text, retention._traveller[], timestamptz, integer[], timestamptz) IS
   'Runs a statement over travellers, where it fails over halves of them, down to each one who '
   'makes it fail. What fails for all, by its names, is not divided; nor, for longer than a '
   'moment, what passes, such as waiting for a server.';
 
 CREATE OR REPLACE FUNCTION retention._failed(
-    travellers retention.traveller[], code text, message text)
-  RETURNS retention.traveller[]
+    travellers retention._traveller[], code text, message text)
+  RETURNS retention._traveller[]
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT array_agg(retention._with_fields(t, 'outcome', 'error', 'reason',
@@ -109,14 +109,14 @@ AS $$
                                           'error_code', code, 'is_changed', true))
   FROM unnest(travellers) AS t
 $$;
-COMMENT ON FUNCTION retention._failed(retention.traveller[], text, text) IS
+COMMENT ON FUNCTION retention._failed(retention._traveller[], text, text) IS
   'Travellers who end with an error.';
 
 CREATE OR REPLACE FUNCTION retention._try_run(
-    author regrole, statement text, travellers retention.traveller[], as_of timestamptz,
+    author regrole, statement text, travellers retention._traveller[], as_of timestamptz,
     targets integer[],
-    OUT moved retention.traveller[], OUT queued retention.queued_message[],
-    OUT held retention.traveller[])
+    OUT moved retention._traveller[], OUT queued retention._queued_message[],
+    OUT held retention._traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -136,20 +136,20 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._try_run(
-  regrole, text, retention.traveller[], timestamptz, integer[]) IS
+  regrole, text, retention._traveller[], timestamptz, integer[]) IS
   'Runs a statement over travellers. Those whose values make it fail end with the outcome error; '
   'held are those who have to wait, for it fails for the moment, or for all: it names what is not '
   'there.';
 
-CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention.traveller
+CREATE OR REPLACE FUNCTION retention._bystander(customer_id text) RETURNS retention._traveller
   LANGUAGE sql STABLE
-  RETURN retention._with_fields(NULL::retention.traveller, 'customer_id', customer_id);
+  RETURN retention._with_fields(NULL::retention._traveller, 'customer_id', customer_id);
 COMMENT ON FUNCTION retention._bystander(text) IS
   'A customer who is in no flow, whose contact is to be looked up.';
 
 CREATE OR REPLACE FUNCTION retention._with_contacts(
-    travellers retention.traveller[], as_of timestamptz,
-    OUT moved retention.traveller[], OUT held retention.traveller[])
+    travellers retention._traveller[], as_of timestamptz,
+    OUT moved retention._traveller[], OUT held retention._traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -161,12 +161,12 @@ BEGIN
                       'outcome', 'error', 'error_code', '21000', 'is_changed', true, 'reason',
                       format('there are %%s contacts of customer "%%s"', c.rows, c.customer_id))
                     ELSE retention._with_fields(t, 'contact', c.contact) END),
-             NULL::retention.queued_message[]
+             NULL::retention._queued_message[]
       FROM unnest($1) AS t LEFT JOIN (%s) AS c ON c.customer_id = t.customer_id$query$,
       retention._contact_query()), travellers, as_of, NULL) AS r;
 END
 $$;
-COMMENT ON FUNCTION retention._with_contacts(retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._with_contacts(retention._traveller[], timestamptz) IS
   'Travellers with their customers'' contacts as they are now; those whose contact cannot be read '
   'end with an error, or are held.';
 
@@ -176,7 +176,7 @@ AS $$
 BEGIN
   -- OFFSET keeps the condition to these customers: it may fail for others.
   RETURN format($query$
-    SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention.queued_message[]
+    SELECT array_agg(t ORDER BY (t).enrollment_id), NULL::retention._queued_message[]
     FROM (SELECT person.traveller AS t, (
 %s
 ) AS fits
@@ -188,9 +188,9 @@ COMMENT ON FUNCTION retention._fitting_statement(text, text) IS
   'The statement that returns the travellers ($1, with the keys $2) who fit a condition as of $3.';
 
 CREATE OR REPLACE FUNCTION retention._fitting(
-    author regrole, metric text, condition text, travellers retention.traveller[],
+    author regrole, metric text, condition text, travellers retention._traveller[],
     as_of timestamptz,
-    OUT fitting retention.traveller[], OUT held retention.traveller[])
+    OUT fitting retention._traveller[], OUT held retention._traveller[])
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -211,6 +211,6 @@ BEGIN
                                    WHERE t.outcome IS NOT NULL);
 END
 $$;
-COMMENT ON FUNCTION retention._fitting(regrole, text, text, retention.traveller[], timestamptz) IS
+COMMENT ON FUNCTION retention._fitting(regrole, text, text, retention._traveller[], timestamptz) IS
   'Those who fit a condition; who fails it by an error is kept, with that outcome. held are those '
   'of whom it cannot be told for the moment; an error where these are all.';

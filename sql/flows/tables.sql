@@ -239,7 +239,7 @@ COMMENT ON COLUMN retention.coupon.issued_at IS 'Engine''s time of issue; null: 
 COMMENT ON COLUMN retention.coupon.expires_at IS 'Until when it is valid; null: for ever.';
 
 -- Internal: what a tick passes from step to step.
-CREATE TYPE retention.traveller AS (
+CREATE TYPE retention._traveller AS (
   enrollment_id bigint,
   flow_id       integer,
   node_id       integer,
@@ -259,11 +259,11 @@ CREATE TYPE retention.traveller AS (
   contact       retention.contact,
   by_settings   boolean
 );
-COMMENT ON TYPE retention.traveller IS
+COMMENT ON TYPE retention._traveller IS
   'An enrollment on its way through a tick: its row, properties that were set, whether it has to '
   'be written, whether it waits, and its customer''s contact.';
 
-CREATE TYPE retention.queued_message AS (
+CREATE TYPE retention._queued_message AS (
   enrollment_id bigint,
   flow_id       integer,
   node_id       integer,
@@ -273,7 +273,7 @@ CREATE TYPE retention.queued_message AS (
   address       text,
   context       jsonb
 );
-COMMENT ON TYPE retention.queued_message IS
+COMMENT ON TYPE retention._queued_message IS
   'A message that a node has decided on in a tick, to be rendered and written at its end.';
 
 CREATE OR REPLACE VIEW retention.flow_enrollment AS

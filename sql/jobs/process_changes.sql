@@ -16,7 +16,7 @@ COMMENT ON FUNCTION retention._note_metric_error(text, text, text, timestamptz) 
 
 CREATE OR REPLACE FUNCTION retention._process_settled(
     settings retention.metric, as_of timestamptz, customer_ids text[])
-  RETURNS retention.customer_change[]
+  RETURNS retention._customer_change[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -53,7 +53,7 @@ COMMENT ON FUNCTION retention._has_tried_enough(text, timestamptz, integer) IS
 CREATE OR REPLACE FUNCTION retention._try_metric(
     metric text, as_of timestamptz, customer_ids text[], give_up_at timestamptz DEFAULT NULL,
     failed_before integer DEFAULT 0,
-    OUT changes retention.customer_change[], OUT failed text[], OUT message text, OUT code text)
+    OUT changes retention._customer_change[], OUT failed text[], OUT message text, OUT code text)
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -211,7 +211,7 @@ CREATE OR REPLACE FUNCTION retention._process_customers(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  changes retention.customer_change[] := '{}';
+  changes retention._customer_change[] := '{}';
   affected record;
   metric text;
   result record;

@@ -60,7 +60,7 @@ COMMENT ON FUNCTION retention._coupon_condition(retention.flow_node, text) IS
   'of a node; where there is none, all can.';
 
 CREATE OR REPLACE FUNCTION retention._generate_coupons(
-    source retention.coupon_pool, node text, travellers retention.traveller[], as_of timestamptz)
+    source retention.coupon_pool, node text, travellers retention._traveller[], as_of timestamptz)
   RETURNS void
   -- OFFSET has each traveller's code looked up by key, however many there are, and whatever was
   -- planned when there were few.
@@ -84,11 +84,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._generate_coupons(
-  retention.coupon_pool, text, retention.traveller[], timestamptz) IS
+  retention.coupon_pool, text, retention._traveller[], timestamptz) IS
   'Issues a new code to each traveller.';
 
 CREATE OR REPLACE FUNCTION retention._hand_out_coupons(
-    source retention.coupon_pool, node text, travellers retention.traveller[], as_of timestamptz)
+    source retention.coupon_pool, node text, travellers retention._traveller[], as_of timestamptz)
   RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -105,19 +105,19 @@ AS $$
     WHERE c.pool = (source).pool AND c.code = f.code
 $$;
 COMMENT ON FUNCTION retention._hand_out_coupons(
-  retention.coupon_pool, text, retention.traveller[], timestamptz) IS
+  retention.coupon_pool, text, retention._traveller[], timestamptz) IS
   'Issues imported codes as far as there are any. No code is issued twice: whoever takes one has '
   'locked it.';
 
 CREATE OR REPLACE FUNCTION retention._issue_coupons(
-    node retention.flow_node, metric text, travellers retention.traveller[], as_of timestamptz)
-  RETURNS retention.traveller[]
+    node retention.flow_node, metric text, travellers retention._traveller[], as_of timestamptz)
+  RETURNS retention._traveller[]
   -- As _generate_coupons.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 DECLARE
   source retention.coupon_pool;
-  asking retention.traveller[];
+  asking retention._traveller[];
 BEGIN
   SELECT * INTO source FROM retention.coupon_pool p WHERE p.pool = node.config ->> 'pool';
   -- Whoever has one already, from an attempt before, or an older version, keeps it. Who cannot be
@@ -146,7 +146,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._issue_coupons(
-  retention.flow_node, text, retention.traveller[], timestamptz) IS
+  retention.flow_node, text, retention._traveller[], timestamptz) IS
   'Issues a code to each traveller who can be written to. Those for whom there is none have the '
   'reason "exhausted" afterwards.';
 

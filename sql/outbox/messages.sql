@@ -33,7 +33,7 @@ COMMENT ON FUNCTION retention._lateness(jsonb) IS
   'How late a message of a flow''s document may be sent.';
 
 CREATE OR REPLACE FUNCTION retention._message_rules(node_ids integer[])
-  RETURNS SETOF retention.message_rule
+  RETURNS SETOF retention._message_rule
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT n.node_id, n.node, n.config ->> 'channel',
@@ -51,7 +51,7 @@ COMMENT ON FUNCTION retention._message_rules(integer[]) IS
   'What message nodes say of their messages: templates, and how they are sent.';
 
 CREATE OR REPLACE FUNCTION retention._write_messages(
-    queued retention.queued_message[], as_of timestamptz)
+    queued retention._queued_message[], as_of timestamptz)
   RETURNS void
   -- How many pass a filter is not known, so they are joined by hash.
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
@@ -88,7 +88,7 @@ BEGIN
   far_enough AS MATERIALIZED (
     SELECT f.enrollment_id, f.node_id
     FROM retention._far_enough(ARRAY(
-      SELECT ROW (w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart)::retention.sending
+      SELECT ROW (w.customer_id, w.channel, w.enrollment_id, w.node_id, w.apart)::retention._sending
       FROM written w WHERE w.reason IS NULL AND w.error IS NULL AND NOT w.is_transactional),
       as_of) AS f),
   -- Joined, so that it is asked also where nobody has to keep a distance: it notes who was written
@@ -128,12 +128,12 @@ BEGIN
   PERFORM pg_notify('retention_message', c) FROM unnest(channels) AS c;
 END
 $$;
-COMMENT ON FUNCTION retention._write_messages(retention.queued_message[], timestamptz) IS
+COMMENT ON FUNCTION retention._write_messages(retention._queued_message[], timestamptz) IS
   'Renders messages and writes them to the outbox, ready, held or not to be sent, with the '
   'reason; and tells who listens.';
 
 CREATE OR REPLACE FUNCTION retention._contacts_of_messages(message_ids bigint[])
-  RETURNS retention.traveller[]
+  RETURNS retention._traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

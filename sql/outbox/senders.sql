@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION retention._lease(channel text, taken bigint[], lease 
   SET max_parallel_workers_per_gather = 0 SET jit = off
 AS $$
 DECLARE
-  contacts retention.traveller[] := retention._contacts_of_messages(taken);
+  contacts retention._traveller[] := retention._contacts_of_messages(taken);
   country CONSTANT text := 'coalesce((t.contact).country, r.country)';
   address text;
   kind record;

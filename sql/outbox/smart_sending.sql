@@ -54,8 +54,8 @@ CREATE OR REPLACE FUNCTION retention._counted_at(last retention.last_message, en
 COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) IS
   'When the last message was written that smart sending counts; null: there is none.';
 
-CREATE OR REPLACE FUNCTION retention._far_enough(asked retention.sending[], as_of timestamptz)
-  RETURNS SETOF retention.sending
+CREATE OR REPLACE FUNCTION retention._far_enough(asked retention._sending[], as_of timestamptz)
+  RETURNS SETOF retention._sending
   -- As _write_messages.
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
   SET enable_nestloop = off
@@ -95,7 +95,7 @@ BEGIN
   SELECT (r.sending).* FROM ranked r WHERE r.apart IS NULL OR r.turn = r.first;
 END
 $$;
-COMMENT ON FUNCTION retention._far_enough(retention.sending[], timestamptz) IS
+COMMENT ON FUNCTION retention._far_enough(retention._sending[], timestamptz) IS
   'Decides smart sending, for some messages that are to be sent now: of several to one customer on '
   'one channel the first that is far enough from the last one goes, and those that go in any case. '
   'Returns these, and notes when the last one went.';

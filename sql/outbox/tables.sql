@@ -80,7 +80,7 @@ COMMENT ON COLUMN retention.last_message.previous_at IS
 COMMENT ON COLUMN retention.last_message.apart IS
   'How far apart from the one before that message had to be.';
 
-CREATE TYPE retention.message_rule AS (
+CREATE TYPE retention._message_rule AS (
   node_id          integer,
   node             text,
   channel          text,
@@ -94,17 +94,17 @@ CREATE TYPE retention.message_rule AS (
   lateness         interval,
   needs_approval   boolean
 );
-COMMENT ON TYPE retention.message_rule IS
+COMMENT ON TYPE retention._message_rule IS
   'What a message node says of its messages: templates, and how they are sent.';
 
-CREATE TYPE retention.sending AS (
+CREATE TYPE retention._sending AS (
   customer_id   text,
   channel       text,
   enrollment_id bigint,
   node_id       integer,
   apart         interval
 );
-COMMENT ON TYPE retention.sending IS
+COMMENT ON TYPE retention._sending IS
   'A message that is about to be sent, as smart sending sees it.';
 
 CREATE TYPE retention.claimed_message AS (
@@ -163,7 +163,7 @@ SELECT pg_extension_config_dump('retention.message_message_id_seq', '');
 SELECT pg_extension_config_dump('retention.last_message', '');
 SELECT pg_extension_config_dump('retention.address_grant', '');
 
-CREATE TYPE retention.failed_message AS (
+CREATE TYPE retention._failed_message AS (
   message_id    bigint,
   enrollment_id bigint,
   node_id       integer,
@@ -174,6 +174,6 @@ CREATE TYPE retention.failed_message AS (
   is_rendered   boolean,
   lacks_code    boolean
 );
-COMMENT ON TYPE retention.failed_message IS
+COMMENT ON TYPE retention._failed_message IS
   'A message in error, or dead: the node that writes it now, and the one that did; whether its '
   'text can stay, and whether its code was taken back.';

@@ -51,7 +51,7 @@ COMMENT ON AGGREGATE retention.order_summary(timestamptz, numeric) IS
   'only.';
 
 CREATE OR REPLACE AGGREGATE retention.order_summary(ordered_at timestamptz, amount numeric,
-                                                    timezone text) (
+                                                    time_zone text) (
   SFUNC = retention.order_summary_transition, STYPE = internal, SSPACE = 256,
   FINALFUNC = retention.order_summary_final,
   COMBINEFUNC = retention.order_summary_combine,
@@ -82,11 +82,11 @@ COMMENT ON FUNCTION retention.recency(retention.order_summary) IS
 
 CREATE OR REPLACE FUNCTION retention.age(
     summary retention.order_summary, as_of timestamptz DEFAULT retention.now(),
-    timezone text DEFAULT 'UTC')
+    time_zone text DEFAULT 'UTC')
   RETURNS double precision
   LANGUAGE sql STABLE PARALLEL SAFE
-  RETURN (as_of AT TIME ZONE timezone)::date - ((summary).first_order_at
-                                                AT TIME ZONE timezone)::date;
+  RETURN (as_of AT TIME ZONE time_zone)::date
+         - ((summary).first_order_at AT TIME ZONE time_zone)::date;
 COMMENT ON FUNCTION retention.age(retention.order_summary, timestamptz, text) IS
   'T of the purchase models: local days from the first purchase day to as_of, in the time zone '
   'that the summary was made with; null without orders.';

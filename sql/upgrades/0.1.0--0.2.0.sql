@@ -1,5 +1,13 @@
 -- Changes what cannot be replaced, from 0.1.0 to 0.2.0. README.md says what goes where.
 
+ALTER TYPE retention.collection_report RENAME TO _collection_report;
+ALTER TYPE retention.write_report RENAME TO _write_report;
+ALTER TYPE retention.customer_change RENAME TO _customer_change;
+ALTER TYPE retention.order_line RENAME TO _order_line;
+ALTER TYPE retention.traveller RENAME TO _traveller;
+ALTER TYPE retention.queued_message RENAME TO _queued_message;
+ALTER TYPE retention.failed_message RENAME TO _failed_message;
+
 DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
   retention.enable_segment(text, boolean), retention.disable_segment(text),
   retention.retry(text, timestamptz),
@@ -7,12 +15,15 @@ DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
   retention.import_coupons(text, text[]),
   retention._compile_node(integer, jsonb, jsonb, text),
   retention._compile_message(integer, jsonb, jsonb, text),
-  retention._note_listed(retention.flow_node, text, retention.traveller[]),
+  retention._note_listed(retention.flow_node, text, retention._traveller[]),
   retention._log_refresh(
-    bigint, text, timestamptz, text, retention.collection_report, retention.write_report,
+    bigint, text, timestamptz, text, retention._collection_report, retention._write_report,
     timestamptz, timestamptz),
   retention._take_lock(regclass, integer, boolean),
-  retention._note_changed(text[]);
+  retention._note_changed(text[]),
+  retention._traveller(retention.enrollment, boolean);
+DROP FUNCTION IF EXISTS retention.age(retention.order_summary, timestamptz, text);
+DROP AGGREGATE IF EXISTS retention.order_summary(timestamptz, numeric, text);
 DROP VIEW IF EXISTS retention.about_to_sleep, retention.cant_lose_them, retention.hibernating,
   retention.lost, retention.loyal_customers, retention.need_attention, retention.new_customers,
   retention.potential_loyalists, retention.promising;
@@ -50,10 +61,10 @@ ALTER TABLE retention.population
 ALTER TABLE retention.enrollment ADD by_settings boolean;
 ALTER TABLE retention.changed_customers ADD by_time boolean NOT NULL DEFAULT false;
 ALTER TABLE retention.flow_node ADD status text CHECK (status IN ('draft', 'manual', 'live'));
-ALTER TYPE retention.traveller ADD ATTRIBUTE by_settings boolean;
+ALTER TYPE retention._traveller ADD ATTRIBUTE by_settings boolean;
 ALTER TABLE retention.suppression ALTER suppressed_at SET DEFAULT retention.now();
 
-CREATE TYPE retention.message_rule AS (
+CREATE TYPE retention._message_rule AS (
   node_id          integer,
   node             text,
   channel          text,
@@ -67,7 +78,7 @@ CREATE TYPE retention.message_rule AS (
   lateness         interval,
   needs_approval   boolean
 );
-CREATE TYPE retention.sending AS (
+CREATE TYPE retention._sending AS (
   customer_id   text,
   channel       text,
   enrollment_id bigint,

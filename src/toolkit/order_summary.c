@@ -1,5 +1,5 @@
 /*
- * order_summary.c: the aggregate order_summary(ordered_at, amount [, timezone]).
+ * order_summary.c: the aggregate order_summary(ordered_at, amount [, time_zone]).
  *
  * The state is one OrderSummary (src/math/summary.h). Partial states merge into
  * exactly what one pass gives: sums are integers, days are a set.

@@ -25,7 +25,7 @@ DECLARE
   shown record;
 BEGIN
   FOR shown IN SELECT p.step, p.statement FROM retention.flow_plan('shown') AS p LOOP
-    EXECUTE 'PREPARE shown (retention.traveller[], text[], timestamptz, integer[]) AS ' || shown.statement;
+    EXECUTE 'PREPARE shown (retention._traveller[], text[], timestamptz, integer[]) AS ' || shown.statement;
     EXECUTE 'EXECUTE shown (''{}'', ''{}'', ''2024-01-01'', ''{}'')';
     DEALLOCATE shown;
   END LOOP;

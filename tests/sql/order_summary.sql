@@ -197,7 +197,7 @@ FROM (VALUES ('UTC'), ('Asia/Tokyo'), ('America/Anchorage')) AS z(zone),
                     FROM placed GROUP BY customer) AS summary) AS number
 GROUP BY zone ORDER BY zone;
 SET retention.as_of = '2024-01-11 00:00+00';
-SELECT retention.frequency(s), retention.recency(s), retention.age(s), retention.age(s, timezone => 'America/New_York') AS age_in_new_york,
+SELECT retention.frequency(s), retention.recency(s), retention.age(s), retention.age(s, time_zone => 'America/New_York') AS age_in_new_york,
        retention.age(s, '2024-01-02') AS age_then
 FROM (SELECT retention.order_summary('2024-01-01 12:00+00', 1) AS s) AS one;
 RESET retention.as_of;
