@@ -7,8 +7,11 @@ DECLARE
   is_changed CONSTANT boolean := TG_WHEN = 'AFTER';
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
-  -- In the order of everybody else.
-  PERFORM retention._lock_all();
+  IF EXISTS (SELECT FROM retention.segment)
+    OR EXISTS (SELECT FROM retention.flow_node n WHERE n.type = 'wait_for') THEN
+    -- In the order of everybody else.
+    PERFORM retention._lock_all();
+  END IF;
   -- What time has brought about by now is not due to the settings.
   PERFORM retention._evaluate_segments(CASE WHEN is_changed THEN 'settings' ELSE 'refresh' END,
                                        retention.now());
