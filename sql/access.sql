@@ -27,7 +27,9 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'percentile_bounds_serialize', 'percentile_bounds_deserialize',
       'percentile_bounds_final') THEN 0
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'flow_plan',
-                     'health', 'reachable') THEN 1
+                     'health', 'reachable', 'rfm_distribution', 'rfm_transitions',
+                     'rfm_performance', 'rfm_history', 'value_deciles', 'cohort_retention',
+                     'repeat_rate', 'repeat_curve', 'new_and_returning') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',
