@@ -107,3 +107,11 @@ CREATE OR REPLACE FUNCTION retention._percent(
   RETURN round(100 * part / nullif(whole, 0), digits);
 COMMENT ON FUNCTION retention._percent(numeric, numeric, integer) IS
   'How many per cent a part is of the whole, to so many digits; null of nothing.';
+
+CREATE OR REPLACE FUNCTION retention._in_order(customer_ids text[]) RETURNS text[]
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(id ORDER BY id COLLATE "C") FROM unnest(customer_ids) AS id
+$$;
+COMMENT ON FUNCTION retention._in_order(text[]) IS
+  'Keys in their order. An aggregate that sorts would have all rows sorted that it is made of.';

@@ -7,7 +7,9 @@ CREATE OR REPLACE FUNCTION retention.repeat_rate(
     order_number integer, customers bigint, went_on bigint, percent numeric,
     median_days double precision, median_calendar_days double precision, eligible bigint,
     percent_within numeric, customer_ids text[])
+  -- Orders are hashed, or sorted once: by what the customers' windows need.
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  SET enable_mergejoin = off
 AS $$
 DECLARE
   settings retention.metric := retention._begin_report(metric, as_of);
@@ -26,7 +28,7 @@ BEGIN
            count(*) FILTER (WHERE o.is_eligible),
            retention._percent(count(*) FILTER (WHERE o.is_eligible AND o.next_at <= o.at + span),
                               count(*) FILTER (WHERE o.is_eligible)),
-           array_agg(o.customer_id ORDER BY o.customer_id COLLATE "C") FILTER (WHERE members)
+           retention._in_order(array_agg(o.customer_id) FILTER (WHERE members))
     FROM (SELECT e.customer_id, e.number, e.at, e.next_at, e.at <= max(e.at) OVER () - span
                    AS is_eligible
           FROM retention._numbered_entries(settings, as_of, 'day') AS e
@@ -47,7 +49,9 @@ CREATE OR REPLACE FUNCTION retention.repeat_curve(
   RETURNS TABLE (
     days integer, at_risk bigint, went_on bigint, censored bigint, share double precision,
     share_low double precision, share_high double precision, customer_ids text[])
+  -- Orders are hashed, or sorted once: by what the customers' windows need.
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  SET enable_mergejoin = off
 AS $$
 DECLARE
   settings retention.metric := retention._begin_report(metric, as_of);
@@ -57,8 +61,8 @@ BEGIN
     WITH day AS (
       SELECT retention._local_days(settings, e.at, coalesce(e.next_at, as_of)) AS days,
              count(e.next_at) AS went_on, count(*) - count(e.next_at) AS censored,
-             array_agg(e.customer_id ORDER BY e.customer_id COLLATE "C")
-               FILTER (WHERE members AND e.next_at IS NOT NULL) AS customer_ids
+             array_agg(e.customer_id) FILTER (WHERE members AND e.next_at IS NOT NULL)
+               AS customer_ids
       FROM retention._numbered_entries(settings, as_of, 'day') AS e
       WHERE e.number = order_number AND e.customer_id IS NOT NULL GROUP BY 1),
     risk AS (
@@ -73,7 +77,7 @@ BEGIN
       FROM risk r WINDOW up_to AS (ORDER BY r.days))
     SELECT c.days, c.at_risk::bigint, c.went_on, c.censored, 1 - c.stayed,
            1 - coalesce(c.stayed ^ exp(-1.959963984540054 * w.width), c.stayed),
-           1 - coalesce(c.stayed ^ exp(1.959963984540054 * w.width), c.stayed), c.customer_ids
+           1 - coalesce(c.stayed ^ exp(1.959963984540054 * w.width), c.stayed), retention._in_order(c.customer_ids)
     FROM curve c,
          LATERAL (SELECT CASE WHEN c.stayed > 0 AND c.stayed < 1
                          THEN c.error / -ln(c.stayed) END AS width) AS w

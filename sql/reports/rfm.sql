@@ -18,7 +18,7 @@ CREATE OR REPLACE FUNCTION retention._moves(
   LANGUAGE sql STABLE ROWS 50 SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT b.rfm_group, a.rfm_group, count(*),
-         array_agg(customer_id ORDER BY customer_id COLLATE "C") FILTER (WHERE members)
+         retention._in_order(array_agg(customer_id) FILTER (WHERE members))
   FROM retention._groups_at(settings, "from") AS b
   FULL JOIN retention._groups_at(settings, "to") AS a USING (customer_id) GROUP BY 1, 2
 $$;
@@ -72,8 +72,8 @@ BEGIN
            (c.before - c.stayed)::bigint, retention._percent(c.after - c.before, c.before, 2),
            retention._percent(c.before, sum(c.before) OVER (), 2),
            retention._percent(c.after, sum(c.after) OVER (), 2),
-           (SELECT array_agg(id ORDER BY id COLLATE "C")
-            FROM move m, unnest(m.customer_ids) AS id WHERE m.after = c.name)
+           retention._in_order((SELECT array_agg(id) FROM move m, unnest(m.customer_ids) AS id
+                                WHERE m.after = c.name))
     FROM counted c ORDER BY c.name COLLATE "C";
 END
 $$;
@@ -108,7 +108,7 @@ BEGIN
            (percentile_cont(0.5) WITHIN GROUP (ORDER BY retention._double(c.revenue)))::numeric,
            sum(c.revenue), retention._percent(sum(c.revenue), sum(sum(c.revenue)) OVER (), 2),
            found.frequency_bounds, found.monetary_bounds,
-           array_agg(c.customer_id ORDER BY c.customer_id COLLATE "C") FILTER (WHERE members)
+           retention._in_order(array_agg(c.customer_id) FILTER (WHERE members))
     FROM retention._collected(NULL, NULL) AS c GROUP BY c.rfm_group
     ORDER BY c.rfm_group COLLATE "C";
 END

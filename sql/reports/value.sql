@@ -18,7 +18,7 @@ BEGIN
            retention._percent(sum(sum(d.revenue)) OVER (ORDER BY d.decile),
                               sum(sum(d.revenue)) OVER ()),
            min(d.revenue), max(d.revenue),
-           array_agg(d.customer_id ORDER BY d.customer_id COLLATE "C") FILTER (WHERE members)
+           retention._in_order(array_agg(d.customer_id) FILTER (WHERE members))
     FROM (SELECT c.customer_id, c.revenue,
                  ntile(10) OVER (ORDER BY c.revenue DESC, c.customer_id COLLATE "C") AS decile
           FROM retention._collected(NULL, NULL) AS c) AS d
