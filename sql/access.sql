@@ -11,7 +11,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_quiet_until', '_add_days',
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed',
       '_order_moment',
-      '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
+      '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields',
+      '_parameters', '_profiles', '_range_condition', '_round_bounds') THEN 0
     -- The toolkit, with the steps of its aggregates and what its type is read and written by.
     WHEN routine IN (
       'age', 'bucket', 'clv', 'discounted_orders', 'expected_orders', 'expected_spend',
@@ -29,7 +30,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'flow_plan',
                      'health', 'reachable', 'rfm_distribution', 'rfm_transitions',
                      'rfm_performance', 'rfm_history', 'value_deciles', 'cohort_retention',
-                     'repeat_rate', 'repeat_curve', 'new_and_returning') THEN 1
+                     'repeat_rate', 'repeat_curve', 'new_and_returning', 'forecast',
+                     'clv_usage') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',
@@ -38,7 +40,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'enroll', 'backfill_flow', 'retry',
       'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel',
       'suppress',
-      'forget', 'merge_customers') THEN 2
+      'forget', 'merge_customers', 'register_use', 'drop_use') THEN 2
     WHEN routine IN (
       'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source',
       'drop_source', 'grant_access',

@@ -173,13 +173,14 @@ CREATE OR REPLACE FUNCTION retention._numbered_entries(
     settings retention.metric, as_of timestamptz, period text, by name DEFAULT NULL)
   RETURNS TABLE (
     customer_id text, at timestamptz, gross numeric, net numeric, is_order boolean, number bigint,
-    next_at timestamptz, period_start date, first_period date, first_label text,
-    starts_period boolean)
+    next_at timestamptz, first_at timestamptz, period_start date, first_period date,
+    first_label text, starts_period boolean)
   LANGUAGE sql STABLE ROWS 1000000
 BEGIN ATOMIC
   SELECT e.customer_id, e.at, e.gross, e.net, e.is_order,
          CASE WHEN e.is_order THEN row_number() OVER own END,
-         lead(CASE WHEN e.is_order THEN e.at END) OVER own, e.period_start,
+         lead(CASE WHEN e.is_order THEN e.at END) OVER own,
+         first_value(CASE WHEN e.is_order THEN e.at END) OVER own, e.period_start,
          first_value(CASE WHEN e.is_order THEN e.period_start END) OVER own,
          first_value(e.label) OVER own,
          e.is_order AND lag(e.period_start) OVER own IS DISTINCT FROM e.period_start
@@ -192,6 +193,6 @@ BEGIN ATOMIC
                  e.order_id COLLATE "C");
 END;
 COMMENT ON FUNCTION retention._numbered_entries(retention.metric, timestamptz, text, name) IS
-  'The same with the number of each order of its customer, the time of the next one, the first '
-  'day of its period, the customer''s first period and label, and whether it is the customer''s '
-  'first order of its period.';
+  'The same with the number of each order of its customer, the times of the next one and of the '
+  'first one, the first day of its period, the customer''s first period and label, and whether it '
+  'is the customer''s first order of its period.';
