@@ -190,7 +190,7 @@ BEGIN ATOMIC
         FROM retention._entries(settings, as_of, by) AS n OFFSET 0) AS e
   -- A customer's orders as they came, and then what is none.
   WINDOW own AS (PARTITION BY e.customer_id ORDER BY e.is_order DESC, e.at,
-                 e.order_id COLLATE "C");
+                 e.order_id COLLATE "C", e.gross);
 END;
 COMMENT ON FUNCTION retention._numbered_entries(retention.metric, timestamptz, text, name) IS
   'The same with the number of each order of its customer, the times of the next one and of the '

@@ -77,7 +77,8 @@ BEGIN
       FROM risk r WINDOW up_to AS (ORDER BY r.days))
     SELECT c.days, c.at_risk::bigint, c.went_on, c.censored, 1 - c.stayed,
            1 - coalesce(c.stayed ^ exp(-1.959963984540054 * w.width), c.stayed),
-           1 - coalesce(c.stayed ^ exp(1.959963984540054 * w.width), c.stayed), retention._in_order(c.customer_ids)
+           1 - coalesce(c.stayed ^ exp(1.959963984540054 * w.width), c.stayed),
+           retention._in_order(c.customer_ids)
     FROM curve c,
          LATERAL (SELECT CASE WHEN c.stayed > 0 AND c.stayed < 1
                          THEN c.error / -ln(c.stayed) END AS width) AS w

@@ -19,6 +19,10 @@ CREATE TYPE retention.past_history AS (
   revenue   double precision
 );
 COMMENT ON TYPE retention.past_history IS
-  'What is known as of a moment of customers whose history is the same: repeat purchase days, days '
-  'from the first to the last and until then, the mean value of a repeat purchase day; how many '
-  'they are, and their revenue.';
+  'What is known as of a moment of customers whose history is the same.';
+COMMENT ON COLUMN retention.past_history.x IS 'Repeat purchase days.';
+COMMENT ON COLUMN retention.past_history.t_x IS 'Days from the first purchase day to the last.';
+COMMENT ON COLUMN retention.past_history.t IS 'Days from the first purchase day until then.';
+COMMENT ON COLUMN retention.past_history.m IS 'Mean value of a repeat purchase day.';
+COMMENT ON COLUMN retention.past_history.customers IS 'How many customers there are.';
+COMMENT ON COLUMN retention.past_history.revenue IS 'Their revenue.';

@@ -30,6 +30,24 @@ CREATE TYPE retention.sending AS (
   node_id       integer,
   apart         interval
 );
+CREATE TYPE retention.past_history AS (
+  x         double precision,
+  t_x       double precision,
+  t         double precision,
+  m         double precision,
+  customers double precision,
+  revenue   double precision
+);
+
+CREATE TABLE retention.registered_use (
+  kind          text COLLATE "C" NOT NULL,
+  name          text COLLATE "C" NOT NULL,
+  segment       text COLLATE "C",
+  attributes    name[] NOT NULL,
+  registered_at timestamptz NOT NULL,
+  PRIMARY KEY (kind, name)
+);
+SELECT pg_extension_config_dump('retention.registered_use', '');
 
 -- [functions and views]
 
