@@ -11,7 +11,7 @@ CALL retention.refresh();
 
 \echo 'What was read, and what was skipped:'
 SELECT rows_read, refund_rows, without_customer, customers_without_orders, inserted AS customers
-FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1;
+FROM retention.population ORDER BY refresh_id DESC LIMIT 1;
 
 \echo 'The thresholds that this refresh published:'
 SELECT recency_limits, frequency_bounds, monetary_bounds

@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
-# scripts/health.sh [psql connection options]: prints what retention.health() finds, for people and
-# for monitors.
+# scripts/health.sh [psql connection options]: prints what retention.health() finds
 #
-# Exit status: 0 all is well, or there are notes only; 1 warnings; 2 errors; 3 it could not be
-# asked.
+# Exit status: 0 all is well, or there are notes only; 1 warnings; 2 errors; 3 it cannot be asked.
 
 set -uo pipefail
 

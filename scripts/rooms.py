@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE_ROOMS = ['math', 'template', '.', 'values', 'base', 'toolkit', 'rows', 'collector', 'engine']
 # What a lower room says to a higher one, and does not wait for an answer: somebody has changed, and
 # why; and the one lock that numbers of events and of the queue are drawn under.
-SIGNALS = {'_flows_run', '_note_changed', 'changed_customers', '_mark_settings', '_lock_queue'}
+SIGNALS = {'_flows_run', '_note_changed', 'changed_customers', '_lock_queue'}
 MADE = re.compile(
     r'^CREATE (?:OR REPLACE )?(?:UNLOGGED )?'
     r'(?:FUNCTION|PROCEDURE|AGGREGATE|VIEW|TABLE|TYPE) retention\.(\w+)', re.MULTILINE)

@@ -46,7 +46,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'drop_source', 'grant_access',
       'track', 'untrack', 'add_segment', 'drop_segment', 'alter_segment',
       'add_consumer', 'drop_consumer', 'schedule', 'unschedule', 'set_flow_owner',
-      'add_coupon_pool', 'import_coupons', 'use_contacts', 'resume_here') THEN 3
+      'add_coupon_pool', 'use_contacts', 'resume_here') THEN 3
     -- What is in no list is nobody's.
   END;
 COMMENT ON FUNCTION retention._access_level(name) IS

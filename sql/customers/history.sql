@@ -42,7 +42,9 @@ CREATE OR REPLACE FUNCTION retention.preview_settings(
   RETURNS TABLE (customer_id text, previous_rfm_group text, rfm_group text, previous_r smallint,
                  previous_f smallint,
                  previous_m smallint, r smallint, f smallint, m smallint)
+  -- Nothing takes effect, as alter_metric would have it.
   LANGUAGE plpgsql SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp
+  SET client_min_messages = warning
 AS $$
 DECLARE
   last retention.population := retention._last_refresh(metric);

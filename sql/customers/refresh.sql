@@ -12,6 +12,22 @@ $$;
 COMMENT ON FUNCTION retention._last_refresh(text) IS
   'What the latest refresh published; null before the first.';
 
+CREATE OR REPLACE FUNCTION retention._applied_settings(
+    settings retention.metric, last retention.population)
+  RETURNS retention.metric
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  -- How much may be lost is asked when it is.
+  applied retention.metric := jsonb_populate_record(settings, last.applied - 'loss_limit');
+BEGIN
+  RETURN CASE WHEN retention._settings(applied) = last.settings THEN applied END;
+END
+$$;
+COMMENT ON FUNCTION retention._applied_settings(retention.metric, retention.population) IS
+  'The settings that the last refresh went by. Null where there was none, or its sources or the '
+  'groups of its scheme, which are not kept, were other ones.';
+
 CREATE OR REPLACE FUNCTION retention._check_refresh(
     settings retention.metric, last retention.population, as_of timestamptz)
   RETURNS void
@@ -44,31 +60,29 @@ COMMENT ON FUNCTION retention._check_refresh(retention.metric, retention.populat
   'Rejects a refresh that cannot be done, with the reason.';
 
 CREATE OR REPLACE FUNCTION retention._log_refresh(
-    id bigint, metric text, as_of timestamptz, path text, report retention.collection_report,
-    written retention.write_report,
+    id bigint, path text, report retention.collection_report, written retention.write_report,
     started_at timestamptz, read_at timestamptz)
   RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  INSERT INTO retention.refresh_log (
-      refresh_id, metric, as_of, path, started_at, read_duration, write_duration,
-      rows_read, without_customer, without_time, without_amount, after_as_of, before_history,
-      refund_rows,
-      customers_without_orders, inserted, updated, deleted, transitions,
-      unreadable, unreadable_rows, unmatched_refunds, unmatched_refund)
-    VALUES (
-      id, metric, as_of, path, started_at, read_at - started_at, clock_timestamp() - read_at,
-      (report).rows_read, (report).without_customer, (report).without_time, (report).without_amount,
-      (report).after_as_of, (report).before_history, (report).refund_rows,
-      (report).customers_without_orders,
-      (written).inserted, (written).updated, (written).deleted, (written).transitions,
-      retention._unreadable_count((report).unreadable), (report).unreadable,
-      (report).unmatched_refunds, (report).unmatched_refund)
+  UPDATE retention.population p SET
+    path = _log_refresh.path, started_at = _log_refresh.started_at,
+    read_duration = read_at - _log_refresh.started_at, write_duration = clock_timestamp() - read_at,
+    rows_read = (report).rows_read, without_customer = (report).without_customer,
+    without_time = (report).without_time, without_amount = (report).without_amount,
+    after_as_of = (report).after_as_of, before_history = (report).before_history,
+    refund_rows = (report).refund_rows,
+    customers_without_orders = (report).customers_without_orders,
+    inserted = (written).inserted, updated = (written).updated, deleted = (written).deleted,
+    transitions = (written).transitions,
+    unreadable = retention._unreadable_count((report).unreadable),
+    unreadable_rows = (report).unreadable, unreadable_since = '[]',
+    unmatched_refunds = (report).unmatched_refunds, unmatched_refund = (report).unmatched_refund
+  WHERE p.refresh_id = id
 $$;
 COMMENT ON FUNCTION retention._log_refresh(
-  bigint, text, timestamptz, text, retention.collection_report, retention.write_report, timestamptz,
-  timestamptz) IS
-  'Writes a row of refresh_log.';
+  bigint, text, retention.collection_report, retention.write_report, timestamptz, timestamptz) IS
+  'Adds to what a refresh has published what it read and wrote.';
 
 CREATE OR REPLACE FUNCTION retention._rebuild(
     settings retention.metric, last retention.population, as_of timestamptz,

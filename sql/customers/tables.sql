@@ -24,7 +24,7 @@ CREATE TYPE retention.collection_report AS (
   unmatched_refund         text
 );
 COMMENT ON TYPE retention.collection_report IS
-  'What a refresh read, skipped and found; see the columns of population and refresh_log.';
+  'What a refresh read, skipped and found; see the columns of population.';
 
 CREATE TYPE retention.write_report AS (
   inserted     bigint,
@@ -35,7 +35,7 @@ CREATE TYPE retention.write_report AS (
   with_events  text[]
 );
 COMMENT ON TYPE retention.write_report IS
-  'What a refresh wrote; see the columns of refresh_log. with_events: who of those that changed '
+  'What a refresh wrote; see the columns of population. with_events: who of those that changed '
   'have order events.';
 
 CREATE TYPE retention.customer_change AS (
@@ -154,27 +154,51 @@ COMMENT ON COLUMN retention.rfm_change.f IS 'Frequency score after the move.';
 COMMENT ON COLUMN retention.rfm_change.m IS 'Monetary score after the move.';
 
 CREATE TABLE retention.population (
-  refresh_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  metric           text NOT NULL,
-  as_of            timestamptz NOT NULL,
-  backfilled       boolean NOT NULL DEFAULT false,
-  customers        bigint NOT NULL,
-  orders           bigint NOT NULL,
-  recency_limits   double precision[] NOT NULL,
-  frequency_bounds double precision[] NOT NULL,
-  monetary_bounds  double precision[] NOT NULL,
-  group_sizes      jsonb NOT NULL,
-  first_order_at   timestamptz,
-  next_order_at    timestamptz,
-  last_order_at    timestamptz,
-  most_orders      bigint NOT NULL,
-  settings         text NOT NULL,
-  stale            boolean NOT NULL DEFAULT false
+  refresh_id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  metric                   text NOT NULL,
+  as_of                    timestamptz NOT NULL,
+  backfilled               boolean NOT NULL DEFAULT false,
+  customers                bigint NOT NULL,
+  orders                   bigint NOT NULL,
+  recency_limits           double precision[] NOT NULL,
+  frequency_bounds         double precision[] NOT NULL,
+  monetary_bounds          double precision[] NOT NULL,
+  group_sizes              jsonb NOT NULL,
+  first_order_at           timestamptz,
+  next_order_at            timestamptz,
+  last_order_at            timestamptz,
+  most_orders              bigint NOT NULL,
+  settings                 text NOT NULL,
+  stale                    boolean NOT NULL DEFAULT false,
+  applied                  jsonb NOT NULL DEFAULT '{}',
+  path                     text CHECK (path IN ('rebuild', 'clock')),
+  started_at               timestamptz,
+  read_duration            interval,
+  write_duration           interval,
+  rows_read                bigint,
+  without_customer         bigint,
+  without_time             bigint,
+  without_amount           bigint,
+  after_as_of              bigint,
+  before_history           bigint,
+  refund_rows              bigint,
+  customers_without_orders bigint,
+  inserted                 bigint,
+  updated                  bigint,
+  deleted                  bigint,
+  transitions              bigint,
+  unreadable               bigint,
+  unreadable_rows          jsonb,
+  unreadable_since         jsonb,
+  unmatched_refunds        bigint,
+  unmatched_refund         text
 );
 CREATE INDEX population_metric ON retention.population (metric, refresh_id);
 COMMENT ON TABLE retention.population IS
-  'One row per refresh: the thresholds that it published, and how many customers each group had.';
-COMMENT ON COLUMN retention.population.refresh_id IS 'Number of the refresh, as in refresh_log.';
+  'One row per refresh: the thresholds that it published, how many customers each group had; and, '
+  'but of those that were backfilled, what was read, what was skipped and why, what was written, '
+  'how long it took.';
+COMMENT ON COLUMN retention.population.refresh_id IS 'Number of the refresh.';
 COMMENT ON COLUMN retention.population.metric IS 'Metric that was refreshed.';
 COMMENT ON COLUMN retention.population.customers IS 'Customers with an order.';
 COMMENT ON COLUMN retention.population.orders IS 'Orders that counted.';
@@ -196,83 +220,53 @@ COMMENT ON COLUMN retention.population.settings IS
   'Fingerprint of the metric''s settings, sources and groups.';
 COMMENT ON COLUMN retention.population.stale IS
   'Changes since then were left to the next refresh, which has to read everything.';
-
-CREATE TABLE retention.refresh_log (
-  refresh_id               bigint PRIMARY KEY,
-  metric                   text NOT NULL,
-  as_of                    timestamptz NOT NULL,
-  path                     text NOT NULL CHECK (path IN ('rebuild', 'clock')),
-  started_at               timestamptz NOT NULL,
-  read_duration            interval NOT NULL,
-  write_duration           interval NOT NULL,
-  rows_read                bigint NOT NULL,
-  without_customer         bigint NOT NULL,
-  without_time             bigint NOT NULL,
-  without_amount           bigint NOT NULL,
-  after_as_of              bigint NOT NULL,
-  before_history           bigint NOT NULL,
-  refund_rows              bigint NOT NULL,
-  customers_without_orders bigint NOT NULL,
-  inserted                 bigint NOT NULL,
-  updated                  bigint NOT NULL,
-  deleted                  bigint NOT NULL,
-  transitions              bigint NOT NULL,
-  unreadable               bigint NOT NULL,
-  unreadable_rows          jsonb NOT NULL,
-  unreadable_since         jsonb NOT NULL DEFAULT '[]',
-  unmatched_refunds        bigint NOT NULL,
-  unmatched_refund         text
-);
-COMMENT ON TABLE retention.refresh_log IS
-  'One row per refresh: what was read, what was skipped and why, what was written, how long it '
-  'took.';
-COMMENT ON COLUMN retention.refresh_log.refresh_id IS 'Number of the refresh, as in population.';
-COMMENT ON COLUMN retention.refresh_log.metric IS 'Metric that was refreshed.';
-COMMENT ON COLUMN retention.refresh_log.as_of IS 'Clock of the refresh.';
-COMMENT ON COLUMN retention.refresh_log.started_at IS 'Real time at which it started.';
-COMMENT ON COLUMN retention.refresh_log.read_duration IS
+COMMENT ON COLUMN retention.population.applied IS
+  'The metric''s settings that it went by: changes of orders go by them until the next refresh.';
+COMMENT ON COLUMN retention.population.started_at IS 'Real time at which it started.';
+COMMENT ON COLUMN retention.population.read_duration IS
   'Time to read the sources and to find the thresholds.';
-COMMENT ON COLUMN retention.refresh_log.write_duration IS
+COMMENT ON COLUMN retention.population.write_duration IS
   'Time to write the customers and their moves.';
-COMMENT ON COLUMN retention.refresh_log.path IS
+COMMENT ON COLUMN retention.population.path IS
   'rebuild: the sources were read; clock: nothing had changed but the time.';
-COMMENT ON COLUMN retention.refresh_log.rows_read IS 'Rows of all sources.';
-COMMENT ON COLUMN retention.refresh_log.without_customer IS
+COMMENT ON COLUMN retention.population.rows_read IS 'Rows of all sources.';
+COMMENT ON COLUMN retention.population.without_customer IS
   'Rows skipped because the customer is null, or the key empty or blank.';
-COMMENT ON COLUMN retention.refresh_log.without_time IS 'Rows skipped because the time is null.';
-COMMENT ON COLUMN retention.refresh_log.without_amount IS
+COMMENT ON COLUMN retention.population.without_time IS 'Rows skipped because the time is null.';
+COMMENT ON COLUMN retention.population.without_amount IS
   'Rows skipped because the amount is null.';
-COMMENT ON COLUMN retention.refresh_log.after_as_of IS
+COMMENT ON COLUMN retention.population.after_as_of IS
   'Rows skipped because they are dated after the refresh''s clock.';
-COMMENT ON COLUMN retention.refresh_log.before_history IS
+COMMENT ON COLUMN retention.population.before_history IS
   'Rows skipped because they are older than the metric''s history.';
-COMMENT ON COLUMN retention.refresh_log.refund_rows IS 'Rows of refund sources that counted.';
-COMMENT ON COLUMN retention.refresh_log.customers_without_orders IS
+COMMENT ON COLUMN retention.population.refund_rows IS 'Rows of refund sources that counted.';
+COMMENT ON COLUMN retention.population.customers_without_orders IS
   'Customers whose rows add up to no order, such as those with refunds only.';
-COMMENT ON COLUMN retention.refresh_log.inserted IS 'Customers added.';
-COMMENT ON COLUMN retention.refresh_log.updated IS
+COMMENT ON COLUMN retention.population.inserted IS 'Customers added.';
+COMMENT ON COLUMN retention.population.updated IS
   'Customers whose facts, scores or group changed.';
-COMMENT ON COLUMN retention.refresh_log.deleted IS 'Customers removed, having no order any more.';
-COMMENT ON COLUMN retention.refresh_log.transitions IS
+COMMENT ON COLUMN retention.population.deleted IS 'Customers removed, having no order any more.';
+COMMENT ON COLUMN retention.population.transitions IS
   'Moves between groups written to rfm_change.';
-COMMENT ON COLUMN retention.refresh_log.unreadable IS 'Rows left out because they cannot be read.';
-COMMENT ON COLUMN retention.refresh_log.unreadable_rows IS
+COMMENT ON COLUMN retention.population.unreadable IS 'Rows left out because they cannot be read.';
+COMMENT ON COLUMN retention.population.unreadable_rows IS
   'The same by source and reason, each with an example: an array of objects with the columns of '
   'unreadable_row.';
-COMMENT ON COLUMN retention.refresh_log.unreadable_since IS
+COMMENT ON COLUMN retention.population.unreadable_since IS
   'What process_changes has met since, likewise; a row is counted each time that its customer is '
   'read.';
-COMMENT ON COLUMN retention.refresh_log.unmatched_refunds IS
+COMMENT ON COLUMN retention.population.unmatched_refunds IS
   'Refunds, and negative rows, whose order id no order of their customer has: they reduce revenue '
   'only. Orders before the history or after the clock are none.';
-COMMENT ON COLUMN retention.refresh_log.unmatched_refund IS
+COMMENT ON COLUMN retention.population.unmatched_refund IS
   'Such an order id, as an example; null: there is none.';
+
+
 SELECT pg_extension_config_dump('retention.customer', '');
 SELECT pg_extension_config_dump('retention.rfm_change', '');
 SELECT pg_extension_config_dump('retention.rfm_change_change_id_seq', '');
 SELECT pg_extension_config_dump('retention.population', '');
 SELECT pg_extension_config_dump('retention.population_refresh_id_seq', '');
-SELECT pg_extension_config_dump('retention.refresh_log', '');
 
 CREATE TABLE retention.order_event (
   event_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

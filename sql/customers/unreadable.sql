@@ -30,7 +30,7 @@ COMMENT ON FUNCTION retention._warn_of_unreadable(text, jsonb) IS
 CREATE OR REPLACE FUNCTION retention._note_unreadable(metric text, met jsonb) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE retention.refresh_log l SET unreadable_since = (
+  UPDATE retention.population l SET unreadable_since = (
       SELECT jsonb_agg(jsonb_set(latest.u, '{row_count}', to_jsonb(latest.total)))
       FROM (SELECT DISTINCT ON (u ->> 'relation', u ->> 'reason') u,
                    sum((u ->> 'row_count')::bigint) OVER kind AS total
@@ -38,11 +38,11 @@ AS $$
             WINDOW kind AS (PARTITION BY u ->> 'relation', u ->> 'reason')
             ORDER BY u ->> 'relation', u ->> 'reason', number DESC) AS latest)
     WHERE met <> '[]'
-      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.refresh_log r
+      AND l.refresh_id = (SELECT max(r.refresh_id) FROM retention.population r
                           WHERE r.metric = _note_unreadable.metric AND r.path = 'rebuild')
 $$;
 COMMENT ON FUNCTION retention._note_unreadable(text, jsonb) IS
-  'Adds what process_changes could not read to the log of the last refresh that has read the '
+  'Adds what process_changes could not read to the last refresh that has read the '
   'sources; the latest example stays.';
 
 CREATE OR REPLACE FUNCTION retention._without_customer(unreadable jsonb, customer_id text)
@@ -65,7 +65,7 @@ DECLARE
   example CONSTANT jsonb := jsonb_build_array(jsonb_build_object('customer_id', customer_id));
   forgotten bigint;
 BEGIN
-  UPDATE retention.refresh_log l
+  UPDATE retention.population l
     SET unreadable_rows = retention._without_customer(l.unreadable_rows, customer_id),
         unreadable_since = retention._without_customer(l.unreadable_since, customer_id)
     WHERE l.unreadable_rows @> example OR l.unreadable_since @> example;
@@ -80,13 +80,13 @@ COMMENT ON FUNCTION retention._forget_unreadable(text) IS
 CREATE OR REPLACE VIEW retention.unreadable_row AS
   SELECT l.metric, found.by AS found_by, u.relation, u.reason, u.row_count,
          u.customer_id, u.order_id, u.value
-  FROM retention.refresh_log l,
+  FROM retention.population l,
        LATERAL (VALUES ('refresh', l.unreadable_rows),
                        ('process_changes', l.unreadable_since)) AS found (by, unreadable),
        LATERAL jsonb_to_recordset(found.unreadable)
          AS u (relation text, reason text, row_count bigint,
                customer_id text, order_id text, value text)
-  WHERE l.refresh_id IN (SELECT max(r.refresh_id) FROM retention.refresh_log r
+  WHERE l.refresh_id IN (SELECT max(r.refresh_id) FROM retention.population r
                          WHERE r.path = 'rebuild' GROUP BY r.metric);
 COMMENT ON VIEW retention.unreadable_row IS
   'Rows of sources that are left out because they cannot be read, by metric, source and reason, '

@@ -118,20 +118,20 @@ BEGIN
   INSERT INTO retention.population (
       metric, as_of, backfilled, customers, orders, recency_limits, frequency_bounds,
       monetary_bounds,
-      group_sizes, first_order_at, next_order_at, last_order_at, most_orders, settings)
+      group_sizes, first_order_at, next_order_at, last_order_at, most_orders, settings, applied)
     VALUES (
       settings.metric, as_of, backfilled, report.customers, report.orders, settings.recency_limits,
       report.frequency_bounds, report.monetary_bounds, report.group_sizes,
       report.first_order_at, report.next_order_at, report.last_order_at, report.most_orders,
-      fingerprint)
+      fingerprint, retention._kept_settings(settings))
     RETURNING refresh_id INTO new_id;
   RETURN new_id;
 END
 $$;
 COMMENT ON FUNCTION retention._publish(
   retention.metric, timestamptz, boolean, retention.collection_report, text) IS
-  'Records the thresholds and group sizes of a refresh, and the fingerprint of the settings that '
-  'it went by; returns its id.';
+  'Records the thresholds and group sizes of a refresh, and the settings that it went by, with '
+  'their fingerprint; returns its id.';
 
 CREATE OR REPLACE FUNCTION retention._changed_since(last retention.population, fingerprint text)
   RETURNS SETOF retention.customer_change

@@ -158,10 +158,15 @@ BEGIN
              'outcome', CASE WHEN NOT waits THEN ends END,
              'reason', CASE WHEN NOT waits THEN payload ->> 'error' END,
              'error_code', CASE WHEN NOT waits AND payload ? 'error' THEN '22000' END,
-             'is_changed', (t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at,
+             'by_settings', still_by_settings,
+             'is_changed', (t).is_changed OR NOT waits OR (t).since IS NULL OR due <> (t).due_at
+                           OR (t).by_settings IS DISTINCT FROM still_by_settings,
              'is_waiting', waits)),
            %s
     FROM (SELECT d.*, d.due IS NOT NULL AND d.due > $3 AS waits, $4[d.branch] AS target,
+                 -- A wait_for's condition that has ceased to hold may wake again.
+                 CASE WHEN d.due > $3 AND d.payload = 'true' THEN (d.t).by_settings END
+                   AS still_by_settings,
                  CASE WHEN d.payload ? 'error' THEN 'error'
                       WHEN d.payload ? 'outcome' THEN d.payload ->> 'outcome'
                       WHEN $4[d.branch] IS NULL THEN 'completed' END AS ends
@@ -184,7 +189,7 @@ COMMENT ON FUNCTION retention._node_statement(retention.flow_node, text) IS
   'The statement that takes travellers ($1, with the keys $2) through a node as of $3: who waits '
   'stays, others go to the one of the targets $4 that their branch names, or end.';
 
-CREATE OR REPLACE FUNCTION retention._note_listed(
+CREATE OR REPLACE FUNCTION retention._note_barred(
     node retention.flow_node, metric text, travellers retention.traveller[])
   RETURNS retention.traveller[]
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
@@ -193,6 +198,9 @@ DECLARE
   kind record;
   listed retention.traveller[];
 BEGIN
+  IF node.status = 'draft' THEN
+    RETURN ARRAY(SELECT retention._with_fields(t, 'reason', 'draft') FROM unnest(travellers) AS t);
+  END IF;
   SELECT * INTO kind FROM retention._channels() c WHERE c.channel = node.config ->> 'channel';
   IF kind.address IS NULL OR NOT EXISTS (SELECT FROM retention.suppression s
                                          WHERE s.channel = kind.channel) THEN
@@ -217,8 +225,9 @@ BEGIN
     FROM (SELECT unnest(travellers)) AS u (t));
 END
 $$;
-COMMENT ON FUNCTION retention._note_listed(retention.flow_node, text, retention.traveller[]) IS
-  'Travellers at a message: those whose address is on the suppression list have that for a reason.';
+COMMENT ON FUNCTION retention._note_barred(retention.flow_node, text, retention.traveller[]) IS
+  'Travellers at a message, with the reason why they get none where the engine has to tell: it is '
+  'a draft, or their address is on the suppression list.';
 
 CREATE OR REPLACE FUNCTION retention._step(
     node retention.flow_node, travellers retention.traveller[], as_of timestamptz,
@@ -234,7 +243,7 @@ BEGIN
   IF node.type = 'coupon' THEN
     travellers := retention._issue_coupons(node, metric, travellers, as_of);
   ELSIF node.type = 'message' THEN
-    travellers := retention._note_listed(node, metric, travellers);
+    travellers := retention._note_barred(node, metric, travellers);
   END IF;
   result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of,
                                node.targets);

@@ -166,13 +166,13 @@ BEGIN
     LEFT JOIN retention.flow_node p
       ON (p.flow_id, p.version, p.node, p.type) = (m.flow_id, flow.version, m.node, 'message')
       AND p.config ->> 'channel' = m.channel
-    LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (m.flow_id, m.node),
+    JOIN retention.flow_node w ON w.node_id = m.node_id,
     LATERAL (SELECT m.context #>> '{coupon,code}' IS NOT NULL AND NOT EXISTS (
                SELECT FROM retention.coupon k WHERE k.enrollment_id = m.enrollment_id
                  AND k.code = m.context #>> '{coupon,code}') AS is_so) AS lost
     WHERE m.flow_id = flow.flow_id AND m.state IN ('error', 'dead') AND m.customer_id IS NOT NULL
       AND coalesce(e.outcome NOT IN ('archived', 'merged', 'forgotten'), true)
-      AND coalesce(s.status, p.config ->> 'status', 'live') <> 'draft'
+      AND w.status <> 'draft'
       -- It died when it would have had to wait again.
       AND coalesce(_failed_messages.since <= CASE m.state WHEN 'error' THEN m.queued_at
                      ELSE m.ready_at - retention._retry_after(m.attempts, '6 hours') END, true)
@@ -269,6 +269,8 @@ DECLARE
     SELECT n.node_id FROM retention.flow_node n
     WHERE n.flow_id = flow.flow_id AND n.error IS NOT NULL
       AND coalesce(n.error_at >= _end_waiting.since, true));
+  nobody_enters CONSTANT boolean := flow.error IS NOT NULL
+    AND coalesce(flow.error_at >= _end_waiting.since, true);
   held bigint;
   listed bigint;
 BEGIN
@@ -282,13 +284,13 @@ BEGIN
     SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
     WHERE n.node_id = ANY (nodes);
   UPDATE retention.flow f SET error = NULL, error_code = NULL, error_at = NULL, failures = 0
-    WHERE f.flow_id = flow.flow_id AND f.error IS NOT NULL
-      AND coalesce(f.error_at >= _end_waiting.since, true);
+    WHERE f.flow_id = flow.flow_id AND nobody_enters;
   UPDATE retention.flow_entry e SET due_at = least(e.due_at, as_of)
-    WHERE e.flow_id = flow.flow_id AND e.error IS NOT NULL
-      AND coalesce(e.due_at - retention._retry_after(e.failures) >= _end_waiting.since, true);
+    WHERE e.flow_id = flow.flow_id
+      AND (nobody_enters OR e.error IS NOT NULL AND coalesce(
+             e.due_at - retention._retry_after(e.failures) >= _end_waiting.since, true));
   GET DIAGNOSTICS listed = ROW_COUNT;
-  RETURN held + listed;
+  RETURN held + listed + CASE WHEN nobody_enters THEN retention._count_stream(flow) ELSE 0 END;
 END
 $$;
 COMMENT ON FUNCTION retention._end_waiting(retention.flow, timestamptz, timestamptz) IS

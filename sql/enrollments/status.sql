@@ -34,8 +34,8 @@ BEGIN
                                                _set_message_status.node, 'message')),
     format('flow "%s" has no message "%s"', target.flow, node),
     'publish makes the nodes of a draft; describe_flow shows them.', 'undefined_object');
-  INSERT INTO retention.message_status VALUES (target.flow_id, node, status)
-    ON CONFLICT ON CONSTRAINT message_status_pkey DO UPDATE SET status = excluded.status;
+  UPDATE retention.flow_node n SET status = _set_message_status.status
+  WHERE (n.flow_id, n.node, n.type) = (target.flow_id, _set_message_status.node, 'message');
 END
 $$;
 COMMENT ON FUNCTION retention._set_message_status(retention.flow, text, text) IS
@@ -138,7 +138,6 @@ BEGIN
     format('flow "%s" has enrollments, which tell what customers were sent', flow),
     format('SELECT retention.set_status(%L, ''archived'');', flow), 'object_in_use');
   DELETE FROM retention.flow_entry e WHERE e.flow_id = target.flow_id;
-  DELETE FROM retention.message_status s WHERE s.flow_id = target.flow_id;
   DELETE FROM retention.flow_node n WHERE n.flow_id = target.flow_id;
   DELETE FROM retention.flow_version v WHERE v.flow_id = target.flow_id;
   DELETE FROM retention.flow f WHERE f.flow_id = target.flow_id;

@@ -137,3 +137,25 @@ END
 $$;
 COMMENT ON FUNCTION retention._read_stream(retention.flow, jsonb, integer) IS
   'The next events that start a flow, at most a batch; how many were looked at for them.';
+
+CREATE OR REPLACE FUNCTION retention._count_stream(flow retention.flow) RETURNS bigint
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  document jsonb := (SELECT v.document FROM retention.flow_version v
+                     WHERE (v.flow_id, v.version) = (flow.flow_id, flow.version));
+  query text := (SELECT s.query FROM retention._stream(document #>> '{trigger,type}') AS s);
+  events bigint := 0;
+BEGIN
+  IF query IS NOT NULL THEN
+    EXECUTE format('SELECT count(*) FROM (%s) AS s WHERE position > $1 AND fits AND at >= $4',
+                   query)
+      INTO events
+      USING flow.trigger_position, document -> 'trigger', coalesce(document ->> 'metric', 'orders'),
+          flow.running_since;
+  END IF;
+  RETURN events;
+END
+$$;
+COMMENT ON FUNCTION retention._count_stream(retention.flow) IS
+  'How many events that start a flow have not been read yet.';

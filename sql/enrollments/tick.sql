@@ -9,6 +9,7 @@ CREATE OR REPLACE FUNCTION retention._traveller(enrollment retention.enrollment,
     'node_id', enrollment.node_id, 'is_holdout', enrollment.is_holdout,
     'entered_at', enrollment.entered_at, 'since', enrollment.since, 'due_at', enrollment.due_at,
     'customer_id', enrollment.customer_id, 'event', enrollment.event,
+    'by_settings', enrollment.by_settings,
     'is_new', false, 'is_changed', false, 'is_waiting', is_waiting);
 COMMENT ON FUNCTION retention._traveller(retention.enrollment, boolean) IS
   'An enrollment as a traveller.';
@@ -131,7 +132,7 @@ BEGIN
     SET node_id = t.node_id, since = CASE WHEN t.outcome IS NULL THEN t.since END, due_at = CASE
       WHEN t.outcome IS NULL THEN t.due_at END,
         finished_at = CASE WHEN t.outcome IS NOT NULL THEN as_of END, outcome = t.outcome,
-        reason = t.reason, error_code = t.error_code
+        reason = t.reason, error_code = t.error_code, by_settings = t.by_settings
     FROM unnest(travellers) AS t
     WHERE e.enrollment_id = t.enrollment_id AND e.enrollment_id = ANY (moved);
 END

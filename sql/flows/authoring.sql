@@ -119,6 +119,17 @@ COMMENT ON FUNCTION retention.set_flow_owner(text, regrole) IS
   'Has a flow''s expressions run with the rights of another role, which the caller is a member '
   'of: read them before.';
 
+CREATE OR REPLACE FUNCTION retention._status_that_was_set(flow_id integer, node text)
+  RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT nullif(n.status, coalesce(n.config ->> 'status', 'live')) FROM retention.flow_node n
+  WHERE (n.flow_id, n.node) = (_status_that_was_set.flow_id, _status_that_was_set.node)
+  ORDER BY n.version DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION retention._status_that_was_set(integer, text) IS
+  'The status of a message where set_status has changed it from what the document said.';
+
 CREATE OR REPLACE FUNCTION retention._write_nodes(flow_id integer, version integer, document jsonb)
   RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -128,12 +139,15 @@ DECLARE
 BEGIN
   -- Numbers ascend along every way, so that a tick passes each node once.
   INSERT INTO retention.flow_node (flow_id, version, node, type, config, targets, branch, due,
-                                   payload)
+                                   payload, status)
     SELECT _write_nodes.flow_id, _write_nodes.version, n.element ->> 'id', n.element ->> 'type',
-           n.element, '{}', c.branch, c.due, c.payload
+           n.element, '{}', c.branch, c.due, c.payload,
+           CASE n.element ->> 'type' WHEN 'message' THEN coalesce(
+             retention._status_that_was_set(_write_nodes.flow_id, n.element ->> 'id'),
+             n.element ->> 'status', 'live') END
     FROM retention._elements(document -> 'nodes') AS n
     JOIN retention._document_order(document) AS o ON o.node = n.element ->> 'id',
-    LATERAL retention._compile_node(_write_nodes.flow_id, document, n.element, zone) AS c
+    LATERAL retention._compile_node(document, n.element, zone) AS c
     ORDER BY o.depth, n.number;
   UPDATE retention.flow_node n SET targets = edge.targets
     FROM (SELECT e.source, array_agg(t.node_id ORDER BY e.number) AS targets

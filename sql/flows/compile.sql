@@ -67,7 +67,7 @@ COMMENT ON FUNCTION retention._context_expression(jsonb, jsonb) IS
   'The expression for what a message''s templates see: no more than they use.';
 
 CREATE OR REPLACE FUNCTION retention._compile_message(
-    flow_id integer, document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
+    document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
     OUT payload text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -81,28 +81,26 @@ AS $$
                                  WHEN m.reason IS NULL THEN %2$s END)
        FROM (SELECT CASE
            WHEN (person.traveller).is_holdout THEN 'holdout'
-           WHEN coalesce((SELECT s.status FROM retention.message_status s
-                          WHERE s.flow_id = %3$s AND s.node = %4$L), %5$L) = 'draft' THEN 'draft'
-           ELSE %6$s
+           WHEN (person.traveller).reason IS NOT DISTINCT FROM 'draft' THEN 'draft'
+           ELSE %3$s
          END AS reason OFFSET 0) AS m)$sql$,
       CASE WHEN c.address IS NULL THEN 'NULL::text'
            ELSE format('retention._normal_address(%L, person.%I, %s)', c.channel, c.address,
                        country) END,
-      retention._context_expression(document, node), flow_id, node ->> 'id',
-      coalesce(node ->> 'status', 'live'),
+      retention._context_expression(document, node),
       retention._unsendable(quote_literal(c.channel), coalesce('person.' || c.address, '''url'''),
                             coalesce('person.' || c.consent, 'true'),
         is_transactional::text, format('$3 > (person.traveller).due_at + %s',
                                        retention._literal(coalesce(node ->> 'lateness', '1 day'),
                                                           'interval')),
-        -- Looked up before, with the engine's rights.
+        -- Looked up before, with the engine's rights, as what is a draft.
         '(person.traveller).reason IS NOT DISTINCT FROM ''suppression list'''))
   FROM retention._channels() c, (SELECT coalesce((node -> 'transactional')::boolean,
                                                  false) AS is_transactional) AS flag,
        retention._country('person.country', coalesce(document ->> 'metric', 'orders')) AS country
   WHERE c.channel = node ->> 'channel'
 $$;
-COMMENT ON FUNCTION retention._compile_message(integer, jsonb, jsonb, text) IS
+COMMENT ON FUNCTION retention._compile_message(jsonb, jsonb, text) IS
   'Compiles a message: why it may not be sent or what it is rendered with, and how long it waits '
   'for quiet hours to end.';
 
@@ -148,16 +146,18 @@ CREATE OR REPLACE FUNCTION retention._compile_wait(
     node jsonb, zone text, OUT branch text, OUT due text, OUT payload text)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'CASE WHEN made.payload = ''true'' THEN 1 ELSE 2 END',
+  SELECT format('CASE WHEN %s THEN 1 ELSE 2 END', wakes),
     -- Who has waited was due now, or at the timeout before; who only passes, when they came.
-    format('CASE WHEN made.payload = ''true'' OR %1$s <= $3 THEN CASE WHEN '
+    format('CASE WHEN %2$s OR %1$s <= $3 THEN CASE WHEN '
            '(person.traveller).since IS NOT NULL THEN least($3, %1$s) END
                  WHEN (person.traveller).since IS NOT NULL AND (person.traveller).due_at > $3
                     THEN (person.traveller).due_at
                  ELSE least(%1$s, $3 + interval ''1 day'') END',
       format('retention._add_local(person.since, %s, %s)',
-             retention._literal(node ->> 'timeout', 'interval'), zone)),
+             retention._literal(node ->> 'timeout', 'interval'), zone), wakes),
     format(E'to_jsonb((\n%s\n) IS TRUE)', node ->> 'condition')
+  FROM (VALUES ('made.payload = ''true'' AND (person.traveller).by_settings IS NOT TRUE'))
+    AS c (wakes)
 $$;
 COMMENT ON FUNCTION retention._compile_wait(jsonb, text) IS
   'Compiles a wait_for: looked at again after a day, at the timeout, and when the customer '
@@ -201,7 +201,7 @@ COMMENT ON FUNCTION retention._compile_coupon(jsonb) IS
   'Compiles a coupon, which has been issued, where there was one, before the expressions are run.';
 
 CREATE OR REPLACE FUNCTION retention._compile_node(
-    flow_id integer, document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
+    document jsonb, node jsonb, zone text, OUT branch text, OUT due text,
     OUT payload text)
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -209,7 +209,7 @@ BEGIN
   branch := '1';
   CASE node ->> 'type'
     WHEN 'message' THEN SELECT c.* INTO branch, due, payload
-      FROM retention._compile_message(flow_id, document, node, zone) AS c;
+      FROM retention._compile_message(document, node, zone) AS c;
     WHEN 'delay' THEN SELECT c.* INTO branch, due, payload
       FROM retention._compile_delay(node, zone) AS c;
     WHEN 'wait_for' THEN SELECT c.* INTO branch, due, payload
@@ -226,7 +226,7 @@ BEGIN
   END CASE;
 END
 $$;
-COMMENT ON FUNCTION retention._compile_node(integer, jsonb, jsonb, text) IS
+COMMENT ON FUNCTION retention._compile_node(jsonb, jsonb, text) IS
   'The expressions of a node: which branch a customer takes, until when it waits here, and what '
   'it hands on.';
 

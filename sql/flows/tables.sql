@@ -86,6 +86,7 @@ CREATE TABLE retention.flow_node (
   error_code text,
   error_at   timestamptz,
   failures   integer NOT NULL DEFAULT 0,
+  status     text CHECK (status IN ('draft', 'manual', 'live')),
   UNIQUE (flow_id, version, node)
 );
 COMMENT ON TABLE retention.flow_node IS
@@ -112,18 +113,8 @@ COMMENT ON COLUMN retention.flow_node.error_code IS 'SQLSTATE of that error.';
 COMMENT ON COLUMN retention.flow_node.error_at IS 'Engine''s time of that error.';
 COMMENT ON COLUMN retention.flow_node.failures IS
   'How often in a row; they are tried again after a minute, then two, four, up to an hour.';
-
-CREATE TABLE retention.message_status (
-  flow_id integer NOT NULL,
-  node    text COLLATE "C" NOT NULL,
-  status  text NOT NULL CHECK (status IN ('draft', 'manual', 'live')),
-  PRIMARY KEY (flow_id, node)
-);
-COMMENT ON TABLE retention.message_status IS
-  'Statuses of single messages that differ from their documents. Written by set_status.';
-COMMENT ON COLUMN retention.message_status.flow_id IS 'Number of the flow.';
-COMMENT ON COLUMN retention.message_status.node IS 'Id of the message''s node.';
-COMMENT ON COLUMN retention.message_status.status IS 'draft, manual or live.';
+COMMENT ON COLUMN retention.flow_node.status IS
+  'Of a message: draft, manual or live, in all versions what set_status has said last.';
 
 CREATE TABLE retention.flow_entry (
   flow_id     integer NOT NULL,
@@ -174,7 +165,8 @@ CREATE TABLE retention.enrollment (
   outcome       text,
   reason        text,
   error_code    text,
-  event         jsonb NOT NULL
+  event         jsonb NOT NULL,
+  by_settings   boolean
 );
 CREATE INDEX enrollment_due ON retention.enrollment (flow_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX enrollment_customer ON retention.enrollment (customer_id, flow_id);
@@ -200,6 +192,9 @@ COMMENT ON COLUMN retention.enrollment.outcome IS
 COMMENT ON COLUMN retention.enrollment.reason IS 'Of an error: what went wrong.';
 COMMENT ON COLUMN retention.enrollment.error_code IS 'Of an error: its SQLSTATE.';
 COMMENT ON COLUMN retention.enrollment.event IS 'What started it.';
+COMMENT ON COLUMN retention.enrollment.by_settings IS
+  'Of a wait_for whose condition held when settings changed: whether it did only afterwards. Then '
+  'it wakes nobody until it has ceased to hold. Null: it did not hold.';
 
 CREATE TABLE retention.coupon_pool (
   pool      text COLLATE "C" PRIMARY KEY CHECK (pool <> ''),
@@ -257,7 +252,8 @@ CREATE TYPE retention.traveller AS (
   is_new        boolean,
   is_changed    boolean,
   is_waiting    boolean,
-  contact       retention.contact
+  contact       retention.contact,
+  by_settings   boolean
 );
 COMMENT ON TYPE retention.traveller IS
   'An enrollment on its way through a tick: its row, properties that were set, whether it has to '
@@ -307,7 +303,6 @@ SELECT pg_extension_config_dump('retention.flow_flow_id_seq', '');
 SELECT pg_extension_config_dump('retention.flow_version', '');
 SELECT pg_extension_config_dump('retention.flow_node', '');
 SELECT pg_extension_config_dump('retention.flow_node_node_id_seq', '');
-SELECT pg_extension_config_dump('retention.message_status', '');
 SELECT pg_extension_config_dump('retention.flow_entry', '');
 SELECT pg_extension_config_dump('retention.flow_entry_number_seq', '');
 SELECT pg_extension_config_dump('retention.changed_customers', '');

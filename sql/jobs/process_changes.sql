@@ -27,7 +27,8 @@ BEGIN
   END IF;
   as_of := greatest(as_of, last.as_of);
   PERFORM retention._check_refresh(settings, last, as_of);
-  IF last.settings <> retention._settings(settings) THEN
+  settings := retention._applied_settings(settings, last);
+  IF settings.metric IS NULL THEN
     PERFORM retention._leave_to_refresh(last);
     RETURN NULL;
   END IF;
@@ -35,8 +36,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._process_settled(retention.metric, timestamptz, text[]) IS
-  'Processes some customers of a metric that has been refreshed with its present settings; others '
-  'are left to the refresh.';
+  'Processes some customers of a metric by the settings that it was refreshed with; where its '
+  'sources are other ones by now, they are left to the refresh.';
 
 CREATE OR REPLACE FUNCTION retention._has_tried_enough(
     code text, give_up_at timestamptz, failed_before integer)
@@ -156,13 +157,13 @@ CREATE OR REPLACE FUNCTION retention._check_loss(
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  settings retention.metric := retention._require_metric(metric);
   last retention.population := retention._last_refresh(metric);
+  settings retention.metric := retention._applied_settings(retention._require_metric(metric), last);
   lost bigint;
 BEGIN
   -- As a rule too few have changed for too many to be lost, and nothing has to be read.
-  IF last IS NULL OR last.stale OR cardinality(customer_ids) <= settings.loss_limit * last.customers
-     OR last.settings <> retention._settings(settings) THEN
+  IF settings.metric IS NULL OR last.stale
+     OR cardinality(customer_ids) <= settings.loss_limit * last.customers THEN
     RETURN;
   END IF;
   PERFORM retention._check_refresh(settings, NULL, as_of);

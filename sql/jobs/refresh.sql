@@ -1,35 +1,18 @@
 -- Refresh: customers, models and segments, brought up to date in one transaction.
 
-CREATE OR REPLACE FUNCTION retention._refresh_customers(
-    metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
-  RETURNS timestamptz
+CREATE OR REPLACE FUNCTION retention._refresh_by(
+    settings retention.metric, last retention.population, "full" boolean, as_of timestamptz,
+    allow_loss boolean)
+  RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   started_at timestamptz := clock_timestamp();
-  settings retention.metric;
-  fingerprint text;
-  last retention.population;
+  -- Ahead of what reads by them: what is changed meanwhile is then found by the next refresh.
+  fingerprint text := retention._settings(settings);
   path text := 'rebuild';
-  settings_changed boolean;
   done record;
 BEGIN
-  PERFORM retention._require_metric(metric);
-  PERFORM retention._lock_metric(metric), retention._take_turn(metric);
-  settings := retention._require_metric(metric);
-  -- Ahead of what reads by them: what is changed meanwhile is then found by the next refresh.
-  fingerprint := retention._settings(settings);
-  last := retention._last_refresh(metric);
-  IF as_of = pg_catalog.now() THEN
-    -- The transaction may have waited: what others have committed meanwhile is not in the future.
-    as_of := greatest(clock_timestamp(), last.as_of);
-  END IF;
-  PERFORM retention._check_refresh(settings, last, as_of);
-  settings_changed := last.settings IS DISTINCT FROM fingerprint;
-  IF settings_changed THEN
-    -- What time has brought about is not due to the settings.
-    PERFORM retention._evaluate_segments('refresh', as_of);
-  END IF;
   IF NOT "full" AND retention._sources_unchanged(settings, last, as_of) THEN
     path := 'clock';
     done := retention._advance_clock(settings, last, as_of);
@@ -37,24 +20,87 @@ BEGIN
     done := retention._rebuild(settings, last, as_of, fingerprint, allow_loss);
   END IF;
   PERFORM retention._tell(format(
-    'metric "%s": %s customers added, %s changed, %s removed; %s moved between groups', metric,
-    (done.written).inserted, (done.written).updated, (done.written).deleted,
+    'metric "%s": %s customers added, %s changed, %s removed; %s moved between groups',
+    settings.metric, (done.written).inserted, (done.written).updated, (done.written).deleted,
     (done.written).transitions));
   PERFORM retention._log_refresh(
     retention._publish(settings, as_of, false, done.report, fingerprint),
-    metric, as_of, path, done.report, done.written, started_at, done.read_at);
-  PERFORM retention._refresh_models(settings, as_of);
+    path, done.report, done.written, started_at, done.read_at);
   IF path = 'rebuild' THEN
     PERFORM retention._record_all_events(settings, as_of, (done.written).with_events);
   END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._refresh_by(
+  retention.metric, retention.population, boolean, timestamptz, boolean) IS
+  'Brings a metric''s customers, scores and groups up to as_of by some settings, and publishes '
+  'what scores are given by.';
+
+CREATE OR REPLACE FUNCTION retention._refresh_by_applied(
+    applied retention.metric, settings retention.metric, last retention.population, "full" boolean,
+    as_of timestamptz, allow_loss boolean)
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF settings.thresholds = 'frozen' THEN
+    -- As they were published when that was said.
+    applied.thresholds := 'frozen';
+    last.settings := retention._settings(applied);
+  END IF;
+  PERFORM retention._refresh_by(applied, last, "full", as_of, allow_loss);
+  PERFORM retention._tell(format('metric "%s": settings have changed', settings.metric));
+END
+$$;
+COMMENT ON FUNCTION retention._refresh_by_applied(
+  retention.metric, retention.metric, retention.population, boolean, timestamptz, boolean) IS
+  'A refresh by the settings of the last one, ahead of one by those of now.';
+
+CREATE OR REPLACE FUNCTION retention._refresh_customers(
+    metric text, "full" boolean, as_of timestamptz, allow_loss boolean DEFAULT false)
+  RETURNS timestamptz
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  settings retention.metric;
+  applied retention.metric;
+  last retention.population;
+  settings_changed boolean;
+  models_changed boolean;
+BEGIN
+  PERFORM retention._require_metric(metric);
+  PERFORM retention._lock_metric(metric), retention._take_turn(metric);
+  settings := retention._require_metric(metric);
+  last := retention._last_refresh(metric);
+  applied := retention._applied_settings(settings, last);
+  IF as_of = pg_catalog.now() THEN
+    -- The transaction may have waited: what others have committed meanwhile is not in the future.
+    as_of := greatest(clock_timestamp(), last.as_of);
+  END IF;
+  PERFORM retention._check_refresh(settings, last, as_of);
+  settings_changed := last.settings IS DISTINCT FROM retention._settings(settings);
+  IF settings_changed THEN
+    -- What time and orders have brought about is not due to the settings.
+    IF applied.metric IS NOT NULL THEN
+      PERFORM retention._refresh_by_applied(applied, settings, last, "full", as_of, allow_loss);
+      last := retention._last_refresh(metric);
+    END IF;
+    PERFORM retention._evaluate_segments('refresh', as_of),
+            retention._note_waiting(false, as_of);
+  END IF;
+  PERFORM retention._refresh_by(settings, last, "full", as_of, allow_loss);
+  models_changed := retention._refresh_models(settings, as_of);
+  PERFORM retention._mark_settings() WHERE models_changed;
   IF settings_changed THEN
     PERFORM retention._settle_segments(metric, last.as_of, as_of);
   END IF;
+  PERFORM retention._note_waiting(true, as_of) WHERE settings_changed OR models_changed;
   RETURN as_of;
 END
 $$;
 COMMENT ON FUNCTION retention._refresh_customers(text, boolean, timestamptz, boolean) IS
-  'A refresh without the segments. Returns the clock that it went by.';
+  'A refresh without the segments: by the settings of the one before, and then, where these are '
+  'other ones, by the settings of now. Returns the clock that it went by.';
 
 CREATE OR REPLACE PROCEDURE retention.refresh(
     metric text DEFAULT 'orders', "full" boolean DEFAULT false,

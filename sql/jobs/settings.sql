@@ -3,25 +3,27 @@
 CREATE OR REPLACE FUNCTION retention._note_settings() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  is_changed CONSTANT boolean := TG_WHEN = 'AFTER';
 BEGIN
   PERFORM retention._check_trigger(TG_RELID, 'retention.metric');
   IF EXISTS (SELECT FROM retention.segment) THEN
     -- In the order of everybody else. What time has brought about by now is not due to the
     -- settings.
     PERFORM retention._lock_all(), retention._evaluate_segments(
-      CASE TG_WHEN WHEN 'BEFORE' THEN 'refresh' ELSE 'settings' END, retention.now());
+      CASE WHEN is_changed THEN 'settings' ELSE 'refresh' END, retention.now());
   END IF;
+  PERFORM retention._note_waiting(is_changed, retention.now());
   PERFORM retention._tell(format('metric "%s": what was changed takes effect with CALL '
-                                 'retention.refresh(%L); changes of its orders wait until then',
-                                 NEW.metric, NEW.metric), 'notice')
+                                 'retention.refresh(%L)', NEW.metric, NEW.metric), 'notice')
     FROM retention._last_refresh(NEW.metric) AS l
-    WHERE TG_WHEN = 'AFTER' AND l.settings <> retention._settings(NEW);
+    WHERE is_changed AND l.settings <> retention._settings(NEW);
   RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION retention._note_settings() IS
   'Trigger, before and after settings that take effect at once: whoever enters or leaves segments '
-  'by them does so by the settings.';
+  'by them does so by the settings, and they wake nobody who waits.';
 
 CREATE OR REPLACE FUNCTION retention._drop_sources() RETURNS trigger
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -57,16 +59,9 @@ AS $$
 BEGIN
   PERFORM retention._lock_all(), retention._lock_metric(metric);
   PERFORM retention._take_turn(metric);
-  DELETE FROM retention.customer e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.rfm_change e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.refresh_log e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.population e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.fitted_model e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.published_model e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.validation_result r USING retention.validation e
-    WHERE e.metric = _forget_metric.metric AND r.validation_id = e.validation_id;
-  DELETE FROM retention.validation e WHERE e.metric = _forget_metric.metric;
-  DELETE FROM retention.metric_error e WHERE e.metric = _forget_metric.metric;
+  PERFORM retention._forget_metric_in_customers(metric),
+          retention._forget_metric_in_predictions(metric),
+          retention._forget_metric_in_metrics(metric);
   PERFORM retention._mark_settings();
 END
 $$;

@@ -261,6 +261,25 @@ COMMENT ON FUNCTION retention._without_settings(retention.metric, text, text[]) 
   'A metric''s settings after those of these names were taken back to what a scheme, by default '
   'its own, has by default.';
 
+CREATE OR REPLACE FUNCTION retention._customary_thresholds(scheme text) RETURNS jsonb
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  levels record;
+BEGIN
+  IF scheme IS NULL THEN
+    RETURN '{}';
+  END IF;
+  levels := retention._require_scheme(scheme);
+  RETURN jsonb_strip_nulls(jsonb_build_object(
+    'recency_limits', retention._default_limits(levels.r),
+    'frequency_percentiles', retention._default_percentiles(levels.f),
+    'monetary_percentiles', retention._default_percentiles(levels.m)));
+END
+$$;
+COMMENT ON FUNCTION retention._customary_thresholds(text) IS
+  'The settings that a scheme, where one is named, brings with it.';
+
 CREATE OR REPLACE FUNCTION retention.alter_metric(
     metric text, time_zone text DEFAULT NULL, history interval DEFAULT NULL,
     scheme text DEFAULT NULL,
@@ -276,39 +295,32 @@ CREATE OR REPLACE FUNCTION retention.alter_metric(
     loss_limit double precision DEFAULT NULL, country text DEFAULT NULL, reset text[] DEFAULT NULL)
   RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  -- To the last digit, whatever the session shows.
+  SET extra_float_digits = 1 SET IntervalStyle = postgres
 AS $$
 DECLARE
-  kept retention.metric := retention._without_settings(retention._require_metric(metric), scheme,
-                                                       reset);
-  levels record;
+  given jsonb := jsonb_strip_nulls(jsonb_build_object(
+    'time_zone', time_zone, 'history', history, 'scheme', scheme,
+    'recency_limits', recency_limits, 'frequency_percentiles', frequency_percentiles,
+    'frequency_values', frequency_values, 'monetary_percentiles', monetary_percentiles,
+    'monetary_values', monetary_values, 'thresholds', thresholds,
+    'purchase_model', purchase_model, 'prediction_window', prediction_window,
+    'discount_rate', discount_rate, 'churn_levels', churn_levels,
+    'refit_interval', refit_interval, 'loss_limit', loss_limit, 'country', country));
+  in_both text := (SELECT r FROM unnest(reset) AS r WHERE given ? r LIMIT 1);
+  altered retention.metric := retention._without_settings(retention._require_metric(metric), scheme,
+                                                          reset);
 BEGIN
-  SELECT r, f, m INTO levels FROM retention._scheme_levels(NULL);
-  IF alter_metric.scheme IS NOT NULL THEN
-    levels := retention._require_scheme(alter_metric.scheme);
-  END IF;
-  UPDATE retention.metric e SET
-    time_zone = coalesce(alter_metric.time_zone, kept.time_zone),
-    history = coalesce(alter_metric.history, kept.history),
-    scheme = coalesce(alter_metric.scheme, kept.scheme),
-    recency_limits = coalesce(alter_metric.recency_limits, retention._default_limits(levels.r),
-                              kept.recency_limits),
-    frequency_percentiles = coalesce(alter_metric.frequency_percentiles,
-      CASE WHEN levels.f IS NOT NULL THEN retention._default_percentiles(levels.f) END,
-      kept.frequency_percentiles),
-    frequency_values = coalesce(alter_metric.frequency_values, kept.frequency_values),
-    monetary_percentiles = coalesce(alter_metric.monetary_percentiles,
-      CASE WHEN levels.m IS NOT NULL THEN retention._default_percentiles(levels.m) END,
-      kept.monetary_percentiles),
-    monetary_values = coalesce(alter_metric.monetary_values, kept.monetary_values),
-    thresholds = coalesce(alter_metric.thresholds, kept.thresholds),
-    purchase_model = coalesce(alter_metric.purchase_model, kept.purchase_model),
-    prediction_window = coalesce(alter_metric.prediction_window, kept.prediction_window),
-    discount_rate = coalesce(alter_metric.discount_rate, kept.discount_rate),
-    churn_levels = coalesce(alter_metric.churn_levels, kept.churn_levels),
-    refit_interval = coalesce(alter_metric.refit_interval, kept.refit_interval),
-    loss_limit = coalesce(alter_metric.loss_limit, kept.loss_limit),
-    country = coalesce(alter_metric.country, kept.country)
-  WHERE e.metric = alter_metric.metric;
+  PERFORM retention._reject_unless(in_both IS NULL,
+    format('%s of metric "%s" is to have a value, and to be reset', in_both, metric),
+    'Leave out the one or the other.');
+  altered := jsonb_populate_record(altered, retention._customary_thresholds(scheme) || given);
+  UPDATE retention.metric e
+    SET (metric, time_zone, history, scheme, recency_limits, frequency_percentiles,
+         frequency_values, monetary_percentiles, monetary_values, thresholds, purchase_model,
+         prediction_window, discount_rate, churn_levels, refit_interval, loss_limit, country)
+      = ROW (altered.*)
+    WHERE e.metric = alter_metric.metric;
 END
 $$;
 COMMENT ON FUNCTION retention.alter_metric(
@@ -316,10 +328,10 @@ COMMENT ON FUNCTION retention.alter_metric(
   double precision[], double precision[], text, text, integer, double precision, double precision[],
   interval, double precision, text, text[]) IS
   'Changes the settings that are given, and takes those that are named in reset back to their '
-  'defaults; a new scheme brings its customary thresholds. Takes effect at the next refresh, and '
-  'until then changes of orders wait; prediction_window, discount_rate, churn_levels, loss_limit '
-  'and, for what counts days, time_zone do at once. Starts no flow, and wakes nobody who waits in '
-  'one; preview_settings shows before who would move.';
+  'defaults; a new scheme brings its customary thresholds. Takes effect at the next refresh: until '
+  'then changes of orders go by the settings before. prediction_window, discount_rate, '
+  'churn_levels, loss_limit and, for what counts days, time_zone take effect at once. Starts no '
+  'flow, and wakes nobody who waits in one; preview_settings shows before who would move.';
 
 CREATE OR REPLACE FUNCTION retention._lock_metric(metric text) RETURNS void
   LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -408,6 +420,15 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._settings(retention.metric) IS
   'Fingerprint of all that decides on scores besides the orders.';
+
+CREATE OR REPLACE FUNCTION retention._kept_settings(metric retention.metric) RETURNS jsonb
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET IntervalStyle = postgres
+  SET extra_float_digits = 1
+AS $$
+  SELECT to_jsonb(metric)
+$$;
+COMMENT ON FUNCTION retention._kept_settings(retention.metric) IS
+  'The settings as they are kept with what was done by them, to the last digit.';
 
 CREATE OR REPLACE FUNCTION retention._reads_alike(settings text, other_settings text)
   RETURNS boolean

@@ -48,13 +48,12 @@ AS $$
         coalesce(m.config ->> 'transactional', 'false'), 'false',
         retention._suppressed(quote_literal(c.channel), address.expression,
           retention._country('(t.contact).country', metric)))), ' OR ')
-      FILTER (WHERE coalesce(s.status, m.config ->> 'status', 'live') <> 'draft'),
+      FILTER (WHERE m.status <> 'draft'),
     (count(*) = 0)::text)
   FROM retention._coupon_messages(node.node_id) AS m
   JOIN retention._channels() AS c ON c.channel = m.config ->> 'channel'
   CROSS JOIN LATERAL (SELECT coalesce('(t.contact).' || c.address,
                                       $x$'url'$x$) AS expression) AS address
-  LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (m.flow_id, m.node)
 $$;
 COMMENT ON FUNCTION retention._coupon_condition(retention.flow_node, text) IS
   'The condition that a traveller t can be written to by one of the messages that show the coupon '
@@ -217,39 +216,59 @@ $$;
 COMMENT ON FUNCTION retention._release_coupon() IS
   'Trigger: takes the code back that a message would have shown.';
 
-CREATE OR REPLACE FUNCTION retention.import_coupons(pool text, codes text[]) RETURNS bigint
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._add_codes(pool text, codes text[]) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  imported bigint;
+  added bigint;
 BEGIN
-  PERFORM retention._reject_unless(EXISTS (SELECT FROM retention.coupon_pool p
-                                           WHERE p.pool = import_coupons.pool AND p.length IS NULL),
-    format('coupon pool %s does not exist, or generates its codes',
-           coalesce('"' || pool || '"', 'null')), 'add_coupon_pool makes it.', 'undefined_object');
   PERFORM retention._check_length('a code', 'name', c)
     FROM unnest(codes) AS c
     WHERE coalesce(c, '') = '' OR retention._length_problem('name', c) IS NOT NULL;
-  INSERT INTO retention.coupon (pool, code) SELECT import_coupons.pool, c FROM unnest(codes) AS c
+  INSERT INTO retention.coupon (pool, code) SELECT _add_codes.pool, c FROM unnest(codes) AS c
   ORDER BY c ON CONFLICT ON CONSTRAINT coupon_pkey DO NOTHING;
-  GET DIAGNOSTICS imported = ROW_COUNT;
-  RETURN imported;
+  GET DIAGNOSTICS added = ROW_COUNT;
+  RETURN added;
 END
 $$;
-COMMENT ON FUNCTION retention.import_coupons(text, text[]) IS
+COMMENT ON FUNCTION retention._add_codes(text, text[]) IS
   'Adds codes to a pool; those that it has, or had, are left out. Returns how many were new.';
+
+CREATE OR REPLACE FUNCTION retention._check_same_pool(
+    stored retention.coupon_pool, codes text[], valid_for interval)
+  RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM retention._reject_unless(codes IS NOT NULL,
+    format('coupon pool "%s" already exists', stored.pool), 'codes => ... adds codes to it.',
+    'duplicate_object');
+  PERFORM retention._reject_unless(stored.length IS NULL,
+    format('coupon pool "%s" generates its codes', stored.pool),
+    'A pool of another name can have codes of your own.', 'object_not_in_prerequisite_state');
+  PERFORM retention._reject_unless(coalesce(valid_for = stored.valid_for, valid_for IS NULL),
+    format('codes of coupon pool "%s" are valid for %s, not for %s', stored.pool,
+           coalesce(stored.valid_for::text, 'ever'), valid_for),
+    'Leave valid_for out, or add another pool.', 'object_not_in_prerequisite_state');
+END
+$$;
+COMMENT ON FUNCTION retention._check_same_pool(retention.coupon_pool, text[], interval) IS
+  'Rejects what cannot be added to a pool that there is already.';
 
 CREATE OR REPLACE FUNCTION retention.add_coupon_pool(
     pool text, codes text[] DEFAULT NULL, prefix text DEFAULT '', length integer DEFAULT 10,
     valid_for interval DEFAULT NULL)
-  RETURNS text
+  RETURNS bigint
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  stored retention.coupon_pool;
 BEGIN
-  PERFORM retention._reject_unless(NOT EXISTS (SELECT FROM retention.coupon_pool p
-                                               WHERE p.pool = add_coupon_pool.pool),
-    format('coupon pool "%s" already exists', pool), 'import_coupons adds codes to it.',
-    'duplicate_object');
+  SELECT * INTO stored FROM retention.coupon_pool p WHERE p.pool = add_coupon_pool.pool;
+  IF FOUND THEN
+    PERFORM retention._check_same_pool(stored, codes, valid_for);
+    RETURN retention._add_codes(pool, codes);
+  END IF;
   PERFORM retention._check_length('the name of a coupon pool', 'name', pool);
   PERFORM retention._check_length('prefix', 'name', coalesce(nullif(prefix, ''), 'none'));
   PERFORM retention._check_span('valid_for', valid_for, 1,
@@ -257,14 +276,12 @@ BEGIN
   PERFORM retention._reject_unless(codes IS NOT NULL OR length BETWEEN 6 AND 40,
                                    format('generated codes have 6 to 40 random characters, not %s',
                                           coalesce(length::text, 'null')));
-  INSERT INTO retention.coupon_pool VALUES (pool, coalesce(prefix, ''), CASE
-                                            WHEN codes IS NULL THEN length END, valid_for);
-  IF codes IS NOT NULL THEN
-    PERFORM retention.import_coupons(pool, codes);
-  END IF;
-  RETURN pool;
+  INSERT INTO retention.coupon_pool
+    VALUES (pool, coalesce(prefix, ''), CASE WHEN codes IS NULL THEN length END, valid_for);
+  RETURN retention._add_codes(pool, codes);
 END
 $$;
 COMMENT ON FUNCTION retention.add_coupon_pool(text, text[], text, integer, interval) IS
   'Makes a pool of coupons: of the codes given, or of codes that are generated when they are '
-  'issued, a prefix and so many random letters and digits. Returns its name.';
+  'issued, a prefix and so many random letters and digits. Adds codes to a pool that there is '
+  'already; those that it has, or had, are left out. Returns how many codes were new.';

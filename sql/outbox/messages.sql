@@ -42,10 +42,9 @@ AS $$
          retention._apart(n.config ->> 'channel', n.config -> 'smart_sending'),
          retention._address_apart(n.config, v.document),
          retention._lateness(n.config),
-         f.status = 'manual' OR coalesce(s.status, n.config ->> 'status') = 'manual'
+         f.status = 'manual' OR n.status = 'manual'
   FROM retention.flow_node n JOIN retention.flow f ON f.flow_id = n.flow_id
   JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
-  LEFT JOIN retention.message_status s ON (s.flow_id, s.node) = (n.flow_id, n.node)
   WHERE n.node_id = ANY (node_ids)
 $$;
 COMMENT ON FUNCTION retention._message_rules(integer[]) IS

@@ -30,9 +30,8 @@ AS $$
                coalesce((n.config -> 'transactional')::boolean, false) AS is_transactional,
                coalesce(v.document ->> 'metric', 'orders') AS metric
         FROM retention.flow_node n JOIN retention.flow_version v USING (flow_id, version)
-        LEFT JOIN retention.message_status s USING (flow_id, node)
         WHERE (n.flow_id, n.version) = ((flow).flow_id, (flow).version) AND n.type = 'message'
-          AND coalesce(s.status, n.config ->> 'status', 'live') <> 'draft') AS m
+          AND n.status <> 'draft') AS m
   CROSS JOIN LATERAL retention._unreachable(m.channel, m.is_transactional, m.metric)
     AS reached (expression)
   WHERE reached.expression IS NOT NULL

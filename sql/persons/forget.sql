@@ -4,81 +4,18 @@ CREATE OR REPLACE FUNCTION retention._person_rooms()
   RETURNS TABLE (relation text, mirrors_orders boolean, forget text, merge text)
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  -- $1 is the key; $2 the one that it becomes, or the engine's time. In this order: what later ones
-  -- look up stands first.
-  -- Rows that mirror the shop's orders stay while it has orders of that person, or they would be
-  -- news once more.
-  VALUES
-    ('enrollment', false,
-     $q$UPDATE retention.enrollment SET customer_id = NULL, event = '{}', reason = NULL,
-     due_at = NULL,
-          outcome = coalesce(outcome, 'forgotten'),
-          finished_at = coalesce(finished_at, $2::timestamptz) WHERE customer_id = $1$q$,
-     'UPDATE retention.enrollment SET customer_id = $2 WHERE customer_id = $1'),
-    ('address_grant', false,
-     $q$DELETE FROM retention.address_grant g USING retention.message m
-        WHERE m.customer_id = $1 AND g.slot = retention._address_slot(m.flow_id, m.node, m.address)
-          AND g.holder = retention._holder($1)$q$,
-     $q$UPDATE retention.address_grant g SET holder = retention._holder($2) FROM retention.message m
-        WHERE m.customer_id = $1 AND g.slot = retention._address_slot(m.flow_id, m.node, m.address)
-          AND g.holder = retention._holder($1)$q$),
-    ('message', false,
-     $q$UPDATE retention.message SET customer_id = NULL, address = NULL, subject = NULL,
-     body = NULL, text = NULL, context = NULL, last_error = NULL,
-          state = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'suppressed' ELSE state END,
-          reason = CASE WHEN state IN ('held', 'ready', 'leased') THEN 'forgotten' ELSE reason END
-            WHERE customer_id = $1$q$,
-     'UPDATE retention.message SET customer_id = $2 WHERE customer_id = $1'),
-    ('last_message', false, 'DELETE FROM retention.last_message WHERE customer_id = $1',
-     $q$WITH gone AS (DELETE FROM retention.last_message WHERE customer_id = $1 RETURNING *)
-        INSERT INTO retention.last_message AS l (customer_id, channel, queued_at, apart,
-                                                 previous_at)
-          SELECT $2, g.channel, g.queued_at, g.apart, g.previous_at FROM gone g
-        ON CONFLICT (customer_id, channel) DO UPDATE
-          SET queued_at = greatest(l.queued_at, excluded.queued_at),
-              previous_at = least(l.queued_at, excluded.queued_at)$q$),
-    ('coupon', false, 'UPDATE retention.coupon SET customer_id = NULL WHERE customer_id = $1',
-     'UPDATE retention.coupon SET customer_id = $2 WHERE customer_id = $1'),
-    ('flow_entry', false, 'DELETE FROM retention.flow_entry WHERE customer_id = $1',
-     'UPDATE retention.flow_entry SET customer_id = $2 WHERE customer_id = $1'),
-    ('consent_change', false, 'DELETE FROM retention.consent_change WHERE customer_id = $1',
-     'UPDATE retention.consent_change SET customer_id = $2 WHERE customer_id = $1'),
-    ('contact', false, 'DELETE FROM retention.contact WHERE customer_id = $1', NULL),
-    ('merged_customer', false,
-     'DELETE FROM retention.merged_customer WHERE $1 IN (customer_id, merged_into)', NULL),
-    ('segment_member', true, 'DELETE FROM retention.segment_member WHERE customer_id = $1', NULL),
-    ('segment_change', false, 'DELETE FROM retention.segment_change WHERE customer_id = $1',
-     'UPDATE retention.segment_change SET customer_id = $2 WHERE customer_id = $1'),
-    ('rfm_change', false, 'DELETE FROM retention.rfm_change WHERE customer_id = $1',
-     'UPDATE retention.rfm_change SET customer_id = $2 WHERE customer_id = $1'),
-    ('order_event', true, 'DELETE FROM retention.order_event WHERE customer_id = $1',
-     'UPDATE retention.order_event SET customer_id = $2 WHERE customer_id = $1'),
-    ('change_log', true, $q$SELECT retention._strike_out('retention.change_log', $1)$q$, NULL),
-    ('customer', true, 'DELETE FROM retention.customer WHERE customer_id = $1', NULL),
-    ('refresh_log', false, 'SELECT retention._forget_unreadable($1)', NULL),
-    -- Last: members who leave are noted there.
-    ('changed_customers', false, $q$SELECT retention._strike_out('retention.changed_customers',
-        $1)$q$, NULL)
+  -- In this order: what later ones look up stands first, and members who leave are noted by flows.
+  SELECT * FROM retention._persons_in_outbox()
+  UNION ALL SELECT * FROM retention._persons_in_contacts()
+  UNION ALL SELECT * FROM retention._persons_in_segments()
+  UNION ALL SELECT * FROM retention._persons_in_customers()
+  UNION ALL SELECT * FROM retention._persons_in_metrics()
+  UNION ALL SELECT * FROM retention._persons_in_flows()
 $$;
 COMMENT ON FUNCTION retention._person_rooms() IS
   'The tables that know customers, and the statements by which one is forgotten, or becomes '
-  'another.';
-
-CREATE OR REPLACE FUNCTION retention._strike_out(relation regclass, customer_id text) RETURNS bigint
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  struck bigint;
-BEGIN
-  EXECUTE format('UPDATE %s SET customer_ids = array_remove(customer_ids, $1) WHERE $1 = ANY '
-                 '(customer_ids)', relation) USING customer_id;
-  GET DIAGNOSTICS struck = ROW_COUNT;
-  EXECUTE format('DELETE FROM %s WHERE customer_ids = ''{}''', relation);
-  RETURN struck;
-END
-$$;
-COMMENT ON FUNCTION retention._strike_out(regclass, text) IS
-  'Takes a key out of a table''s column customer_ids. Returns the number of rows that had it.';
+  'another: $1 is the key, $2 the one that it becomes, or the engine''s time. What mirrors the '
+  'shop''s orders stays while it has orders of that person, or they would be news once more.';
 
 CREATE OR REPLACE FUNCTION retention._take_over_person(
     is_forgotten boolean, has_orders boolean, customer_id text, argument text)

@@ -165,7 +165,7 @@ COMMENT ON FUNCTION retention._confidence(retention.metric, timestamptz) IS
 
 CREATE OR REPLACE FUNCTION retention._judge_models(
     settings retention.metric, as_of timestamptz, was_off boolean)
-  RETURNS void
+  RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -175,10 +175,6 @@ BEGIN
   UPDATE retention.published_model p SET confidence = fresh.confidence, is_off = now_off
     FROM (SELECT retention._confidence(settings, as_of) AS confidence) AS fresh
     WHERE p.metric = settings.metric AND (p.confidence, p.is_off) <> (fresh.confidence, now_off);
-  IF now_off IS DISTINCT FROM coalesce(was_off, false) THEN
-    -- Nobody has gained or lost a risk by what they did.
-    PERFORM retention._mark_settings();
-  END IF;
   IF now_off AND was_off IS NOT TRUE THEN
     RAISE WARNING 'metric "%": its models are off: of the orders up to % they had predicted %, and '
                   '% came',
@@ -186,11 +182,12 @@ BEGIN
       USING HINT = 'churn_risk is null until validate_model finds them right; docs/models.md tells '
                    'when models mislead.';
   END IF;
+  RETURN now_off IS DISTINCT FROM coalesce(was_off, false);
 END
 $$;
 COMMENT ON FUNCTION retention._judge_models(retention.metric, timestamptz, boolean) IS
   'Says of the published models how far to rely on them, and warns, once, where their back-test '
-  'was off by more than a third.';
+  'was off by more than a third. Returns whether they are judged otherwise than before.';
 
 CREATE OR REPLACE FUNCTION retention._history_states(
     settings retention.metric, as_of timestamptz, share bigint,
@@ -255,7 +252,7 @@ COMMENT ON FUNCTION retention._fit_models(retention.metric, timestamptz, text) I
   'chosen ones.';
 
 CREATE OR REPLACE FUNCTION retention._refresh_models(settings retention.metric, as_of timestamptz)
-  RETURNS void
+  RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -264,19 +261,19 @@ DECLARE
                           || (retention._last_refresh(settings.metric)).settings);
   was_off boolean := (SELECT p.is_off FROM retention.published_model p
                       WHERE p.metric = settings.metric);
+  by_others CONSTANT boolean := EXISTS (
+    SELECT FROM retention.published_model p
+    WHERE p.metric = settings.metric AND p.settings <> fingerprint);
 BEGIN
   IF NOT EXISTS (SELECT FROM retention.published_model p
                  WHERE p.metric = settings.metric AND p.settings = fingerprint
                    AND p.as_of + settings.refit_interval > _refresh_models.as_of) THEN
-    IF EXISTS (SELECT FROM retention.published_model p
-               WHERE p.metric = settings.metric AND p.settings <> fingerprint) THEN
-      PERFORM retention._mark_settings();
-    END IF;
     PERFORM retention._fit_models(settings, as_of, fingerprint);
   END IF;
-  PERFORM retention._judge_models(settings, as_of, was_off);
+  RETURN retention._judge_models(settings, as_of, was_off) OR by_others;
 END
 $$;
 COMMENT ON FUNCTION retention._refresh_models(retention.metric, timestamptz) IS
   'Fits the models when they are older than the refit interval or the settings have changed, and '
-  'judges them.';
+  'judges them. Returns whether other settings, or another judgement, have changed what they say: '
+  'nobody has gained or lost a risk by what they did.';

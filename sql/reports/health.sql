@@ -18,7 +18,8 @@ AS $$
              WHERE e.flow_id = f.flow_id AND e.error IS NOT NULL)
            ELSE sum(p.occurrences)::bigint END,
          retention._shown_error(
-           (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
+           (array_agg(p.message ORDER BY p.happened_at DESC NULLS LAST, p.message))[1],
+           (array_agg(p.sqlstate ORDER BY p.happened_at DESC NULLS LAST, p.message))[1], reader),
          format(k.what_to_do, p.name, p.version)
   FROM retention.problem p JOIN (VALUES
     ('node', 'error', 'customers wait at node "%2$s" of flow "%1$s"',
@@ -53,7 +54,8 @@ CREATE OR REPLACE FUNCTION retention._message_findings(reader name)
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.severity, format(k.what, f.flow, m.node), min(m.queued_at), count(*),
-         retention._shown_error((array_agg(m.last_error ORDER BY m.queued_at DESC))[1], reader),
+         retention._shown_error((array_agg(m.last_error ORDER BY m.queued_at DESC))[1], NULL,
+                                reader),
          format(k.what_to_do, f.flow)
   FROM retention.message m JOIN retention.flow f USING (flow_id) JOIN (VALUES
     ('error', 'warning', 'message "%2$s" of flow "%1$s" could not be rendered',
@@ -104,7 +106,7 @@ AS $$
   SELECT CASE WHEN c.free = 0 THEN 'error' ELSE 'warning' END,
          format('coupon pool "%s" is nearly empty', p.pool), NULL, c.free,
          format('%s of %s codes are left; flows: %s', c.free, c.imported, u.flows),
-         format('SELECT retention.import_coupons(%L, ARRAY[...]);', p.pool)
+         format('SELECT retention.add_coupon_pool(%L, ARRAY[...]);', p.pool)
   FROM retention.coupon_pool p,
        LATERAL (SELECT string_agg(DISTINCT l.flow, ', ') AS flows
                 FROM live l JOIN retention.flow_node n USING (flow_id, version)
@@ -126,7 +128,7 @@ AS $$
                 m.metric)
   FROM retention.metric m,
        LATERAL (SELECT max(l.as_of) AS as_of, max(l.started_at) AS started_at
-                FROM retention.refresh_log l WHERE l.metric = m.metric) AS r
+                FROM retention.population l WHERE l.metric = m.metric) AS r
   WHERE coalesce(r.as_of < retention.now() - interval '2 days'
                  OR r.started_at < now() - interval '2 days', true)
   UNION ALL

@@ -30,8 +30,7 @@ BEGIN
         'customer_id', customer_ids);
     stored_query := stored_query || format(' AND customer_id = ANY (%L::text[])', customer_ids);
   END IF;
-  PERFORM set_config('retention_engine.cause', cause, true),
-          set_config('retention_engine.as_of', as_of::text, true);
+  PERFORM retention._set_evaluation(cause, as_of);
   WITH difference AS MATERIALIZED (SELECT *
                                    FROM retention._compare_keys(found_query, stored_query,
                                        2 * coalesce(cardinality(customer_ids), evaluated.members),
@@ -48,7 +47,7 @@ BEGIN
          max(d.members) AS members, max(d.duplicate_rows) AS duplicate_rows,
          max(d.null_rows) AS null_rows
     INTO report FROM difference d;
-  PERFORM set_config('retention_engine.cause', '', true);
+  PERFORM retention._set_evaluation(NULL, NULL);
   IF customer_ids IS NULL THEN
     UPDATE retention.segment s SET members = report.members, duplicate_rows = report.duplicate_rows,
         null_rows = report.null_rows,

@@ -85,48 +85,82 @@ COMMENT ON FUNCTION retention._mark_readers(text[], text) IS
   'Has the segments that read members, and were added later, evaluated in full: anybody may have '
   'entered or left these ones.';
 
-CREATE OR REPLACE FUNCTION retention._queue_changes() RETURNS trigger
-  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION retention._set_evaluation(cause text, as_of timestamptz) RETURNS void
+  LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  -- By JSON times are written alike in every session.
+  SELECT set_config('retention_engine.evaluation',
+                    coalesce(cause || ' ' || (to_jsonb(as_of) #>> '{}'), ''), true);
+END;
+COMMENT ON FUNCTION retention._set_evaluation(text, timestamptz) IS
+  'Says, until it is called with nulls, why members are inserted and deleted, and as of when: the '
+  'triggers that queue it cannot be given arguments.';
+
+CREATE OR REPLACE FUNCTION retention._evaluation(OUT cause text, OUT as_of timestamptz)
+  LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT e.said[1], e.said[2]::timestamptz
+  FROM regexp_match(current_setting('retention_engine.evaluation', true),
+                    '^([^ ]+) (.+)$') AS e (said);
+END;
+COMMENT ON FUNCTION retention._evaluation() IS
+  'What _set_evaluation says; nulls where members are changed by hand.';
+
+CREATE OR REPLACE FUNCTION retention._tell_of_members(
+    segments text[], customer_ids text[], cause text)
+  RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  entered boolean := TG_OP = 'INSERT';
-  cause text := nullif(current_setting('retention_engine.cause', true), '');
-  at timestamptz;
-  zone text;
-  segments text[];
 BEGIN
-  PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
-  segments := ARRAY(SELECT DISTINCT c.segment FROM changed c);
-  -- A restored dump brings the members, and the queue by itself.
-  IF entered AND cause IS NULL OR segments = '{}' THEN
-    RETURN NULL;
-  END IF;
-  at := coalesce(nullif(current_setting('retention_engine.as_of', true), '')::timestamptz,
-                 retention.now());
-  zone := coalesce((SELECT time_zone FROM retention.metric WHERE metric = 'orders'), 'UTC');
-  INSERT INTO retention.segment_change (segment, customer_id, change, cause, as_of)
-    SELECT c.segment, c.customer_id, CASE WHEN entered THEN 'entered' ELSE 'left' END,
-           coalesce(cause, 'manual'), at
-    FROM changed c ORDER BY c.segment, c.customer_id;
-  INSERT INTO retention.segment_day AS d (segment, day, joined, departed)
-    SELECT c.segment, (at AT TIME ZONE zone)::date, count(*) FILTER (WHERE entered), count(*)
-      FILTER (WHERE NOT entered)
-    FROM changed c GROUP BY c.segment
-    ON CONFLICT (segment, day) DO UPDATE SET joined = d.joined + excluded.joined,
-    departed = d.departed + excluded.departed;
-  UPDATE retention.segment s SET members = s.members + CASE WHEN entered THEN c.count
-    ELSE -c.count END
-    FROM (SELECT changed.segment, count(*) FROM changed GROUP BY 1) AS c
-    WHERE s.segment = c.segment;
   -- Whose orders or data changed is evaluated in all segments.
   IF cause IN ('order', 'refund', 'data') IS NOT TRUE THEN
     PERFORM retention._mark_readers(segments, cause);
   END IF;
   PERFORM pg_notify('retention_segment', s) FROM unnest(segments) AS s;
   -- Whom settings or definitions move has done nothing.
-  IF coalesce(cause, 'manual') NOT IN ('settings', 'definition') AND retention._flows_run() THEN
-    PERFORM retention._note_changed(ARRAY(SELECT DISTINCT c.customer_id FROM changed c));
+  IF coalesce(cause, 'manual') NOT IN ('settings', 'definition') THEN
+    PERFORM retention._note_changed(customer_ids);
   END IF;
+END
+$$;
+COMMENT ON FUNCTION retention._tell_of_members(text[], text[], text) IS
+  'Tells whoever listens, the segments that read members, and flows, that members have changed.';
+
+CREATE OR REPLACE FUNCTION retention._queue_changes() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  is_insert CONSTANT boolean := TG_OP = 'INSERT';
+  said record := retention._evaluation();
+  at CONSTANT timestamptz := coalesce(said.as_of, retention.now());
+  today date;
+  segments text[];
+  customer_ids text[];
+BEGIN
+  PERFORM retention._check_trigger(TG_RELID, 'retention.segment_member');
+  SELECT array_agg(DISTINCT c.segment), array_agg(DISTINCT c.customer_id)
+    INTO segments, customer_ids FROM changed c;
+  -- A restored dump brings the members, and the queue by itself.
+  IF is_insert AND said.cause IS NULL OR segments IS NULL THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO retention.segment_change (segment, customer_id, change, cause, as_of)
+    SELECT c.segment, c.customer_id, CASE WHEN is_insert THEN 'entered' ELSE 'left' END,
+           coalesce(said.cause, 'manual'), at
+    FROM changed c ORDER BY c.segment, c.customer_id;
+  today := (at AT TIME ZONE coalesce(
+    (SELECT m.time_zone FROM retention.metric m WHERE m.metric = 'orders'), 'UTC'))::date;
+  INSERT INTO retention.segment_day AS d (segment, day, entered, leavers)
+    SELECT c.segment, today, count(*) FILTER (WHERE is_insert),
+           count(*) FILTER (WHERE NOT is_insert)
+    FROM changed c GROUP BY c.segment
+    ON CONFLICT (segment, day) DO UPDATE SET entered = d.entered + excluded.entered,
+                                             leavers = d.leavers + excluded.leavers;
+  UPDATE retention.segment s
+    SET members = s.members + CASE WHEN is_insert THEN c.count ELSE -c.count END
+    FROM (SELECT changed.segment, count(*) FROM changed GROUP BY 1) AS c
+    WHERE s.segment = c.segment;
+  PERFORM retention._tell_of_members(segments, customer_ids, said.cause);
   RETURN NULL;
 END
 $$;

@@ -55,10 +55,9 @@ CREATE OR REPLACE FUNCTION retention.drop_segment(segment text) RETURNS void
 AS $$
 BEGIN
   PERFORM retention._require_segment(segment);
-  PERFORM set_config('retention_engine.cause', 'drop', true),
-          set_config('retention_engine.as_of', retention.now()::text, true);
+  PERFORM retention._set_evaluation('drop', retention.now());
   DELETE FROM retention.segment_member m WHERE m.segment = drop_segment.segment;
-  PERFORM set_config('retention_engine.cause', '', true);
+  PERFORM retention._set_evaluation(NULL, NULL);
   DELETE FROM retention.segment_day d WHERE d.segment = drop_segment.segment;
   DELETE FROM retention.segment s WHERE s.segment = drop_segment.segment;
 END
@@ -108,9 +107,9 @@ COMMENT ON FUNCTION retention.refresh_segment(text, boolean) IS
   'unless backfill is true.';
 
 CREATE OR REPLACE VIEW retention.segment_growth AS
-  SELECT s.segment, days.day::date AS day, coalesce(d.joined, 0) AS joined,
-         coalesce(d.departed, 0) AS "left",
-         (sum(coalesce(d.joined, 0) - coalesce(d.departed, 0)) OVER (PARTITION BY s.segment
+  SELECT s.segment, days.day::date AS day, coalesce(d.entered, 0) AS entered,
+         coalesce(d.leavers, 0) AS leavers,
+         (sum(coalesce(d.entered, 0) - coalesce(d.leavers, 0)) OVER (PARTITION BY s.segment
              ORDER BY days.day))::bigint AS size
   FROM retention.segment s
   LEFT JOIN retention.metric m ON m.metric = 'orders'
@@ -124,7 +123,7 @@ COMMENT ON VIEW retention.segment_growth IS
   'Each segment''s growth, a row a day since it was added.';
 COMMENT ON COLUMN retention.segment_growth.segment IS 'Name of the segment.';
 COMMENT ON COLUMN retention.segment_growth.day IS 'Day, in the time zone of metric "orders".';
-COMMENT ON COLUMN retention.segment_growth.joined IS
+COMMENT ON COLUMN retention.segment_growth.entered IS
   'Customers who entered on that day; those who come back count again.';
-COMMENT ON COLUMN retention.segment_growth."left" IS 'Customers who left on that day.';
+COMMENT ON COLUMN retention.segment_growth.leavers IS 'Customers who left on that day.';
 COMMENT ON COLUMN retention.segment_growth.size IS 'Members at the end of the day.';

@@ -103,8 +103,8 @@ COMMENT ON COLUMN retention.segment_change.changed_at IS 'Real time at which the
 CREATE TABLE retention.segment_day (
   segment  text COLLATE "C" NOT NULL,
   day      date NOT NULL,
-  joined   bigint NOT NULL,
-  departed bigint NOT NULL,
+  entered  bigint NOT NULL,
+  leavers  bigint NOT NULL,
   PRIMARY KEY (segment, day)
 );
 COMMENT ON TABLE retention.segment_day IS
@@ -112,8 +112,8 @@ COMMENT ON TABLE retention.segment_day IS
   'shows it.';
 COMMENT ON COLUMN retention.segment_day.segment IS 'Name of the segment.';
 COMMENT ON COLUMN retention.segment_day.day IS 'Day, in the time zone of metric "orders".';
-COMMENT ON COLUMN retention.segment_day.joined IS 'Customers who entered.';
-COMMENT ON COLUMN retention.segment_day.departed IS 'Customers who left.';
+COMMENT ON COLUMN retention.segment_day.entered IS 'Customers who entered.';
+COMMENT ON COLUMN retention.segment_day.leavers IS 'Customers who left.';
 
 CREATE TABLE retention.segment_consumer (
   consumer text PRIMARY KEY CHECK (consumer <> ''),

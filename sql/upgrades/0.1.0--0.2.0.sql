@@ -2,11 +2,51 @@
 
 DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
   retention.enable_segment(text, boolean), retention.disable_segment(text),
-  retention.retry(text, timestamptz);
+  retention.retry(text, timestamptz),
+  retention.add_coupon_pool(text, text[], text, integer, interval),
+  retention.import_coupons(text, text[]),
+  retention._compile_node(integer, jsonb, jsonb, text),
+  retention._compile_message(integer, jsonb, jsonb, text),
+  retention._note_listed(retention.flow_node, text, retention.traveller[]),
+  retention._log_refresh(
+    bigint, text, timestamptz, text, retention.collection_report, retention.write_report,
+    timestamptz, timestamptz),
+  retention._judge_models(retention.metric, timestamptz, boolean),
+  retention._refresh_models(retention.metric, timestamptz);
 DROP VIEW IF EXISTS retention.about_to_sleep, retention.cant_lose_them, retention.hibernating,
   retention.lost, retention.loyal_customers, retention.need_attention, retention.new_customers,
   retention.potential_loyalists, retention.promising;
 
+ALTER TABLE retention.segment_day RENAME joined TO entered;
+ALTER TABLE retention.segment_day RENAME departed TO leavers;
+ALTER VIEW retention.segment_growth RENAME joined TO entered;
+ALTER VIEW retention.segment_growth RENAME "left" TO leavers;
+ALTER TABLE retention.population
+  ADD applied jsonb NOT NULL DEFAULT '{}',
+  ADD path text CHECK (path IN ('rebuild', 'clock')),
+  ADD started_at timestamptz,
+  ADD read_duration interval,
+  ADD write_duration interval,
+  ADD rows_read bigint,
+  ADD without_customer bigint,
+  ADD without_time bigint,
+  ADD without_amount bigint,
+  ADD after_as_of bigint,
+  ADD before_history bigint,
+  ADD refund_rows bigint,
+  ADD customers_without_orders bigint,
+  ADD inserted bigint,
+  ADD updated bigint,
+  ADD deleted bigint,
+  ADD transitions bigint,
+  ADD unreadable bigint,
+  ADD unreadable_rows jsonb,
+  ADD unreadable_since jsonb,
+  ADD unmatched_refunds bigint,
+  ADD unmatched_refund text;
+ALTER TABLE retention.enrollment ADD by_settings boolean;
+ALTER TABLE retention.flow_node ADD status text CHECK (status IN ('draft', 'manual', 'live'));
+ALTER TYPE retention.traveller ADD ATTRIBUTE by_settings boolean;
 ALTER TABLE retention.suppression ALTER suppressed_at SET DEFAULT retention.now();
 
 CREATE TYPE retention.message_rule AS (
@@ -50,6 +90,41 @@ CREATE TABLE retention.registered_use (
 SELECT pg_extension_config_dump('retention.registered_use', '');
 
 -- [functions and views]
+
+DROP FUNCTION IF EXISTS retention._shown_error(text, name);
+
+-- What a refresh read and wrote stands beside what it published.
+UPDATE retention.population p
+  SET (path, started_at, read_duration, write_duration, rows_read, without_customer,
+       without_time, without_amount, after_as_of, before_history, refund_rows,
+       customers_without_orders,
+       inserted, updated, deleted, transitions, unreadable, unreadable_rows,
+       unreadable_since, unmatched_refunds, unmatched_refund)
+    = (l.path, l.started_at, l.read_duration, l.write_duration, l.rows_read, l.without_customer,
+       l.without_time, l.without_amount, l.after_as_of, l.before_history, l.refund_rows,
+       l.customers_without_orders,
+       l.inserted, l.updated, l.deleted, l.transitions, l.unreadable, l.unreadable_rows,
+       l.unreadable_since, l.unmatched_refunds, l.unmatched_refund)
+  FROM retention.refresh_log l WHERE l.refresh_id = p.refresh_id;
+DROP TABLE retention.refresh_log;
+
+-- Settings that have not changed since are those that the refresh went by.
+UPDATE retention.population p SET applied = retention._kept_settings(m)
+  FROM retention.metric m WHERE m.metric = p.metric AND p.settings = retention._settings(m);
+
+UPDATE retention.flow_node n
+  SET status = coalesce((SELECT s.status FROM retention.message_status s
+                         WHERE (s.flow_id, s.node) = (n.flow_id, n.node)),
+                        n.config ->> 'status', 'live')
+  WHERE n.type = 'message';
+DROP TABLE retention.message_status;
+
+-- These are compiled otherwise.
+UPDATE retention.flow_node n SET branch = c.branch, due = c.due, payload = c.payload
+  FROM retention.flow_node o JOIN retention.flow_version v USING (flow_id, version), LATERAL
+    retention._compile_node(v.document, o.config, format(
+      'retention._zone(person.time_zone, %L)', retention._flow_zone(v.document))) AS c
+  WHERE n.node_id = o.node_id AND n.type IN ('wait_for', 'message');
 
 -- What check_suppression refuses had no effect, and a dump with it could not be restored.
 DELETE FROM retention.suppression s

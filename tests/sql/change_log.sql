@@ -63,11 +63,11 @@ CALL retention.refresh('parted');
 CALL retention.process_changes();
 CREATE FUNCTION refreshed_by(statement text) RETURNS TABLE (refreshes bigint, members bigint, orders bigint) LANGUAGE plpgsql AS $$
 DECLARE
-  before bigint := (SELECT max(refresh_id) FROM retention.refresh_log);
+  before bigint := (SELECT max(refresh_id) FROM retention.population);
 BEGIN
   EXECUTE statement;
   CALL retention.process_changes();
-  RETURN QUERY SELECT (SELECT count(*) FROM retention.refresh_log WHERE refresh_id > before), s.members, (SELECT c.orders FROM retention.customer c WHERE c.metric = 'parted') FROM retention.segment s;
+  RETURN QUERY SELECT (SELECT count(*) FROM retention.population WHERE refresh_id > before), s.members, (SELECT c.orders FROM retention.customer c WHERE c.metric = 'parted') FROM retention.segment s;
 END $$;
 SELECT * FROM refreshed_by('TRUNCATE consent');
 SELECT * FROM refreshed_by('TRUNCATE parted_1');

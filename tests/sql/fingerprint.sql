@@ -57,7 +57,7 @@ BEGIN
     CALL retention.refresh(one, full => true);
     read_again := before IS DISTINCT FROM (SELECT string_agg(c::text, ' ' ORDER BY c.customer_id) FROM retention.customer c WHERE c.metric = one);
     result := result || format(E'%s: %s%s\n', one,
-      (SELECT string_agg(path, ' ' ORDER BY refresh_id) FROM (SELECT l.* FROM retention.refresh_log l WHERE l.metric = one ORDER BY refresh_id DESC LIMIT 2 OFFSET 1) AS l),
+      (SELECT string_agg(path, ' ' ORDER BY refresh_id) FROM (SELECT l.* FROM retention.population l WHERE l.metric = one ORDER BY refresh_id DESC LIMIT 2 OFFSET 1) AS l),
       CASE WHEN read_again THEN ', STALE' ELSE '' END);
   END LOOP;
   metrics := rtrim(result, E'\n');

@@ -109,6 +109,28 @@ CALL retention.run_flows();
 SELECT customer_id, outcome, reason FROM retention.flow_enrollment WHERE flow = 'filters' ORDER BY 1;
 CALL send();
 
+-- A filter of entry that reads what is gone: nobody enters, and those who are about to are counted.
+CREATE TABLE wanted AS SELECT 'c1' AS customer_id;
+SELECT go_live('reads', '{"entry_filter": "EXISTS (SELECT FROM health_test.wanted w WHERE w.customer_id = person.customer_id)"}', mail('m'));
+ALTER TABLE wanted RENAME TO hidden;
+CALL enter('reads', '{c1,c2}');
+CALL retention.run_flows();
+ALTER TABLE hidden RENAME TO wanted;
+SELECT * FROM retention.retry('reads', '2024-06-04');
+SELECT * FROM retention.retry('reads');
+SELECT * FROM retention.retry('reads');
+CALL retention.run_flows();
+SELECT customer_id, outcome FROM retention.flow_enrollment WHERE flow = 'reads' ORDER BY 1;
+SELECT FROM retention.add_segment('wanted');
+SELECT go_live('joins', '{"trigger": {"type": "segment", "segment": "wanted"}, "entry_filter": "EXISTS (SELECT FROM health_test.wanted)"}', mail('m'));
+INSERT INTO wanted VALUES ('c2'), ('c3');
+SELECT retention._evaluate_segments('refresh', retention.now());
+ALTER TABLE wanted RENAME TO hidden;
+CALL retention.run_flows();
+SELECT * FROM retention.retry('joins');
+SELECT retention.set_status('joins', 'archived'), retention.set_status('reads', 'archived'), retention.drop_segment('wanted');
+DROP TABLE hidden;
+
 -- A template that misses a value, until it is given another one.
 SELECT go_live('misses', '{}', mail('m', '{"body": "Dear {{ person.properties.name }}"}'));
 CALL enter('misses', '{c1,c2,c3}');
@@ -167,7 +189,7 @@ UPDATE retention.contact SET properties = '{"n": 1}';
 SELECT * FROM retention.retry('codes');
 SELECT customer_id, outcome FROM retention.flow_enrollment WHERE flow = 'codes' ORDER BY 1;
 SELECT customer_id, state, attempts, body FROM message_of('codes');
-SELECT retention.import_coupons('pool', '{F}');
+SELECT retention.add_coupon_pool('pool', '{F}');
 SELECT * FROM retention.retry('codes');
 CALL retention.run_flows();
 SELECT customer_id, state, attempts, body FROM message_of('codes');
@@ -229,7 +251,7 @@ CREATE TABLE trouble (number integer GENERATED ALWAYS AS IDENTITY, command text)
 INSERT INTO trouble (command) VALUES
   ($$SELECT retention.add_metric('new')$$),
   ($$SELECT set_config('retention.as_of', '2024-06-03 12:01+00', true)$$),
-  ($$UPDATE retention.refresh_log SET started_at = started_at - interval '49 hours'$$),
+  ($$UPDATE retention.population SET started_at = started_at - interval '49 hours'$$),
   ($$UPDATE retention.published_model SET purchase.converged = false$$),
   ($$UPDATE retention.published_model SET spend.converged = false, spend.n = 0$$),
   ($$DELETE FROM retention.published_model$$),
@@ -285,6 +307,12 @@ GRANT SELECT ON said TO health_test_analyst;
 SELECT place, text FROM said WHERE text ~ '@' ORDER BY 1, 2;
 SET ROLE health_test_analyst;
 SELECT DISTINCT place, text FROM said WHERE text ~ '\(\.\.\.\)|@' ORDER BY 1, 2;
+RESET ROLE;
+SELECT e.code, retention._shown_error(e.error, e.code, 'health_test_analyst') AS shown FROM (VALUES
+  ('22P02', 'invalid input syntax for type integer: "N6"'), ('22003', 'value "99999999999" is out of range for type integer'),
+  ('22007', 'time zone "N6" not recognized'), (NULL, 'GET /u?m=ann%40example.com failed: "Ann"'), (NULL, 'RCPT ann=40example.com; ann&#64;example.com, ann&#x40;example.com'),
+  ('42P01', 'relation "shop.consent" does not exist'), (NULL, 'there is no variable "name"')) AS e (code, error);
+SET ROLE health_test_analyst;
 SELECT count(*) FROM retention.enrollment WHERE reason IS NOT NULL;
 SELECT count(*) FROM retention.segment WHERE error IS NOT NULL;
 RESET ROLE;

@@ -171,7 +171,7 @@ SELECT window_verdict('2023-10-31 00:30+01');
 CALL retention.refresh('window', as_of => '2024-06-15 00:30+02');
 SELECT window_verdict('2024-06-15 00:30+02');
 SELECT l.path, l.before_history = (SELECT count(*) FROM oracle_rows WHERE at < (l.as_of AT TIME ZONE 'Europe/Warsaw' - interval '6 months') AT TIME ZONE 'Europe/Warsaw') AS before_history
-  FROM retention.refresh_log l WHERE metric = 'window' ORDER BY refresh_id;
+  FROM retention.population l WHERE metric = 'window' ORDER BY refresh_id;
 SELECT cause, count(*) > 0 AS some FROM retention.rfm_change WHERE metric = 'window' AND rfm_group IS NULL GROUP BY cause;
 
 -- Causes, one by one. Frequency 2 and 4 orders, revenue 100 and 200.

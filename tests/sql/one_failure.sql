@@ -199,15 +199,15 @@ CREATE VIEW interrupted AS SELECT * FROM purchases WHERE one_failure_test.interr
 SELECT retention.drop_segment('sleepy'), retention.drop_segment('sleepy_too');
 SELECT retention.add_metric('a first one');
 SELECT retention.add_source('interrupted', metric => 'a first one') > 0 AS added;
-CREATE TEMP TABLE before AS SELECT count(*) FROM retention.refresh_log;
+CREATE TEMP TABLE before AS SELECT count(*) FROM retention.population;
 INSERT INTO manner VALUES (false);
 SET statement_timeout = '1s';
 CALL retention.refresh_all();
 RESET statement_timeout;
-SELECT r.count - b.count AS refreshed FROM (SELECT count(*) FROM retention.refresh_log) AS r, before AS b;
+SELECT r.count - b.count AS refreshed FROM (SELECT count(*) FROM retention.population) AS r, before AS b;
 UPDATE manner SET is_cancelled = true;
 CALL retention.refresh_all();
-SELECT r.count - b.count AS refreshed FROM (SELECT count(*) FROM retention.refresh_log) AS r, before AS b;
+SELECT r.count - b.count AS refreshed FROM (SELECT count(*) FROM retention.population) AS r, before AS b;
 SELECT count(*) FROM retention.forget('c9');
 
 SET client_min_messages = warning;

@@ -117,20 +117,30 @@ INSERT INTO orders VALUES (12, 2, '2024-06-09', 1000);
 CALL retention.process_changes();
 SELECT relation, customer_ids FROM retention.change_log;
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
--- One whose settings have changed waits too, and though they are changed back; its refresh finds the events.
+-- One with other sources waits too, and though they are gone again; its refresh finds the events.
 SELECT retention.drop_metric('broken');
 DELETE FROM retention.order_event;
-SELECT retention.alter_metric('orders', recency_limits => '{100,50}');
+CREATE TABLE more_orders (LIKE orders INCLUDING ALL);
+SELECT FROM retention.add_source('more_orders');
 INSERT INTO orders VALUES (13, 2, '2024-06-09', 1000);
 CALL retention.process_changes();
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
-SELECT retention.alter_metric('orders', recency_limits => '{365,180}');
+SELECT FROM retention.drop_source((SELECT max(source_id) FROM retention.source));
 INSERT INTO orders VALUES (14, 2, '2024-06-09', 1000), (15, 2, '2024-06-11', 1000);
 CALL retention.process_changes();
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
 CALL retention.refresh();
 SELECT orders FROM retention.customer WHERE metric = 'orders' AND customer_id = '2';
 SELECT customer_id, order_id, occurred_at, recorded_at FROM retention.order_event ORDER BY event_id;
+-- With other settings nobody waits: orders go by the settings of the last refresh.
+SELECT retention.alter_metric('orders', recency_limits => '{100,50}');
+INSERT INTO orders VALUES (16, 1, '2024-04-01', 1000);
+CALL retention.process_changes();
+SELECT customer_id, orders, r FROM retention.customer WHERE metric = 'orders' AND customer_id IN ('1', '2');
+CALL retention.refresh();
+SELECT customer_id, orders, r FROM retention.customer WHERE metric = 'orders' AND customer_id IN ('1', '2');
+SELECT retention.alter_metric('orders', reset => '{recency_limits}');
+CALL retention.refresh();
 -- An order of a later day is an order, and news, when its day has come.
 DELETE FROM retention.order_event WHERE order_id <> '14';
 SET retention.as_of = '2024-06-12';

@@ -106,7 +106,7 @@ CREATE FUNCTION verdict(metric text, as_of timestamptz) RETURNS text LANGUAGE sq
 $$;
 CREATE FUNCTION last_path(metric text) RETURNS text LANGUAGE sql AS $$
   SELECT format('%s: %s added, %s changed, %s removed, %s moved', l.path, l.inserted, l.updated, l.deleted, l.transitions)
-  FROM retention.refresh_log l WHERE l.metric = last_path.metric ORDER BY l.refresh_id DESC LIMIT 1
+  FROM retention.population l WHERE l.metric = last_path.metric ORDER BY l.refresh_id DESC LIMIT 1
 $$;
 
 -- Zones with daylight saving; the time of as_of counts rows up to and including it.
@@ -128,7 +128,7 @@ SELECT without_customer > 0 AS without_customer,
        after_as_of = (SELECT count(*) FROM oracle_rows WHERE num_nulls(customer_id, at, amount) = 0 AND at > as_of) AS after_as_of,
        rows_read = (SELECT count(*) FROM oracle_rows) AS rows_read,
        refund_rows = (SELECT count(*) FROM oracle_rows WHERE kind = 'refund' AND num_nulls(customer_id, at, amount) = 0 AND at <= as_of) AS refunds
-  FROM retention.refresh_log WHERE metric = 'São Paulo';
+  FROM retention.population WHERE metric = 'São Paulo';
 SELECT p.customers = (SELECT count(*) FROM retention.customer c WHERE c.metric = p.metric) AS customers,
        p.orders = (SELECT sum(orders) FROM retention.customer c WHERE c.metric = p.metric) AS orders,
        NOT EXISTS (SELECT key, value::bigint FROM jsonb_each_text(p.group_sizes) WHERE value <> '0'

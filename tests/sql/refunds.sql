@@ -76,7 +76,7 @@ INSERT INTO refunds VALUES
 CALL retention.refresh(as_of => '2024-06-01');
 SELECT customer_id, orders, purchase_days AS days, first_order_at, last_order_at, revenue, round(repeat_value, 2) AS repeat_value,
        round(average_order_value, 2) AS average FROM retention.customer ORDER BY customer_id;
-SELECT rows_read, without_customer, without_time, without_amount, after_as_of, refund_rows, customers_without_orders, unmatched_refunds FROM retention.refresh_log;
+SELECT rows_read, without_customer, without_time, without_amount, after_as_of, refund_rows, customers_without_orders, unmatched_refunds FROM retention.population;
 CREATE VIEW oracle_rows AS
   SELECT 'order' AS kind, customer_id, ordered_at AS at, amount, order_id FROM orders UNION ALL SELECT 'refund', * FROM refunds;
 \set ECHO none
@@ -114,7 +114,7 @@ CREATE FUNCTION unmatched() RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
   CALL retention.refresh(full => true, as_of => '2024-07-01');
   RETURN (SELECT concat_ws(' ', refund_rows, unmatched_refunds, coalesce(unmatched_refund, 'none'))
-          FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1);
+          FROM retention.population ORDER BY refresh_id DESC LIMIT 1);
 END $$;
 INSERT INTO sales VALUES ('a', '1', '2024-01-01', 10), ('a', '2', '2024-01-01', 0), ('a', '3', '2024-01-01', -4), ('a', NULL, '2024-01-01', -4);
 INSERT INTO credits VALUES ('a', '1', '2024-01-02', 4), ('a', '2', '2024-01-02', 1), ('a', NULL, '2024-01-02', 1);
@@ -155,12 +155,12 @@ SELECT unmatched_refunds = (
     WHERE NOT EXISTS (SELECT FROM sales s WHERE (s.customer_id, s.order_id) = (r.customer_id, r.order_id) AND s.amount >= 0)) AS exact,
   unmatched_refunds > 5000 AS many, EXISTS (
     SELECT FROM credits c WHERE c.order_id = l.unmatched_refund UNION ALL SELECT FROM sales s WHERE s.order_id = l.unmatched_refund) AS is_there
-  FROM retention.refresh_log l ORDER BY refresh_id DESC LIMIT 1;
+  FROM retention.population l ORDER BY refresh_id DESC LIMIT 1;
 RESET work_mem;
 VACUUM sales, credits;
 CALL retention.refresh(as_of => '2024-07-01');
 CALL retention.refresh(as_of => '2024-07-01');
-SELECT path, unmatched_refunds, unmatched_refund FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1;
+SELECT path, unmatched_refunds, unmatched_refund FROM retention.population ORDER BY refresh_id DESC LIMIT 1;
 
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;

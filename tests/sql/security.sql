@@ -44,7 +44,7 @@ INSERT INTO try (command) VALUES
   ('SELECT (retention.fit(''mbgnbd'', n % 3, n % 3, 9)).kind FROM generate_series(1, 9) AS n'), ('SELECT count(*) FROM retention.model_validation'),
   ('SELECT count(*) FROM retention.validate_model(''orders'', ''2023-06-01'', ''2023-06-20'')'), ('SELECT count(*) FROM retention.churn_history(''1'')'),
   ('UPDATE retention.published_model SET confidence = ''low'''), ('DELETE FROM retention.fitted_model WHERE false'),
-  ('SELECT count(*) FROM retention.rfm_change'), ('SELECT count(*) FROM retention.refresh_log'), ('SELECT count(*) FROM retention.metric'),
+  ('SELECT count(*) FROM retention.rfm_change'), ('SELECT count(*) FROM retention.population'), ('SELECT count(*) FROM retention.metric'),
   ('SELECT * FROM retention.explain_score(''1'')'), ('SELECT * FROM retention.readiness()'), ('SELECT retention.rfm_group(1, 1, 1)'),
   ('CALL retention.refresh(as_of => ''2023-07-01'')'), ('CALL retention.refresh(full => true, as_of => ''2024-07-01'')'),
   ('SELECT count(*) FROM retention.customer_at(as_of => ''2023-07-01'')'),
@@ -244,7 +244,7 @@ DELETE FROM security_test.secret;
 CALL retention.process_changes();
 SELECT retention.refresh_segment('champions'), retention.alter_segment('champions', false), retention.alter_segment('champions', true);
 SELECT relation, customer_id_columns, untracked_partitions FROM retention.tracked ORDER BY relation::text;
-SELECT segment, day, joined FROM retention.segment_growth WHERE segment IS NULL;
+SELECT segment, day, entered FROM retention.segment_growth WHERE segment IS NULL;
 SELECT retention.prune() IS NOT NULL AS pruned;
 SELECT retention.drop_segment('champions'), retention.drop_consumer('ads'), retention.untrack('security_test.orders');
 SELECT retention.drop_source(source_id) FROM retention.source ORDER BY source_id DESC LIMIT 1;

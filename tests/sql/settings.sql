@@ -155,13 +155,13 @@ SELECT only_engine, only_oracle, same_bounds
 SELECT retention.reset_metric('orders');
 SELECT m.metric, (SELECT count(*) FROM retention.source s WHERE s.metric = m.metric) AS sources,
        EXISTS (SELECT FROM retention.customer x WHERE x.metric = m.metric) AS customers, EXISTS (SELECT FROM retention.population x WHERE x.metric = m.metric) AS population,
-       EXISTS (SELECT FROM retention.refresh_log x WHERE x.metric = m.metric) AS log, EXISTS (SELECT FROM retention.rfm_change x WHERE x.metric = m.metric) AS change
+       EXISTS (SELECT FROM retention.rfm_change x WHERE x.metric = m.metric) AS change
   FROM retention.metric m ORDER BY 1;
 CALL retention.refresh(as_of => '2020-01-01');
 SELECT retention.drop_metric('five'), retention.drop_metric('limits'), retention.drop_metric('orders');
 SELECT count(*) AS left FROM (
   SELECT metric FROM retention.metric UNION ALL SELECT metric FROM retention.source UNION ALL SELECT metric FROM retention.customer UNION ALL
-  SELECT metric FROM retention.population UNION ALL SELECT metric FROM retention.refresh_log UNION ALL SELECT metric FROM retention.rfm_change) AS everything;
+  SELECT metric FROM retention.population UNION ALL SELECT metric FROM retention.rfm_change) AS everything;
 -- In every table that has metrics, also where somebody deletes the row; only the number of the turn stays.
 CREATE FUNCTION rows_of(name text) RETURNS TABLE (relation text, rows bigint) LANGUAGE plpgsql AS $$
 BEGIN

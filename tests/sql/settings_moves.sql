@@ -127,7 +127,7 @@ SELECT retention.alter_metric('orders', history => '1 day');
 SELECT retention.alter_metric('orders', reset => '{histry}');
 SELECT retention.alter_metric('orders', reset => '{metric}');
 SELECT retention.alter_metric('orders', reset => '{NULL}');
-SELECT retention.alter_metric('orders', loss_limit => 0.7, reset => (SELECT array_agg(attname) FROM pg_attribute WHERE attrelid = 'retention.metric'::regclass AND attnum > 1));
+SELECT retention.alter_metric('orders', loss_limit => 0.7, reset => (SELECT array_agg(attname) FROM pg_attribute WHERE attrelid = 'retention.metric'::regclass AND attnum > 1 AND attname <> 'loss_limit'));
 SELECT loss_limit FROM retention.metric;
 SELECT retention.alter_metric('orders', reset => '{loss_limit}');
 SELECT retention.add_metric('fresh');

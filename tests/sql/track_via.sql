@@ -55,7 +55,7 @@ BEGIN
   RETURN QUERY SELECT c.customer_id, c.orders, c.revenue FROM retention.customer c
     WHERE metric = 'orders' AND c::text <> ALL (before) ORDER BY 1;
   CALL retention.refresh(full => true);
-  SELECT inserted, updated, deleted INTO wrong FROM retention.refresh_log ORDER BY refresh_id DESC LIMIT 1;
+  SELECT inserted, updated, deleted INTO wrong FROM retention.population ORDER BY refresh_id DESC LIMIT 1;
   IF wrong IS DISTINCT FROM ROW (0::bigint, 0::bigint, 0::bigint) THEN
     RAISE WARNING 'a rebuild differs: %', wrong;
   END IF;

@@ -131,7 +131,7 @@ CALL retention.refresh('good');
 -- The oracle: the same without the bad rows, and without the customers who cannot be added.
 CALL retention.refresh('spoilt');
 SELECT difference('good', 'spoilt') AS differ,
-  (SELECT unreadable FROM retention.refresh_log WHERE metric = 'spoilt') AS unreadable,
+  (SELECT unreadable FROM retention.population WHERE metric = 'spoilt') AS unreadable,
   (SELECT count(*) FROM retention.unreadable_row) AS kinds;
 CREATE INDEX ON instant (customer_id);
 CREATE INDEX ON local (customer_id);
@@ -158,7 +158,7 @@ SELECT coalesce(b.source, replace(u.relation, 'unreadable_test.', '')) AS relati
   ON u.relation = 'unreadable_test.' || b.source AND u.reason = b.reason
   ORDER BY 1, 2;
 SELECT count(DISTINCT customer) AS unbearable, count(*) AS rows FROM unbearable;
-SELECT unreadable, without_customer, without_time, without_amount FROM retention.refresh_log
+SELECT unreadable, without_customer, without_time, without_amount FROM retention.population
   WHERE metric = 'spoilt' ORDER BY refresh_id DESC LIMIT 1;
 SELECT count(*) AS met_since FROM retention.unreadable_row WHERE found_by = 'process_changes';
 -- What process_changes meets adds up; examples are the latest.
@@ -204,7 +204,7 @@ CREATE INDEX ON guest (customer_id);
 SELECT retention.add_metric('guest'), retention.track('guest', 'customer_id'),
   retention.add_source('guest', metric => 'guest') IS NOT NULL AS added;
 CALL retention.refresh('guest');
-SELECT rows_read, without_customer, unreadable FROM retention.refresh_log WHERE metric = 'guest';
+SELECT rows_read, without_customer, unreadable FROM retention.population WHERE metric = 'guest';
 CREATE VIEW guests AS SELECT customer_id FROM guest;
 SELECT retention.add_segment('guests');
 SELECT members, null_rows FROM retention.segment;

@@ -74,7 +74,7 @@ foreach my $set (@sets)
 			query("SELECT retention.add_source('${set}_$kind', $order_id kind => '$kind', metric => '$metric')");
 		}
 		agrees($set, $metric, $zone, $as_of, $netted ? 'order_id::text' : 'NULL');
-		is(query("SELECT rows_read FROM retention.refresh_log WHERE metric = '$metric'"),
+		is(query("SELECT rows_read FROM retention.population WHERE metric = '$metric'"),
 			query("SELECT count(*) FROM $set"), "$metric read all rows");
 	}
 }
@@ -86,9 +86,9 @@ cmp_ok(query("SELECT sum(orders) FROM retention.customer WHERE metric = 'retail_
 
 # What is known of the published data.
 is( query("SELECT rows_read, without_customer, without_time, without_amount, after_as_of
-           FROM retention.refresh_log WHERE metric = 'online_retail_netted'"),
+           FROM retention.population WHERE metric = 'online_retail_netted'"),
 	'25900|3710|0|0|0', 'online_retail: the rows without a customer are counted');
-is( query("SELECT customers_without_orders FROM retention.refresh_log WHERE metric = 'online_retail_netted'"),
+is( query("SELECT customers_without_orders FROM retention.population WHERE metric = 'online_retail_netted'"),
 	query("SELECT count(*) FROM (SELECT customer_id FROM online_retail WHERE customer_id IS NOT NULL
            GROUP BY 1 HAVING NOT bool_or(kind = 'order' AND amount > 0)) AS none"),
 	'online_retail: those without an order are counted');
@@ -104,7 +104,7 @@ is( query("SELECT count(*), bool_and(rfm_group <> 'Champions') FROM retention.cu
 # The second time, nothing is written.
 my $last = query("SELECT max(as_of) FROM retention.population WHERE metric = 'online_retail_netted'");
 query("CALL retention.refresh('online_retail_netted', true, '$last')");
-is( query("SELECT path, inserted, updated, deleted, transitions FROM retention.refresh_log
+is( query("SELECT path, inserted, updated, deleted, transitions FROM retention.population
            WHERE metric = 'online_retail_netted' ORDER BY refresh_id DESC LIMIT 1"),
 	'rebuild|0|0|0|0', 'a second reading finds no difference');
 

@@ -139,7 +139,7 @@ foreach my $number (1 .. $crashes)
 	compare("crash $number: nobody entered or left twice",
 		"SELECT FROM (SELECT change, lag(change) OVER (PARTITION BY segment, customer_id ORDER BY change_id) AS previous FROM retention.segment_change) AS c WHERE change = previous");
 }
-note(query("SELECT format('%s changes, %s orders, %s refreshes', (SELECT count(*) FROM retention.segment_change), (SELECT count(*) FROM orders), (SELECT count(*) FROM retention.refresh_log))"));
+note(query("SELECT format('%s changes, %s orders, %s refreshes', (SELECT count(*) FROM retention.segment_change), (SELECT count(*) FROM orders), (SELECT count(*) FROM retention.population))"));
 
 $node->stop;
 done_testing();

@@ -61,13 +61,13 @@ foreach my $job (qw(process_changes run_flows))
 }
 query('SELECT retention.unschedule()');
 is(query($jobs), '', 'no job is left');
-is(query('CALL retention.refresh_all(); SELECT count(*) FROM retention.refresh_log'), '2', 'refresh_all refreshes');
+is(query('CALL retention.refresh_all(); SELECT count(*) FROM retention.population'), '2', 'refresh_all refreshes');
 
 # One metric that fails does not keep the others from being refreshed.
 query(q{CREATE TABLE gone (LIKE orders); SELECT retention.add_metric('a'), retention.add_source('gone', metric => 'a'); DROP TABLE gone});
 (undef, undef, $error) = $node->psql('shop', 'CALL retention.refresh_all()');
 like($error, qr/ERROR:  1 of 2 metrics could not be refreshed: metric "a": a source of metric "a" has been dropped/, 'a metric that fails is named');
-is(query('SELECT count(*) FROM retention.refresh_log'), '3', 'the other one is refreshed');
+is(query('SELECT count(*) FROM retention.population'), '3', 'the other one is refreshed');
 query(q{INSERT INTO orders VALUES (98, now(), 5); CALL retention.process_changes()});
 is(query(q{SELECT count(*) FROM retention.customer WHERE customer_id = '98'}), '1', 'and its changes are processed');
 

@@ -235,7 +235,7 @@ is($node->safe_psql('shop', q{SELECT count(*) FROM retention.segment_change WHER
 is($node->safe_psql('shop', <<'SQL'), '', 'the nodes of all versions are as they would be compiled now');
 SELECT f.flow, n.node
 FROM retention.flow_node n JOIN retention.flow f USING (flow_id) JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version),
-LATERAL retention._compile_node(n.flow_id, v.document, n.config, format('retention._zone(person.time_zone, %L)', retention._flow_zone(v.document))) AS c
+LATERAL retention._compile_node(v.document, n.config, format('retention._zone(person.time_zone, %L)', retention._flow_zone(v.document))) AS c
 WHERE (n.branch, n.due, n.payload) IS DISTINCT FROM (c.branch, c.due, c.payload)
 SQL
 
