@@ -165,19 +165,20 @@ COMMENT ON FUNCTION retention._round_bounds(double precision) IS
   '1, 2 and 5 times the powers of ten that lead to a value: the last four.';
 
 CREATE OR REPLACE VIEW retention.predicted_value_distribution AS
+  WITH predicted AS MATERIALIZED (
+    SELECT p.metric, p.predicted_clv FROM retention.profile p),
+  bound AS MATERIALIZED (
+    SELECT p.metric, retention._round_bounds(max(p.predicted_clv)) AS bounds FROM predicted p
+    GROUP BY p.metric)
   SELECT c.metric, c.bin, coalesce(c.bounds[c.bin], 0) AS from_value,
          c.bounds[c.bin + 1] AS below_value, c.customers,
          round(100 * c.customers / sum(c.customers) OVER own, 3) AS percent, c.predicted_clv,
          100 * c.predicted_clv / nullif(sum(c.predicted_clv) OVER own, 0) AS percent_of_predicted,
          format('metric = %L AND predicted_clv >= %s', c.metric, coalesce(c.bounds[c.bin], 0))
            || coalesce(' AND predicted_clv < ' || c.bounds[c.bin + 1], '') AS condition
-  FROM (SELECT v.metric, v.bounds, width_bucket(v.predicted_clv, v.bounds) AS bin,
-               count(*) AS customers, sum(v.predicted_clv) AS predicted_clv
-        FROM (SELECT a.metric, a.predicted_clv,
-                     retention._round_bounds(max(a.predicted_clv) OVER (PARTITION BY a.metric))
-                       AS bounds
-              FROM (SELECT p.metric, p.predicted_clv FROM retention.profile p OFFSET 0) AS a
-              WHERE a.predicted_clv IS NOT NULL) AS v
+  FROM (SELECT b.metric, b.bounds, width_bucket(p.predicted_clv, b.bounds) AS bin,
+               count(*) AS customers, sum(p.predicted_clv) AS predicted_clv
+        FROM predicted p JOIN bound b USING (metric) WHERE p.predicted_clv IS NOT NULL
         GROUP BY 1, 2, 3) AS c
   WINDOW own AS (PARTITION BY c.metric)
   ORDER BY c.metric, c.bin;
