@@ -13,3 +13,5 @@ private_run scripts/run_docs.pl --update "${pages[@]}"
 for page in "${pages[@]}"; do
     cmp -s "$private/source/$page" "$page" || cat "$private/source/$page" >"$page"
 done
+# In the last page's database.
+private_run psql -X -q -d retention_docs -f docs/report_schema.sql >docs/report.schema.json

@@ -11,7 +11,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_quiet_until', '_add_days', '_delay_end', '_moment_problem', '_wait_end',
       '_normal_address', '_address_spellings', '_in_calendar', '_span', '_is_mixed',
       '_order_moment',
-      '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields') THEN 0
+      '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields',
+      '_parameters', '_profiles', '_range_condition', '_round_bounds') THEN 0
     -- The toolkit, with the steps of its aggregates and what its type is read and written by.
     WHEN routine IN (
       'age', 'bucket', 'clv', 'discounted_orders', 'expected_orders', 'expected_spend',
@@ -27,7 +28,10 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'percentile_bounds_serialize', 'percentile_bounds_deserialize',
       'percentile_bounds_final') THEN 0
     WHEN routine IN ('explain_score', 'readiness', 'validate_flow', 'describe_flow', 'flow_plan',
-                     'health', 'reachable') THEN 1
+                     'health', 'reachable', 'rfm_distribution', 'rfm_transitions',
+                     'rfm_performance', 'rfm_history', 'value_deciles', 'cohort_retention',
+                     'repeat_rate', 'repeat_curve', 'new_and_returning', 'forecast',
+                     'clv_usage', 'period_totals', 'report', 'report_changes') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',
@@ -36,7 +40,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       'enroll', 'backfill_flow', 'retry',
       'tick', 'run_flows', 'run_flows_once', 'claim_messages', 'ack', 'fail', 'approve', 'cancel',
       'suppress',
-      'forget', 'merge_customers') THEN 2
+      'forget', 'merge_customers', 'register_use', 'drop_use') THEN 2
     WHEN routine IN (
       'add_metric', 'alter_metric', 'preview_settings', 'drop_metric', 'reset_metric', 'add_source',
       'drop_source', 'grant_access',
@@ -72,9 +76,9 @@ AS $$
       'contact_source', 'coupon', 'coupon_pool', 'customer', 'enrollment', 'fitted_model', 'flow',
       'flow_entry', 'flow_home', 'flow_node', 'flow_version', 'last_message', 'merged_customer',
       'message', 'metric', 'metric_error', 'metric_turn', 'order_event', 'population',
-      'published_model', 'rfm_cell', 'rfm_change', 'segment', 'segment_change',
-      'segment_consumer', 'segment_day', 'segment_member', 'source', 'suppression',
-      'tracked_via', 'validation', 'validation_result'))
+      'published_model', 'registered_use', 'rfm_cell', 'rfm_change', 'segment',
+      'segment_change', 'segment_consumer', 'segment_day', 'segment_member', 'source',
+      'suppression', 'tracked_via', 'validation', 'validation_result'))
   )) AS k (is_kept_back)
   WHERE c.relnamespace = 'retention'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
     AND c.relname <> 'secret' AND a.attnum > 0 AND NOT a.attisdropped

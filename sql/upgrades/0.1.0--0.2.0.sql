@@ -98,6 +98,24 @@ CREATE TYPE retention._score_rules AS (
   monetary_bounds       double precision[],
   groups                text[]
 );
+CREATE TYPE retention._past_history AS (
+  x         double precision,
+  t_x       double precision,
+  t         double precision,
+  m         double precision,
+  customers double precision,
+  revenue   double precision
+);
+
+CREATE TABLE retention.registered_use (
+  kind          text COLLATE "C" NOT NULL,
+  name          text COLLATE "C" NOT NULL,
+  segment       text COLLATE "C",
+  attributes    name[] NOT NULL,
+  registered_at timestamptz NOT NULL,
+  PRIMARY KEY (kind, name)
+);
+SELECT pg_extension_config_dump('retention.registered_use', '');
 
 -- [functions and views]
 
