@@ -279,7 +279,7 @@ DECLARE
   levels record;
 BEGIN
   IF scheme IS NULL THEN
-    RETURN '{}';
+    RETURN '{}'::jsonb;
   END IF;
   levels := retention._require_scheme(scheme);
   RETURN jsonb_strip_nulls(jsonb_build_object(
