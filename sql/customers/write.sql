@@ -55,13 +55,12 @@ BEGIN
       FROM change n WHERE n.previous_rfm_group IS DISTINCT FROM n.rfm_group AND NOT $5
       ORDER BY n.customer_id COLLATE "C"),
     noted AS (
-      INSERT INTO retention.changed_customers (customer_ids, by_time)
+      INSERT INTO retention.changed_customers (customer_ids)
       -- Whom settings move has done nothing: flows are not told.
-      SELECT array_agg(n.customer_id), n.by_time
-      FROM (SELECT customer_id, by_time, row_number() OVER (PARTITION BY by_time) / 1000 AS batch
-            FROM change, LATERAL (SELECT cause NOT IN ('order', 'refund')) AS t (by_time)
-            WHERE cause <> 'settings') AS n
-      WHERE $7 GROUP BY n.by_time, n.batch)
+      SELECT array_agg(n.customer_id)
+      FROM (SELECT customer_id, row_number() OVER () / 1000 AS batch
+            FROM change WHERE cause <> 'settings') AS n
+      WHERE $7 GROUP BY n.batch)
     SELECT count(*) FILTER (WHERE previous_r IS NULL),
            count(*) FILTER (WHERE previous_r IS NOT NULL AND orders > 0),
            count(*) FILTER (WHERE orders = 0),

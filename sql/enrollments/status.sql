@@ -67,7 +67,7 @@ BEGIN
     -- Who has changed meanwhile may have to exit, or has what they wait for.
     PERFORM retention._note_changed(ARRAY(SELECT DISTINCT e.customer_id FROM retention.enrollment e
                                           WHERE e.flow_id = target.flow_id
-                                            AND e.due_at > retention.now()), by_time => true);
+                                            AND e.due_at > retention.now()));
   ELSIF status IN ('paused', 'draft') THEN
     PERFORM retention._hold_messages(target.flow_id);
   ELSIF status = 'archived' THEN

@@ -47,13 +47,11 @@ CREATE OR REPLACE FUNCTION retention._woken(
 AS $$
 DECLARE
   customer_ids text[];
-  by_themselves text[];
 BEGIN
   WITH next AS (SELECT c.ctid FROM retention.changed_customers c LIMIT rows),
   gone AS (DELETE FROM retention.changed_customers c USING next WHERE c.ctid = next.ctid
-           RETURNING c.customer_ids, c.by_time)
-  SELECT array_agg(DISTINCT k), count(k), array_agg(DISTINCT k) FILTER (WHERE NOT gone.by_time)
-    INTO customer_ids, looked_at, by_themselves
+           RETURNING c.customer_ids)
+  SELECT array_agg(DISTINCT k), count(k) INTO customer_ids, looked_at
     FROM gone, unnest(gone.customer_ids) AS k;
   -- Whom another worker has is waited for, though they seem to be due until it is done: it may have
   -- looked before the change.
@@ -65,13 +63,8 @@ BEGIN
       WHERE e.customer_id = ANY (customer_ids) AND e.outcome IS NULL
         AND e.flow_id IN (SELECT f.flow_id FROM unnest(flows) AS f)
       ORDER BY e.enrollment_id FOR UPDATE)
-    -- What settings have made hold counts once somebody has changed by themselves.
-    SELECT retention._with_fields(
-             retention._as_traveller(l.enrollment, n.type <> 'wait_for'), 'by_settings',
-             CASE WHEN o.customer_id IS NULL THEN (l.enrollment).by_settings END)
+    SELECT retention._as_traveller(l.enrollment, n.type <> 'wait_for')
     FROM locked l
-    LEFT JOIN unnest(by_themselves) AS o (customer_id)
-      ON o.customer_id = (l.enrollment).customer_id
     JOIN retention.flow_node n ON n.node_id = (l.enrollment).node_id
     JOIN retention.flow_version v ON (v.flow_id, v.version) = (n.flow_id, n.version)
     WHERE (l.enrollment).due_at > as_of AND (n.type = 'wait_for' OR v.document ? 'exit'));

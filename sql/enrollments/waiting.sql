@@ -39,7 +39,7 @@ BEGIN
   PERFORM FROM retention.enrollment e WHERE e.enrollment_id = ANY (enrollment_ids)
     ORDER BY e.enrollment_id FOR UPDATE;
   asked := retention._ask_waiting(node, enrollment_ids, as_of);
-  UPDATE retention.enrollment e SET by_settings = look.by_settings
+  UPDATE retention.enrollment e SET by_settings = look.by_settings, settings_at = as_of
     FROM (SELECT o.enrollment_id, CASE
             -- What held before stays so until it is looked at, though settings come and go.
             WHEN NOT o.by_settings THEN false
@@ -91,3 +91,30 @@ $$;
 COMMENT ON FUNCTION retention._note_waiting(boolean, timestamptz) IS
   'Called before and after settings change, so that whoever waits for a condition stays if it '
   'holds only afterwards.';
+
+CREATE OR REPLACE FUNCTION retention._forget_settings(
+    metric text, travellers retention._traveller[])
+  RETURNS retention._traveller[]
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  marked bigint[] := ARRAY(SELECT t.enrollment_id FROM unnest(travellers) AS t
+                           WHERE t.by_settings);
+  ordered bigint[];
+BEGIN
+  IF marked = '{}' THEN
+    RETURN travellers;
+  END IF;
+  ordered := ARRAY(
+    SELECT e.enrollment_id FROM retention.enrollment e
+    JOIN retention.customer c
+      ON c.customer_id = e.customer_id AND c.metric = _forget_settings.metric
+    WHERE e.enrollment_id = ANY (marked) AND c.last_order_known_at > e.settings_at);
+  RETURN ARRAY(
+    SELECT CASE WHEN o.id IS NULL THEN t ELSE retention._with_fields(t, 'by_settings', NULL) END
+    FROM unnest(travellers) AS t LEFT JOIN unnest(ordered) AS o (id) ON o.id = t.enrollment_id);
+END
+$$;
+COMMENT ON FUNCTION retention._forget_settings(text, retention._traveller[]) IS
+  'Travellers at a wait_for: for whoever has ordered since settings made its condition hold, it '
+  'holds by itself.';

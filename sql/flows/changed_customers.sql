@@ -6,24 +6,21 @@ CREATE OR REPLACE FUNCTION retention._flows_run() RETURNS boolean
 COMMENT ON FUNCTION retention._flows_run() IS
   'Whether any flow has to learn of customers who change.';
 
-CREATE OR REPLACE FUNCTION retention._note_changed(
-    customer_ids text[], by_time boolean DEFAULT false)
-  RETURNS void
+CREATE OR REPLACE FUNCTION retention._note_changed(customer_ids text[]) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
   -- In rows of so many, which a tick takes one by one.
   IF customer_ids <> '{}' AND retention._flows_run() THEN
-    INSERT INTO retention.changed_customers (customer_ids, by_time)
-      SELECT customer_ids[i : i + 999], by_time
+    INSERT INTO retention.changed_customers (customer_ids)
+      SELECT customer_ids[i : i + 999]
       FROM generate_series(1, cardinality(customer_ids), 1000) AS i;
   END IF;
 END
 $$;
-COMMENT ON FUNCTION retention._note_changed(text[], boolean) IS
-  'Has flows look again, with the next tick, at some customers whom time, or what they did, has '
-  'changed. Costs nothing where no flow runs.';
+COMMENT ON FUNCTION retention._note_changed(text[]) IS
+  'Has flows look again at some customers with the next tick. Costs nothing where no flow runs.';
 
 CREATE OR REPLACE FUNCTION retention._note_contacts() RETURNS trigger
   -- Whoever may write contacts needs no other right.

@@ -97,6 +97,40 @@ $$;
 COMMENT ON FUNCTION retention._is_deterministic(regclass, name) IS
   'Whether only equal bytes are equal in a column of text.';
 
+CREATE OR REPLACE FUNCTION retention._has_equality(type regtype, author regrole) RETURNS boolean
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM FROM retention._query_as(author, format('SELECT NULL::%1$s %2$s NULL::%1$s', type,
+                                                  retention._equality(type)))
+    AS q (is_equal boolean);
+  RETURN true;
+EXCEPTION WHEN undefined_function THEN
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION retention._has_equality(regtype, regrole) IS
+  'Whether values of a type can be compared, by its author.';
+
+CREATE OR REPLACE FUNCTION retention._key_comparison(relation regclass, column_name name)
+  RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE
+    WHEN type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN 'values'
+    WHEN type = ANY ('{text,varchar}'::regtype[])
+      AND retention._is_deterministic(relation, column_name) THEN 'texts'
+    -- There are no arrays of arrays.
+    WHEN EXISTS (SELECT FROM pg_type WHERE oid = type AND typcategory = 'A')
+      OR NOT retention._has_equality(type, retention._owner(relation)) THEN 'bytes'
+    ELSE 'values, then bytes' END
+  FROM (SELECT retention._column_type(relation, 'customer_id', column_name) AS type) AS found
+$$;
+COMMENT ON FUNCTION retention._key_comparison(regclass, name) IS
+  'How keys in a column are compared so that an index serves: as values of its type, as texts, '
+  'or by the bytes of their texts; and by both where the type, or its collation, has values for '
+  'equal that may be two customers.';
+
 CREATE OR REPLACE FUNCTION retention._keys_condition(
     relation regclass, column_name name, customer_ids text[], is_exact boolean DEFAULT true)
   RETURNS text
@@ -105,29 +139,20 @@ AS $$
 DECLARE
   base_type regtype := retention._column_type(relation, 'customer_id', column_name);
   type text := format_type(base_type, -1);
-  author regrole := retention._owner(relation);
-  exact text := format('%I::text COLLATE "C" = ANY (%L::text[])', column_name, customer_ids);
+  comparison text := retention._key_comparison(relation, column_name);
+  by_bytes text := format('%I::text COLLATE "C" = ANY (%L::text[])', column_name, customer_ids);
 BEGIN
-  IF base_type = ANY ('{smallint,integer,bigint,uuid}'::regtype[]) THEN
-    RETURN format('%I = ANY (%L::%s[])', column_name,
-                  retention._typed_keys(customer_ids, type, is_exact, author), type);
-  END IF;
-  IF base_type = ANY ('{text,varchar}'::regtype[])
-    AND retention._is_deterministic(relation, column_name) THEN
+  IF comparison = 'texts' THEN
     RETURN format('%I = ANY (%L::text[])', column_name, customer_ids);
-  ELSIF EXISTS (SELECT FROM pg_type WHERE oid = base_type AND typcategory = 'A') THEN
-    RETURN exact; -- there are no arrays of arrays
+  ELSIF comparison = 'bytes' THEN
+    RETURN by_bytes;
   END IF;
-  -- The first comparison can use an index, the second one decides: values that the type, or its
-  -- collation, has for equal may be two customers.
-  PERFORM FROM retention._query_as(author, format('SELECT NULL::%1$s %2$s NULL::%1$s', type,
-                                                  retention._equality(base_type)))
-    AS q (is_equal boolean);
-  RETURN format('%I %s ANY (%L::%s[])', column_name, retention._equality(base_type),
-                retention._typed_keys(customer_ids, type, false, author), type)
-      || CASE WHEN is_exact THEN ' AND ' || exact ELSE '' END;
-EXCEPTION WHEN undefined_function THEN
-  RETURN exact;
+  RETURN format('%I %s ANY (%L::%s[])', column_name,
+                CASE comparison WHEN 'values' THEN '=' ELSE retention._equality(base_type) END,
+                retention._typed_keys(customer_ids, type, is_exact AND comparison = 'values',
+                                      retention._owner(relation)), type)
+      || CASE WHEN comparison = 'values, then bytes' AND is_exact THEN ' AND ' || by_bytes
+         ELSE '' END;
 END
 $$;
 COMMENT ON FUNCTION retention._keys_condition(regclass, name, text[], boolean) IS

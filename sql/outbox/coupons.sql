@@ -241,8 +241,9 @@ CREATE OR REPLACE FUNCTION retention._check_same_pool(
 AS $$
 BEGIN
   PERFORM retention._reject_unless(codes IS NOT NULL,
-    format('coupon pool "%s" already exists', stored.pool), 'codes => ... adds codes to it.',
-    'duplicate_object');
+    format('coupon pool "%s" already exists', stored.pool),
+    CASE WHEN stored.length IS NULL THEN 'codes => ... adds codes to it.'
+         ELSE 'It generates its codes.' END, 'duplicate_object');
   PERFORM retention._reject_unless(stored.length IS NULL,
     format('coupon pool "%s" generates its codes', stored.pool),
     'A pool of another name can have codes of your own.', 'object_not_in_prerequisite_state');

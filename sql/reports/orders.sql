@@ -40,7 +40,7 @@ $$;
 COMMENT ON FUNCTION retention._is_unique(regclass, name) IS
   'Whether a table has every value of a column in one row only.';
 
-CREATE OR REPLACE FUNCTION retention._lines_query(
+CREATE OR REPLACE FUNCTION retention._dated_lines_query(
     source retention.source, time_zone text, by name)
   RETURNS text
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -67,7 +67,7 @@ BEGIN
     source.relation, retention._readable_condition('at', 'amount'));
 END
 $$;
-COMMENT ON FUNCTION retention._lines_query(retention.source, text, name) IS
+COMMENT ON FUNCTION retention._dated_lines_query(retention.source, text, name) IS
   'The query for the rows of a source from $2 to $1, with the column to report by; guests have no '
   'customer.';
 
@@ -83,7 +83,7 @@ AS $$
     ELSE format('SELECT customer_id, order_id, min(at), sum(amount), min(label)
                  FROM (SELECT *, CASE WHEN order_id IS NULL THEN row_number() OVER () END AS single
                        FROM (%s) AS l) AS m GROUP BY customer_id, order_id, single', lines) END
-  FROM retention._lines_query(source, time_zone, by) AS lines
+  FROM retention._dated_lines_query(source, time_zone, by) AS lines
 $$;
 COMMENT ON FUNCTION retention._orders_lines_query(retention.source, text, name) IS
   'The same with the lines of each order taken together: its first time, its amount, and the least '

@@ -119,7 +119,7 @@ BEGIN
   PERFORM pg_notify('retention_segment', s) FROM unnest(segments) AS s;
   -- Whom settings or definitions move has done nothing.
   IF coalesce(cause, 'manual') NOT IN ('settings', 'definition') THEN
-    PERFORM retention._note_changed(customer_ids, coalesce(cause, 'manual') IN ('refresh', 'drop'));
+    PERFORM retention._note_changed(customer_ids);
   END IF;
 END
 $$;

@@ -20,7 +20,6 @@ DROP FUNCTION IF EXISTS retention._check_clock(timestamptz),
     bigint, text, timestamptz, text, retention._collection_report, retention._write_report,
     timestamptz, timestamptz),
   retention._take_lock(regclass, integer, boolean),
-  retention._note_changed(text[]),
   retention._traveller(retention.enrollment, boolean);
 DROP FUNCTION IF EXISTS retention.age(retention.order_summary, timestamptz, text);
 DROP AGGREGATE IF EXISTS retention.order_summary(timestamptz, numeric, text);
@@ -58,8 +57,7 @@ ALTER TABLE retention.population
   ADD unreadable_since jsonb,
   ADD unmatched_refunds bigint,
   ADD unmatched_refund text;
-ALTER TABLE retention.enrollment ADD by_settings boolean;
-ALTER TABLE retention.changed_customers ADD by_time boolean NOT NULL DEFAULT false;
+ALTER TABLE retention.enrollment ADD by_settings boolean, ADD settings_at timestamptz;
 ALTER TABLE retention.flow_node ADD status text CHECK (status IN ('draft', 'manual', 'live'));
 ALTER TYPE retention._traveller ADD ATTRIBUTE by_settings boolean;
 ALTER TABLE retention.suppression ALTER suppressed_at SET DEFAULT retention.now();

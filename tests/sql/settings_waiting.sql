@@ -29,7 +29,7 @@ CREATE FUNCTION mail(id text) RETURNS jsonb LANGUAGE sql AS $$
   SELECT jsonb_build_object('id', id, 'type', 'message', 'channel', 'email', 'subject', id, 'body', 'b');
 $$;
 CREATE FUNCTION run() RETURNS void LANGUAGE plpgsql AS $$ BEGIN WHILE (SELECT looked_at FROM retention.run_flows_once()) > 0 LOOP END LOOP; END $$;
-CREATE FUNCTION at(t text) RETURNS void LANGUAGE sql AS $$ SELECT set_config('retention.as_of', t, false) $$;
+CREATE FUNCTION at(t timestamptz) RETURNS void LANGUAGE sql AS $$ SELECT set_config('retention.as_of', t::text, false) $$;
 CREATE FUNCTION wait(condition text, who text[] DEFAULT '{A}') RETURNS void LANGUAGE plpgsql AS $$ BEGIN
   PERFORM go_live('w', '{"type": "manual"}', jsonb_build_object('id', 'w', 'type', 'wait_for', 'condition', condition, 'timeout', '14 days', 'next', 'yes', 'else', 'no'),
     mail('yes') || '{"next": "end"}', '{"id": "end", "type": "exit"}', mail('no'));
@@ -38,6 +38,7 @@ CREATE FUNCTION wait(condition text, who text[] DEFAULT '{A}') RETURNS void LANG
 END $$;
 CREATE FUNCTION night() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL retention.refresh(); CALL retention.process_changes(); PERFORM run(); END $$;
 CREATE FUNCTION buy(who text, day text, processed boolean DEFAULT true) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM at(greatest(day::timestamptz, retention.now()) + interval '10 minutes');
   INSERT INTO orders VALUES (who || day, who, day::timestamptz, 20);
   IF processed THEN CALL retention.process_changes(); PERFORM run(); END IF;
 END $$;
@@ -67,6 +68,12 @@ INSERT INTO story (name, steps) VALUES
   ('another version with another condition', ARRAY[$$SELECT wait('r = 3')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()',
     $$SELECT retention.create_flow(jsonb_set(v.document, '{nodes,0,condition}', '"last_order_at > ''2024-06-03''"')) FROM retention.flow_version v$$, $$SELECT retention.publish('w'), retention.migrate_flow('w', 1)$$, $$SELECT buy('A', '2024-06-03 11:00+00')$$]),
   ('a flow that is paused and goes on', ARRAY[$$SELECT wait('r = 3')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()', $$SELECT retention.set_status('w', 'paused')$$, $$SELECT retention.set_status('w', 'live')$$, $$SELECT at('2024-06-05 12:00+00')$$, 'SELECT run()']),
+  ('contacts that are written as they are', ARRAY[$$SELECT wait('r = 3')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()', 'UPDATE retention.contact SET email = email', 'UPDATE orders SET amount = amount', 'CALL retention.process_changes()', 'SELECT run()']),
+  ('an order that has not been looked at yet', ARRAY[$$SELECT wait('f = 3')$$, $$SELECT buy('A', '2024-06-03 11:58+00', false)$$, 'CALL retention.process_changes()', 'change:' || alter($$frequency_values => '{1,2}'$$), 'SELECT night()']),
+  ('an order just before the daily look', ARRAY[$$SELECT wait('r = 3')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()', $$SELECT buy('A', '2024-06-04 11:50+00')$$, 'SELECT run()']),
+  ('an order before the timeout', ARRAY[$$SELECT wait('r = 3')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()', $$SELECT buy('A', '2024-06-17 11:50+00', false)$$, 'CALL retention.process_changes()', $$SELECT at('2024-06-17 12:00+00')$$, 'SELECT run()']),
+  ('an order during a pause', ARRAY[$$SELECT wait('r = 3')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()', $$SELECT retention.set_status('w', 'paused')$$, $$SELECT buy('A', '2024-06-03 13:00+00')$$, $$SELECT retention.set_status('w', 'live')$$, $$SELECT at('2024-06-05 12:05+00')$$, 'SELECT run()']),
+  ('an order, and the rest a day later', ARRAY[$$SELECT wait('r = 3 AND days_since_last_order > 0')$$, 'change:' || alter($$recency_limits => '{365,210}'$$), 'SELECT night()', $$SELECT buy('A', '2024-06-03 23:30+00')$$, $$SELECT at('2024-06-04 12:05+00')$$, 'SELECT run()']),
   ('a metric that is reset', ARRAY[$$SELECT wait('rfm_group IS NULL')$$, $$change:SELECT retention.reset_metric('orders')$$, $$SELECT at('2024-06-05 12:00+00')$$, 'SELECT run()', 'CALL retention.refresh()', 'SELECT run()']),
   ('the models'' judgement turns, and time', ARRAY[$$SELECT go_live('win_back', '{"type": "segment", "segment": "lapsed"}', mail('back'))$$,
     $$change:UPDATE retention.published_model SET is_off = NOT is_off$$, $$SELECT at('2024-06-20 12:00+00')$$, 'SELECT night()']);
