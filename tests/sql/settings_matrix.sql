@@ -20,7 +20,8 @@ CREATE VIEW due AS SELECT customer_id FROM retention.profile WHERE metric = 'ord
 SELECT FROM unnest('{zoned,limited,due}'::regclass[]) AS s, retention.add_segment(s);
 -- All views of the schema that have a customer and are no tables of the engine's own.
 SELECT FROM (SELECT DISTINCT c.oid FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class c ON c.oid = r.ev_class
-        WHERE d.refobjid = 'retention.profile'::regclass AND c.relname <> 'profile' AND c.relnamespace = 'retention'::regnamespace) AS v, retention.add_segment(v.oid::regclass);
+        WHERE d.refobjid = 'retention.profile'::regclass AND c.relname NOT IN ('profile', 'clv_examples') AND c.relnamespace = 'retention'::regnamespace
+          AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'customer_id')) AS v, retention.add_segment(v.oid::regclass);
 INSERT INTO retention.contact (customer_id, email, email_consent) SELECT customer_id, customer_id || '@example.com', true FROM retention.customer;
 CREATE FUNCTION go_live(name text, start jsonb, nodes jsonb[] DEFAULT '{}') RETURNS void LANGUAGE sql AS $$
   SELECT FROM retention.create_flow(jsonb_build_object('name', name, 'trigger', start, 'reentry', 'always', 'concurrent', true,
