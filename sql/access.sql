@@ -71,6 +71,7 @@ AS $$
       ('enrollment', 'event'), ('flow_enrollment', 'event'), ('flow_entry', 'event'),
       -- What has failed may quote the values it was about: retention.problem shows it without.
       ('enrollment', 'reason'), ('flow_enrollment', 'reason'))
+    -- Errors; and all of tables but of these, so that one that is new has to be thought about.
     OR c.relkind = 'r' AND (a.attname = 'error' OR c.relname NOT IN (
       'address_grant', 'change_log', 'changed_customers', 'consent_change', 'contact',
       'contact_source', 'coupon', 'coupon_pool', 'customer', 'enrollment', 'fitted_model', 'flow',
@@ -117,7 +118,8 @@ BEGIN
       (1, (SELECT format('GRANT SELECT ON %s TO %%s', string_agg(r.relation::text, ', '))
            FROM retention._readable() r WHERE r.kept_back IS NULL OR addresses OR rank > 1)),
       (1, (SELECT string_agg(format('GRANT SELECT (%s) ON %s TO %%1$s', r.shown, r.relation), '; ')
-           FROM retention._readable() r WHERE r.kept_back IS NOT NULL)),
+           FROM retention._readable() r
+           WHERE r.kept_back IS NOT NULL AND r.shown IS NOT NULL)),
       -- Everything else is written by functions, which check what they get.
       (2, 'GRANT INSERT, UPDATE, DELETE ON retention.contact, retention.suppression TO %s'),
       (2, 'GRANT INSERT, DELETE ON retention.segment_member TO %s'),

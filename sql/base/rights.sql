@@ -20,8 +20,8 @@ CREATE OR REPLACE FUNCTION retention._query_as(
   LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1000
   AS 'MODULE_PATHNAME', 'retention_query_as';
 COMMENT ON FUNCTION retention._query_as(regrole, text, VARIADIC "any") IS
-  'The rows of a statement that is run with a role''s rights, in a security-restricted operation: '
-  'of what others own nothing is run in any other way.';
+  'The rows of a statement that is run with a role''s rights, in a security-restricted operation. '
+  'Whatever others own is run this way only.';
 
 CREATE OR REPLACE FUNCTION retention._query_as(role regrole, statement text)
   RETURNS SETOF record

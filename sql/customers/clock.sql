@@ -14,7 +14,8 @@ AS $$
   WHERE before < today AND recency_limit < 1000000
 $$;
 COMMENT ON FUNCTION retention._crossing_spans(double precision[], date, date) IS
-  'When those ordered last whose days since then pass a limit between two days.';
+  'The spans of time in which the last orders lie whose age in days passes a limit between two '
+  'days.';
 
 CREATE OR REPLACE FUNCTION retention._clock_changes(
     settings retention.metric, last retention.population, as_of timestamptz)

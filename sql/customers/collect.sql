@@ -20,7 +20,8 @@ CREATE OR REPLACE FUNCTION retention._collected(
 COMMENT ON FUNCTION retention._collected(
   double precision[], double precision[], boolean, timestamptz) IS
   'What _collect found to differ from the stored customers; orders is 0 for those that are to go. '
-  'orders_until: where other settings decided on which orders count, when those were read.';
+  'orders_until: when the orders were last read, where other settings decided on which of them '
+  'count.';
 
 CREATE OR REPLACE FUNCTION retention._collected_loss(OUT customers bigint, OUT lost bigint)
   LANGUAGE c VOLATILE PARALLEL UNSAFE

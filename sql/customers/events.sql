@@ -204,8 +204,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._other_holders(retention.metric, retention._order_line[]) IS
-  'Customers who had, as far as is known, orders that others have now: they have to be looked at '
-  'too, whether they have them still.';
+  'The customers who had orders that others have now, as far as is known: they are looked at too, '
+  'for they may have lost them.';
 
 CREATE OR REPLACE FUNCTION retention._own_events(
     settings retention.metric, customer_ids text[], items retention._order_line[])

@@ -246,7 +246,7 @@ BEGIN
   ELSIF node.type = 'message' THEN
     travellers := retention._note_barred(node, metric, travellers);
   ELSIF node.type = 'wait_for' THEN
-    travellers := retention._forget_settings(metric, travellers);
+    travellers := retention._release_ordered(metric, travellers);
   END IF;
   result := retention._try_run(author, retention._node_statement(node, metric), travellers, as_of,
                                node.targets);

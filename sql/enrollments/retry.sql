@@ -38,7 +38,7 @@ AS $$
   ORDER BY c.node_id DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION retention._coupon_before(integer) IS
-  'The last coupon node whose code all have been offered who are at a node; null: there is none.';
+  'The last coupon node that everybody at a node has come through; null: there is none.';
 
 CREATE OR REPLACE FUNCTION retention._issue_again(
     at integer, enrollment_ids bigint[], as_of timestamptz)

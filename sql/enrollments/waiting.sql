@@ -1,4 +1,5 @@
--- Who waits for a condition when settings change: what only settings make hold wakes nobody.
+-- Who waits for a condition when settings change: what only settings make hold wakes nobody. Here
+-- that is noted; _compile_wait (flows/compile.sql) decides by it.
 
 CREATE OR REPLACE FUNCTION retention._ask_waiting(
     node retention.flow_node, enrollment_ids bigint[], as_of timestamptz,
@@ -92,7 +93,7 @@ COMMENT ON FUNCTION retention._note_waiting(boolean, timestamptz) IS
   'Called before and after settings change, so that whoever waits for a condition stays if it '
   'holds only afterwards.';
 
-CREATE OR REPLACE FUNCTION retention._forget_settings(
+CREATE OR REPLACE FUNCTION retention._release_ordered(
     metric text, travellers retention._traveller[])
   RETURNS retention._traveller[]
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -108,13 +109,13 @@ BEGIN
   ordered := ARRAY(
     SELECT e.enrollment_id FROM retention.enrollment e
     JOIN retention.customer c
-      ON c.customer_id = e.customer_id AND c.metric = _forget_settings.metric
+      ON c.customer_id = e.customer_id AND c.metric = _release_ordered.metric
     WHERE e.enrollment_id = ANY (marked) AND c.last_order_known_at > e.settings_at);
   RETURN ARRAY(
     SELECT CASE WHEN o.id IS NULL THEN t ELSE retention._with_fields(t, 'by_settings', NULL) END
     FROM unnest(travellers) AS t LEFT JOIN unnest(ordered) AS o (id) ON o.id = t.enrollment_id);
 END
 $$;
-COMMENT ON FUNCTION retention._forget_settings(text, retention._traveller[]) IS
+COMMENT ON FUNCTION retention._release_ordered(text, retention._traveller[]) IS
   'Travellers at a wait_for: for whoever has ordered since settings made its condition hold, it '
   'holds by itself.';

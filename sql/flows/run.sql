@@ -11,8 +11,8 @@ CREATE OR REPLACE FUNCTION retention._plan_for(rows integer) RETURNS text
   RETURN set_config('plan_cache_mode', CASE WHEN retention._are_few(rows) THEN 'force_generic_plan'
                     ELSE 'force_custom_plan' END, true);
 COMMENT ON FUNCTION retention._plan_for(integer) IS
-  'Has the statements of a function, whose SET clause ends it, planned for so many rows; where '
-  'these are few, once a session.';
+  'Has the statements of the calling function planned for so many rows, or, where they are few, '
+  'only once a session. It lasts until that function ends, which needs a SET clause for it.';
 
 CREATE OR REPLACE FUNCTION retention._run(
     author regrole, statement text, travellers retention._traveller[], as_of timestamptz,

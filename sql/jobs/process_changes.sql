@@ -539,5 +539,5 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE retention.process_changes(text) IS
-  'The same by the name of a metric, as refresh has it: changes are those of customers, and every '
-  'metric is brought up to date by them.';
+  'As process_changes(), for callers who name a metric as they do for refresh: changes are those '
+  'of customers, and every metric is brought up to date by them.';

@@ -1,9 +1,10 @@
 -- Triggers on the settings of metrics.
 
--- Of the row views read any setting: the zone of days, the number of scores.
+-- Views may read any setting of the row: the zone of days, the number of scores.
 CREATE TRIGGER note_new_settings AFTER UPDATE ON retention.metric FOR EACH ROW
   WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION retention._note_settings();
-COMMENT ON TRIGGER note_new_settings ON retention.metric IS 'Has segments know why customers move.';
+COMMENT ON TRIGGER note_new_settings ON retention.metric IS
+  'Has segments know why customers move, and nobody who waits be woken by it.';
 
 CREATE TRIGGER note_old_settings BEFORE UPDATE ON retention.metric FOR EACH ROW
   WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION retention._note_settings();

@@ -56,7 +56,7 @@ COMMENT ON FUNCTION retention._counted_at(retention.last_message, timestamptz) I
 
 CREATE OR REPLACE FUNCTION retention._far_enough(asked retention._sending[], as_of timestamptz)
   RETURNS SETOF retention._sending
-  -- As _write_messages.
+  -- How many rows pass is not known, as in _write_messages, so they are joined by hash.
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = auto
   SET enable_nestloop = off
 AS $$
@@ -110,7 +110,7 @@ COMMENT ON FUNCTION retention._address_slot(integer, text, text) IS
 CREATE OR REPLACE FUNCTION retention._holder(customer_id text) RETURNS bigint
   LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN hashtextextended(customer_id, 0);
-COMMENT ON FUNCTION retention._holder(text) IS 'As what address_grant knows a customer.';
+COMMENT ON FUNCTION retention._holder(text) IS 'The hash by which address_grant knows a customer.';
 
 CREATE OR REPLACE FUNCTION retention._asked_grant(
     flow_id integer, node text, address text, customer_id text, message_id bigint,
@@ -177,7 +177,7 @@ COMMENT ON FUNCTION retention._one_per_address(retention.address_grant[]) IS
   'node has been granted, within the time of smart sending, are suppressed. Returns them.';
 
 CREATE OR REPLACE FUNCTION retention._is_reaching(message_id bigint, slot bigint) RETURNS boolean
-  -- As _last_reaching.
+  -- Found by index, whatever was planned when there were few, as in _last_reaching.
   LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
   SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$

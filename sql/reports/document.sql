@@ -33,7 +33,7 @@ COMMENT ON FUNCTION retention._report_periods(retention.metric, timestamptz, tim
 
 CREATE OR REPLACE FUNCTION retention._report_sections()
   RETURNS TABLE (number integer, section text, is_compared boolean, statement text)
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql IMMUTABLE ROWS 20 SET search_path = pg_catalog, pg_temp
 AS $$
   VALUES
     (1, 'changes', false, 'SELECT * FROM retention.report_changes($3, $1, $2)'),

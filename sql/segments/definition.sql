@@ -85,5 +85,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION retention._find_by_name() IS
-  'Trigger: a new row''s relation is that of its name. A restored dump has the number of one that '
-  'was gone, which here may be another''s.';
+  'Trigger: a new row''s relation is that of its name. A restored dump has the oid that it had '
+  'elsewhere, which here may be another relation''s.';

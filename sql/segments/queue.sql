@@ -53,7 +53,8 @@ CREATE OR REPLACE FUNCTION retention._graver_cause(cause text, other text) RETUR
     WHEN 'settings' IN (cause, other) THEN 'settings'
               ELSE coalesce(cause, other) END;
 COMMENT ON FUNCTION retention._graver_cause(text, text) IS
-  'The one of two causes, of an evaluation in full, that starts less; null: none.';
+  'The one of two causes that starts fewer flows, for a segment that is to be evaluated in full; '
+  'null where neither is given.';
 
 CREATE OR REPLACE FUNCTION retention._mark_settings() RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

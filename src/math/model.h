@@ -88,7 +88,7 @@ struct Model
 									 * value of a block */
 
 	/*
-	 * Purchases. dropout_odds: log of P(not alive) / P(alive), -inf for certainly alive.
+	 * Purchases. dropout_log_odds: log of P(not alive) / P(alive), -inf for certainly alive.
 	 * The others hold for a customer who is alive at t.
 	 */
 	double		(*log_likelihood) (const Model *self, const double *parameters,

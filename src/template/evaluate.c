@@ -252,8 +252,8 @@ step(Evaluator *evaluator, const Instruction *instruction, uint32_t *next)
 }
 
 /*
- * Renders into the output, from its beginning. False and an error if that
- * cannot be; the output's content means nothing then.
+ * Renders into the output, from its beginning. Where that cannot be, returns
+ * false, sets the error, and leaves the output with what means nothing.
  */
 bool
 template_evaluate(const TemplateProgram *program, const TemplateHost *host,

@@ -146,6 +146,11 @@ FROM pg_proc p WHERE p.pronamespace = 'retention'::regnamespace AND p.prorettype
 
 -- Tables that nobody has thought about are shown to nobody: these are, and secret is not among them.
 SELECT count(*) AS relations, count(*) FILTER (WHERE shown IS NULL) AS hidden FROM retention._readable();
+BEGIN;
+CREATE TABLE retention.thought_of_by_nobody (email text);
+SELECT retention.grant_access('retention_rights_analyst', 'analyst');
+SELECT has_any_column_privilege('retention_rights_analyst', 'retention.thought_of_by_nobody', 'SELECT') AS may_read;
+ROLLBACK;
 SET client_min_messages = error;
 DROP EXTENSION retention CASCADE;
 DROP SCHEMA rights_test CASCADE;
