@@ -26,7 +26,8 @@ CREATE OR REPLACE FUNCTION retention.chart_bottom_axis(
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(string_agg(retention.chart_label(p.place, (y).starts + 17, labels[t.number],
-                                                   'tick middle', 16), '' ORDER BY t.number), '')
+           'tick middle' || CASE WHEN t.number % 2 = 0 AND cardinality(at) > 8
+                                 THEN ' alternate' ELSE '' END, 16), '' ORDER BY t.number), '')
          || coalesce(retention.chart_label((x).ends, (y).starts + 34, unit, 'unit end'), '')
   FROM unnest(at) WITH ORDINALITY AS t (value, number),
        LATERAL retention.chart_at(x, t.value) AS p (place)
@@ -34,4 +35,5 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention.chart_bottom_axis(
   retention.chart_scale, retention.chart_scale, double precision[], text[], text) IS
-  'Labels below y at these values of x, without those that are null, and the unit below them.';
+  'Labels below y at these values of x, without those that are null, and the unit below them. Of '
+  'more than eight, every second is of class "alternate", to be left out where there is no room.';

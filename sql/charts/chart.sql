@@ -79,7 +79,8 @@ AS $$
   SELECT $css$:root{--c0:#6b7785;--c1:#2264a8;--c2:#c2571a;--c3:#1c7f63;--c4:#a8548a;--c5:#2f8fc4;
 --c6:#a37200;--c7:#5b51a3;--chart-ink:#17202b;--chart-quiet:#566270;--chart-grid:#e3e7ec;
 --chart-ground:#fff}
-@media screen and (prefers-color-scheme:dark){:root{--c0:#8b97a6;--c1:#6aaef2;--c2:#f0935a;--c3:#4fc09c;
+@media screen and (prefers-color-scheme:dark){:root{
+--c0:#8b97a6;--c1:#6aaef2;--c2:#f0935a;--c3:#4fc09c;
 --c4:#dd93c4;--c5:#7cc8ee;--c6:#dcae4a;--c7:#a9a0ee;--chart-ink:#e8edf3;--chart-quiet:#9eabb9;
 --chart-grid:#2b3643;--chart-ground:#161d26}}
 .chart{display:block;overflow:visible;font-size:12px}

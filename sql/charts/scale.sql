@@ -2,7 +2,7 @@
 
 CREATE OR REPLACE FUNCTION retention.chart_scale(
     low double precision, high double precision, starts double precision, ends double precision,
-    ticks integer DEFAULT 4)
+    ticks integer DEFAULT 5)
   RETURNS retention.chart_scale
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

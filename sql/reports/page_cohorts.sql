@@ -32,7 +32,8 @@ AS $$
             CASE WHEN r.is_complete THEN '' ELSE ' partial' END,
             retention._page_number(look, r.percent::numeric)), '' ORDER BY r.age)
             FILTER (WHERE r.age > 0 AND (r.is_complete OR r.percent > 0))) AS line
-        FROM r, bound b GROUP BY r.cohort) AS l
+        FROM r, bound b GROUP BY r.cohort
+        HAVING count(*) FILTER (WHERE r.age > 0 AND (r.is_complete OR r.percent > 0)) > 0) AS l
 $$;
 COMMENT ON FUNCTION retention._page_cohort_lines(jsonb, jsonb) IS 'The lines of the cohort map.';
 

@@ -35,8 +35,8 @@ AS $$
            retention._page_day(look, r.starts, 'name')),
            retention._page_day(look, min(r.starts), 'month') || ' - '
              || retention._page_day(look, max(r.starts), 'month')),
-      244, retention._page_word(look, 'forecast_note') || ' ' || string_agg(format('%s: %s (%s - %s)',
-        retention._page_day(look, r.starts, 'month'),
+      244, retention._page_word(look, 'forecast_note') || ' ' || string_agg(format(
+        '%s: %s (%s - %s)', retention._page_day(look, r.starts, 'month'),
         retention._page_amount(look, r.expected::numeric, is_money),
         retention._page_amount(look, r.low::numeric, is_money),
         retention._page_amount(look, r.high::numeric, is_money)), '; ' ORDER BY r.number))

@@ -5,16 +5,19 @@ CREATE OR REPLACE FUNCTION retention._page_examples(document jsonb, look jsonb) 
 AS $$
   SELECT retention._page_figure(look, retention._page_word(look, 'examples_finding'),
     retention._page_word(look, 'examples_note'),
-    retention._page_table(look, ARRAY[retention._page_word(look, 'profile'),
-        retention._page_word(look, 'customers'), retention._page_word(look, 'example'),
-        retention._page_word(look, 'orders'), retention._page_word(look, 'revenue'),
-        retention._page_word(look, 'predicted'), retention._page_word(look, 'churn')],
-      jsonb_agg(jsonb_build_array(retention._page_word(look, e.profile),
-        retention._page_number(look, e.customers), e.customer_id,
-        retention._page_number(look, e.historic_number_of_orders),
-        retention._page_money(look, e.historic_clv), retention._page_money(look, e.predicted_clv),
-        retention._page_percent(look, 100 * e.churn_probability, 0)) ORDER BY e.number),
-      'examples'), NULL, NULL, 'wide')
+    retention._page_tiles(retention._page_word(look, 'title_examples'), string_agg(
+      retention._page_tile(retention._page_word(look, e.profile),
+        retention._page_money(look, e.predicted_clv),
+        retention.html_text(retention._page_word(look, 'example_predicted',
+          retention._page_percent(look, 100 * e.churn_probability, 0))),
+        '<bdi>' || retention.html_text(retention._page_word(look, 'example', e.customer_id))
+          || '</bdi>',
+        retention.html_text(retention._page_word(look, 'example_history',
+          retention._page_number(look, e.historic_number_of_orders),
+          retention._page_money(look, e.historic_clv))),
+        retention.html_text(retention._page_word(look, 'example_customers',
+          retention._page_number(look, e.customers)))), ''
+      ORDER BY e.number), 'profiles'), NULL, NULL, 'wide')
   FROM jsonb_to_recordset(document #> '{sections,examples,period}') AS e (
     number integer, profile text, customers numeric, customer_id text,
     historic_number_of_orders numeric, historic_clv numeric, predicted_clv numeric,
@@ -98,19 +101,32 @@ $$;
 COMMENT ON FUNCTION retention._page_moved(jsonb, jsonb, text) IS
   'How a total or a group has changed, in the language of the page; null of anything else.';
 
+CREATE OR REPLACE FUNCTION retention._page_sentence(look jsonb, sentence text) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  -- With numbers as the rest of the page has them; what comes first weighs most.
+  SELECT format('<p><bdi><strong>%s</strong> %s</bdi></p>', retention.html_text(p.part[1]),
+                retention.html_text(p.part[2]))
+  FROM regexp_replace(sentence, '(\d) (?=\d{3}(?!\d))', '\1' || (look ->> 'thousand'), 'g') AS n,
+       regexp_replace(n, '(\d) %', '\1' || (look ->> 'gap') || '%', 'g') AS s,
+       regexp_match(s, '^(.*?\.)(?: (.*))?$') AS p (part)
+$$;
+COMMENT ON FUNCTION retention._page_sentence(jsonb, text) IS 'A sentence of report_changes.';
+
 CREATE OR REPLACE FUNCTION retention._page_changes(document jsonb, look jsonb) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   -- The sentences of the document are in English.
   SELECT '<ol class="changes">' || string_agg(format(
-           '<li><p><bdi>%s</bdi></p><details><summary>%s</summary><pre tabindex="0">%s</pre>'
-           '</details></li>', retention.html_text(c.told),
+           '<li>%s<details><summary>%s</summary><pre tabindex="0">%s</pre></details></li>',
+           retention._page_sentence(look, c.told),
            retention.html_text(retention._page_word(look, 'proof')),
            retention.html_text(c.query)), '' ORDER BY c.number) || '</ol>'
   FROM (SELECT r.number, r.query, CASE look ->> 'language' WHEN 'en' THEN r.sentence
                  ELSE retention._page_moved(document, look, r.subject) END
         FROM jsonb_to_recordset(document #> '{sections,changes,period}')
-               AS r (number integer, subject text, sentence text, query text)) AS c (number, query, told)
+               AS r (number integer, subject text, sentence text, query text))
+         AS c (number, query, told)
   WHERE c.told IS NOT NULL AND c.number <= 6
 $$;
 COMMENT ON FUNCTION retention._page_changes(jsonb, jsonb) IS

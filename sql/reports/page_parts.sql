@@ -69,16 +69,20 @@ $$;
 COMMENT ON FUNCTION retention._page_change(jsonb, numeric, numeric, boolean) IS
   'By how much a number has changed, and whether it is good that it rises.';
 
-CREATE OR REPLACE FUNCTION retention._page_tiles(caption text, tiles text) RETURNS text
+CREATE OR REPLACE FUNCTION retention._page_tiles(
+    caption text, tiles text, class text DEFAULT '')
+  RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('<table class="tiles" role="table"><caption>%s</caption><tbody role="rowgroup">'
-                '%s</tbody></table>', retention.html_text(caption), tiles)
+  SELECT format('<table class="tiles %s" role="table"><caption>%s</caption>'
+                '<tbody role="rowgroup">%s</tbody></table>', class, retention.html_text(caption),
+                tiles)
   WHERE tiles IS NOT NULL
 $$;
-COMMENT ON FUNCTION retention._page_tiles(text, text) IS 'Tiles: a table whose rows are cards.';
+COMMENT ON FUNCTION retention._page_tiles(text, text, text) IS
+  'Tiles: a table whose rows are cards.';
 
-CREATE OR REPLACE FUNCTION retention._page_tile(name text, value text, VARIADIC lines text[])
+CREATE OR REPLACE FUNCTION retention._page_tile(name text, value text, VARIADIC lines text[] DEFAULT '{}')
   RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$

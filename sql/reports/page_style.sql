@@ -27,7 +27,7 @@ nav a{color:var(--link);text-decoration:none}nav a:hover{text-decoration:underli
 .grid>*{grid-column:1/-1}.grid>figure{grid-column:auto}.grid>figure.wide{grid-column:1/-1}
 figure,.tiles tr,ol.changes{background:var(--chart-ground);border:1px solid var(--chart-grid);
 border-radius:12px}
-figure{padding:20px;min-width:0;display:flex;flex-direction:column}
+figure{container-type:inline-size;padding:20px;min-width:0;display:flex;flex-direction:column}
 figcaption{margin-bottom:16px}
 figcaption p{font-size:13px;color:var(--chart-quiet);margin-top:4px;max-width:88ch}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;list-style:none;font-size:12px;margin-top:8px;
@@ -43,10 +43,10 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:6px 12px 6px 0;text-align:right;vertical-align:top}
 th:first-child,td:first-child{text-align:left}
 th:last-child,td:last-child{padding-right:0}
-tbody th{font-weight:500;overflow-wrap:anywhere;min-width:84px;max-width:360px}
+tbody th{font-weight:500;overflow-wrap:anywhere;min-width:112px;max-width:360px}
 tbody tr{border-top:1px solid var(--chart-grid)}
 thead th{font-size:12px;font-weight:500;color:var(--chart-quiet);vertical-align:bottom}
-td bdi{overflow-wrap:anywhere}
+td{max-width:260px;overflow-wrap:break-word}
 .tiles,.tiles tbody{display:grid}
 .tiles tbody{grid-template-columns:repeat(auto-fit,minmax(184px,1fr));gap:12px}
 .tiles caption,.hidden{position:absolute;width:1px;height:1px;overflow:hidden;
@@ -57,6 +57,9 @@ font-size:12px;color:var(--chart-quiet)}
 .tiles th{font-size:14px;font-weight:600;color:var(--chart-ink)}
 .tiles .value{font-size:28px;line-height:1.3;font-weight:650;letter-spacing:-.02em;
 color:var(--chart-ink)}
+.facts tr{border:0;padding:0}.facts th{font-size:12px;font-weight:400;color:var(--chart-quiet)}
+.facts .value{font-size:16px}.profiles tr{background:var(--page)}
+.profiles th{min-height:42px}
 .tiles svg{display:block;margin:8px 0 4px}
 .track{fill:var(--chart-grid)}
 .change{font-weight:650;color:var(--chart-ink)}.good{color:var(--good)}.bad{color:var(--bad)}
@@ -66,8 +69,9 @@ color:var(--chart-ink)}
 .map th:first-child{text-align:left;width:84px;min-width:0;white-space:nowrap}
 .map .size{width:72px;color:var(--chart-quiet)}
 .partial{font-style:italic}
-ol.changes{list-style:none;padding:4px 20px;columns:2;column-gap:40px}
-.changes li{break-inside:avoid;padding:12px 0;border-bottom:1px solid var(--chart-grid)}
+ol.changes{list-style:none;padding:8px 20px 12px;columns:2;column-gap:40px}
+.changes li{break-inside:avoid;padding:12px 0}.changes p{color:var(--chart-quiet)}
+.changes strong{font-weight:600;color:var(--chart-ink)}.changes details{padding-top:4px}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;padding:8px 12px;border-radius:8px;
 background:var(--page)}
 footer{color:var(--chart-quiet);font-size:12px;padding-top:32px;padding-bottom:48px;
@@ -78,8 +82,8 @@ padding-left:16px;padding-right:16px}header{padding-top:24px}figure{padding:16px
 .tiles tbody{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}
 .tiles tr{padding:12px}.tiles .value{font-size:20px}h1{font-size:28px}}
 @media (max-width:480px){.map{border-spacing:1px}.map .size{display:none}
-.map th:first-child{width:58px}.map th,.map td{padding:5px 0}.map,.map thead th{font-size:11px}
-.chart .alternate{display:none}}
+.map th:first-child{width:58px}.map th,.map td{padding:5px 0}.map,.map thead th{font-size:11px}}
+@container (max-width:480px){.chart .alternate{display:none}}
 @page{size:A4;margin:14mm 12mm}
 @media print{body{background:none;font-size:11px}*{print-color-adjust:exact;
 -webkit-print-color-adjust:exact}nav,details{display:none}header,main,footer{padding:0;

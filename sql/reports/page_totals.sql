@@ -14,7 +14,8 @@ AS $$
            max(f.value) FILTER (WHERE t.period = 'year_ago' AND t.is_known) AS year_ago
     FROM total t, LATERAL (VALUES (1, 'revenue', true, t.revenue), (2, 'orders', false, t.orders),
       (3, 'customers', false, t.customers), (4, 'new_customers', false, t.new_customers),
-      (5, 'order_value', true, t.revenue / nullif(t.orders, 0))) AS f (number, name, is_money, value)
+      (5, 'order_value', true, t.revenue / nullif(t.orders, 0)))
+      AS f (number, name, is_money, value)
     GROUP BY f.number, f.name, f.is_money)
   SELECT retention._page_tiles(retention._page_word(look, 'title_totals'), string_agg(
     retention._page_tile(retention._page_word(look, f.name),

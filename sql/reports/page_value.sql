@@ -61,7 +61,8 @@ AS $$
            retention.chart_scale(0, max(greatest(percent, percent_of_predicted)), 206, 26) AS y
     FROM b)
   SELECT retention._page_figure(look,
-    (SELECT retention._page_word(look, 'predicted_finding', retention._page_percent(look, f.best, 0),
+    (SELECT retention._page_word(look, 'predicted_finding',
+              retention._page_percent(look, f.best, 0),
               retention._page_percent(look, f.best_brings, 0))
      FROM b AS f ORDER BY abs(f.best - 20) LIMIT 1),
     retention._page_word(look, 'predicted_note'),
