@@ -7,9 +7,9 @@ AS $$
   SELECT array_agg(h.history)
   FROM (SELECT ROW (c.purchase_days - 1, span.t_x, span.t, c.m, count(*) * p.share,
                     sum(c.revenue) * p.share)::retention.past_history AS history
-        -- A million customers tell the total to a few parts in a thousand.
+        -- So many customers tell the total to a few parts in a thousand.
         FROM (SELECT ceil(greatest((retention._last_refresh((settings).metric)).customers, 1)
-                          / 1e6)::bigint AS share) AS p,
+                          / 2e5)::bigint AS share) AS p,
              LATERAL (SELECT a.*, retention._double(a.repeat_value) AS m
                       FROM retention._customers_at(settings, as_of,
                              retention._history_start(settings, as_of)) AS a) AS c,

@@ -20,5 +20,17 @@ for my $page ('README.md', glob('docs/*.md'))
 	is($differences, '', "$page is up to date");
 }
 
+# Columns of a function have no comments: the page of reports has a row for each.
+my $page = slurp_file('docs/reports.md');
+my %functions = map { $_ => 1 } $page =~ /^(?:\| \[)?`(\w+)[(`]/mg;
+my %told = map { $_ => 1 } map { /`(\w+)`/g } grep { /^\| `/ } split /\n/, $page;
+my @columns = map { [ split /\|/ ] } split /\n/, $node->safe_psql('retention_docs', <<'SQL');
+SELECT p.proname, a.name FROM pg_proc p, unnest(p.proargnames, p.proargmodes) AS a (name, mode)
+WHERE p.pronamespace = 'retention'::regnamespace AND a.mode = 't' ORDER BY 1, 2
+SQL
+cmp_ok(scalar(grep { $functions{ $_->[0] } } @columns), '>', 100, 'reports have columns');
+is(join(' ', map { "$_->[0].$_->[1]" } grep { $functions{ $_->[0] } && !$told{ $_->[1] } } @columns), '',
+	'all of them are in docs/reports.md');
+
 $node->stop;
 done_testing();
