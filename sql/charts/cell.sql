@@ -5,7 +5,9 @@ CREATE OR REPLACE FUNCTION retention.chart_shade(
   RETURNS integer
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT greatest(least(floor(9.999 * (value - low) / nullif(high - low, 0)), 9), 0)::integer
+  SELECT greatest(least(floor(9.999 * coalesce((value - low) / nullif(high - low, 0), 0)), 9), 0)
+         ::integer
+  WHERE value IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention.chart_shade(
   double precision, double precision, double precision) IS

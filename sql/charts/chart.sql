@@ -37,9 +37,10 @@ AS $$
   SELECT format('<svg width="100%%" height="1000" viewBox="0 0 100 1000" '
                 'preserveAspectRatio="none"><path class="%s" d="%s">%s</path></svg>',
                 retention.html_text(class), d, retention._chart_hint(hint))
+  WHERE d IS NOT NULL
 $$;
 COMMENT ON FUNCTION retention._chart_path(text, text, text) IS
-  'A path of per cents across and pixels down.';
+  'A path of per cents across and pixels down; null where there is none.';
 
 CREATE OR REPLACE FUNCTION retention.chart_label(
     x double precision, y double precision, label text, class text DEFAULT '',

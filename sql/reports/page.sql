@@ -53,10 +53,10 @@ COMMENT ON FUNCTION retention._page_span(jsonb, jsonb, text) IS 'From which day 
 CREATE OR REPLACE FUNCTION retention._page_head(document jsonb, look jsonb) RETURNS text
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('<!DOCTYPE html><html lang="%s"><head><meta charset="utf-8">'
+  SELECT format('<!DOCTYPE html><html lang="%s"><head><meta charset="utf-8"/>'
     '<meta http-equiv="Content-Security-Policy" content="default-src ''none''; '
-    'style-src ''unsafe-inline''"><meta name="viewport" content="width=device-width, '
-    'initial-scale=1"><meta name="color-scheme" content="light dark"><title>%s</title>'
+    'style-src ''unsafe-inline''"/><meta name="viewport" content="width=device-width, '
+    'initial-scale=1"/><meta name="color-scheme" content="light dark"/><title>%s</title>'
     '<style>%s</style></head><body>', look ->> 'language',
     retention.html_text(retention._page_word(look, 'page_title') || ': '
                         || (document ->> 'metric')), retention._page_style())
@@ -87,7 +87,7 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._page_body(jsonb, jsonb) IS 'The page''s heading and sections.';
 
-CREATE OR REPLACE FUNCTION retention.report_html(
+CREATE OR REPLACE FUNCTION retention.report_page(
     document jsonb, language text DEFAULT 'en', currency text DEFAULT NULL)
   RETURNS text
   LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -102,7 +102,7 @@ BEGIN
       document ->> 'metric', document ->> 'time_zone')), '</bdi></footer></body></html>');
 END
 $$;
-COMMENT ON FUNCTION retention.report_html(jsonb, text, text) IS
+COMMENT ON FUNCTION retention.report_page(jsonb, text, text) IS
   'A document that report made as one page of HTML, in en, pl or fr, amounts in a currency such as '
   'EUR. It has no script and asks nobody for anything.';
 
@@ -116,7 +116,7 @@ AS $$
 BEGIN
   -- Before the reports are made, which takes a while.
   PERFORM retention._page_look(language, currency, 'UTC');
-  RETURN retention.report_html(retention.report(metric, "from", "to"), language, currency);
+  RETURN retention.report_page(retention.report(metric, "from", "to"), language, currency);
 END
 $$;
 COMMENT ON FUNCTION retention.report_html(text, timestamptz, timestamptz, text, text) IS

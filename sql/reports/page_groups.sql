@@ -10,7 +10,15 @@ AS $$
         FROM jsonb_to_recordset(document #> '{sections,groups,period}') AS g (rfm_group text)
         LEFT JOIN jsonb_to_recordset(document #> '{sections,performance,period}')
           AS p (rfm_group text, median_revenue numeric) USING (rfm_group)
-        UNION ALL VALUES ('No orders', 98), ('Never purchased', 99)) AS o (name, number)
+        UNION ALL
+        -- Those of none, at either end of a move.
+        SELECT m.name, 90 + row_number() OVER (ORDER BY m.name)
+        FROM (SELECT unnest(ARRAY[x.from_group, x.to_group])
+              FROM jsonb_to_recordset(document #> '{sections,moves,period}')
+                     AS x (from_group text, to_group text)
+              EXCEPT SELECT g.rfm_group
+              FROM jsonb_to_recordset(document #> '{sections,groups,period}')
+                     AS g (rfm_group text)) AS m (name)) AS o (name, number)
 $$;
 COMMENT ON FUNCTION retention._page_group_order(jsonb) IS
   'The groups, those that buy for most first, with a colour each.';

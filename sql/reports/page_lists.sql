@@ -105,8 +105,8 @@ CREATE OR REPLACE FUNCTION retention._page_sentence(look jsonb, sentence text) R
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   -- With numbers as the rest of the page has them; what comes first weighs most.
-  SELECT format('<p><bdi><strong>%s</strong> %s</bdi></p>', retention.html_text(p.part[1]),
-                retention.html_text(p.part[2]))
+  SELECT format('<p><bdi><strong>%s</strong>%s</bdi></p>', retention.html_text(p.part[1]),
+                ' ' || retention.html_text(p.part[2]))
   FROM regexp_replace(sentence, '(\d) (?=\d{3}(?!\d))', '\1' || (look ->> 'thousand'), 'g') AS n,
        regexp_replace(n, '(\d) %', '\1' || (look ->> 'gap') || '%', 'g') AS s,
        regexp_match(s, '^(.*?\.)(?: (.*))?$') AS p (part)

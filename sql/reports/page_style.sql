@@ -81,16 +81,19 @@ overflow-wrap:anywhere}
 padding-left:16px;padding-right:16px}header{padding-top:24px}figure{padding:16px}
 .tiles tbody{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}
 .tiles tr{padding:12px}.tiles .value{font-size:20px}h1{font-size:28px}}
-@media (max-width:480px){.map{border-spacing:1px}.map .size{display:none}
+@media (max-width:480px){.profiles tbody{grid-template-columns:1fr}.profiles th{min-height:0}
+.map{border-spacing:1px}.map .size{display:none}
 .map th:first-child{width:58px}.map th,.map td{padding:5px 0}.map,.map thead th{font-size:11px}}
 @container (max-width:480px){.chart .alternate{display:none}}
 @page{size:A4;margin:14mm 12mm}
 @media print{body{background:none;font-size:11px}*{print-color-adjust:exact;
 -webkit-print-color-adjust:exact}nav,details{display:none}header,main,footer{padding:0;
 max-width:none}figure,.tiles tr,.changes li,tr{break-inside:avoid}h2{break-after:avoid;
-margin-top:20px}.grid{display:block}.grid>figure{display:inline-flex;width:49%;margin:0 .4% 12px 0}
+margin-top:20px}.grid{display:block;padding:0 1px}.grid>figure{vertical-align:top;
+display:inline-flex;width:49%;margin:0 .4% 12px 0}
 .grid>figure.wide{display:flex;width:100%;margin:0 0 12px}
-.tiles{margin-bottom:12px}.tiles tbody{grid-template-columns:repeat(5,1fr);gap:8px}
+.tiles{margin-bottom:12px}.tiles tbody{grid-template-columns:repeat(auto-fit,minmax(108px,1fr));
+gap:8px}
 .tiles tr{padding:10px}.tiles .value{font-size:20px}}
 $css$
 $$;
