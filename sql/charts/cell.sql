@@ -57,7 +57,7 @@ AS $$
          || '@media screen and (prefers-color-scheme:dark){'
          || string_agg(format('.h%s{%s}', s.number - 1, retention._shade_style(s.dark,
                               s.number > 5, '#e8edf3', '#0b1119')), '' ORDER BY s.number) || '}'
-  FROM unnest('{#f1f6fb,#e1ecf7,#cfe1f2,#b7d3ec,#98c1e3,#3d7fbd,#2f70b0,#2261a0,#17528e,#0d437b}'
+  FROM unnest('{#f1f6fb,#e1ecf7,#cfe1f2,#b7d3ec,#98c1e3,#3473b0,#2b69a7,#215d9b,#17508b,#0d437b}'
                 ::text[],
               '{#18232f,#1a2c3e,#1c364f,#1e4161,#214d75,#5d9fdf,#74b0e8,#8cc0ee,#a5d0f4,#bfe0fa}'
                 ::text[]) WITH ORDINALITY AS s (shade, dark, number)

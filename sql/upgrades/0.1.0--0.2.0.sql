@@ -70,6 +70,14 @@ CREATE TYPE retention.sending AS (
   node_id       integer,
   apart         interval
 );
+CREATE TYPE retention.chart_scale AS (
+  low    double precision,
+  high   double precision,
+  starts double precision,
+  ends   double precision,
+  step   double precision
+);
+
 CREATE TYPE retention.past_history AS (
   x         double precision,
   t_x       double precision,
