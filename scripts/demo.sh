@@ -8,8 +8,6 @@
 #   KEEP=1                 leave the server up, to look around
 
 set -euo pipefail
-# shellcheck source=scripts/private_server.sh
-. "$(dirname "$0")/private_server.sh"
 # shellcheck source=scripts/private_shop.sh
 . "$(dirname "$0")/private_shop.sh"
 

@@ -1,11 +1,14 @@
 # shellcheck shell=bash
 # A shop in a private server, for demonstrations: simulated, or with the orders of a file. To be
-# sourced after private_server.sh:
+# sourced, with what private_server.sh has:
 #
 #   shop_open            makes the server with the extension, and the shop's table of orders
 #   shop_psql ...        psql in the shop's database
 #
 # ORDERS names the file, if there is one.
+
+# shellcheck source=scripts/private_server.sh
+. "$(dirname "${BASH_SOURCE[0]}")/private_server.sh"
 
 orders=${ORDERS:-}
 

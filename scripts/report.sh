@@ -9,8 +9,6 @@
 #   REPORT_LANGUAGE=pl     en, pl or fr; CURRENCY=PLN is shown beside amounts
 
 set -euo pipefail
-# shellcheck source=scripts/private_server.sh
-. "$(dirname "$0")/private_server.sh"
 # shellcheck source=scripts/private_shop.sh
 . "$(dirname "$0")/private_shop.sh"
 

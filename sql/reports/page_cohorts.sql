@@ -52,7 +52,7 @@ AS $$
            retention.html_text(retention._page_word(look, 'first_order_in')),
            retention.html_text(retention._page_word(look, 'customers')),
            (SELECT string_agg(format('<th scope="col">%s</th>', n), '' ORDER BY n)
-            FROM generate_series(1, greatest(max(r.age) FILTER (WHERE r.is_complete), 1)) AS n),
+            FROM generate_series(1, max(r.age) FILTER (WHERE r.is_complete OR r.percent > 0)) AS n),
            retention._page_cohort_lines(document, look)), NULL, NULL, 'wide')
   FROM retention._page_cohort_rows(document) AS r
   HAVING count(*) FILTER (WHERE r.age = 1 AND r.is_complete) > 0

@@ -30,7 +30,8 @@ AS $$
            array_agg(r.new_revenue + r.returning_revenue), array_agg(r.returning_revenue), 'c6',
            array_agg(r.label || ': ' || retention._page_money(look, r.new_revenue)))
       || retention.chart_bottom_axis(s.x, s.y, array_agg(r.number), array_agg(
-           retention._page_day(look, r.period_start, 'name')),
+           retention._page_day(look, r.period_start, 'name')
+             || CASE WHEN r.is_complete THEN '' ELSE '*' END),
            retention._page_day(look, min(r.period_start), 'month') || ' - '
              || retention._page_day(look, max(r.period_start), 'month')),
       244, retention._page_word(look, 'returning_note') || ' ' || string_agg(format('%s: %s, %s',

@@ -57,7 +57,8 @@ CREATE OR REPLACE FUNCTION retention._page_change(
   RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN before IS NULL OR after IS NULL THEN '&#8211;'
+  SELECT CASE
+    WHEN before IS NULL OR after IS NULL THEN NULL
     WHEN before = 0 AND after <> 0 THEN retention.html_text(retention._page_word(look, 'new'))
     ELSE format('<span class="change %s">%s%s</span>',
            CASE WHEN is_good IS NULL OR after = before THEN 'even'
@@ -67,7 +68,8 @@ AS $$
              100 * (after - before) / nullif(before, 0), 0)))) END
 $$;
 COMMENT ON FUNCTION retention._page_change(jsonb, numeric, numeric, boolean) IS
-  'By how much a number has changed, and whether it is good that it rises.';
+  'By how much a number has changed, and whether it is good that it rises; null where it is not '
+  'known.';
 
 CREATE OR REPLACE FUNCTION retention._page_tiles(
     caption text, tiles text, class text DEFAULT '')

@@ -21,11 +21,12 @@ AS $$
     retention._page_tile(retention._page_word(look, f.name),
       CASE WHEN f.is_money THEN retention._page_money(look, f.now)
            ELSE retention._page_number(look, f.now) END,
-      retention._page_change(look, f.before, f.now, true) || ' '
-        || retention.html_text(retention._page_word(look, 'to_before')),
-      retention._page_change(look, f.year_ago, f.now, true) || ' '
-        || retention.html_text(retention._page_word(look, 'to_year_ago'))), ''
-    ORDER BY f.number)) FROM figure f
+      c.before || ' ' || retention.html_text(retention._page_word(look, 'to_before')),
+      c.year_ago || ' ' || retention.html_text(retention._page_word(look, 'to_year_ago'))), ''
+    ORDER BY f.number))
+  FROM figure f, LATERAL (SELECT retention._page_change(look, f.before, f.now, true),
+                                 retention._page_change(look, f.year_ago, f.now, true))
+                   AS c (before, year_ago)
 $$;
 COMMENT ON FUNCTION retention._page_totals(jsonb, jsonb) IS
   'What was ordered, against the period before and a year ago.';

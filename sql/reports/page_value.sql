@@ -8,8 +8,12 @@ AS $$
     FROM jsonb_to_recordset(document #> '{sections,value,period}') AS v (
            decile integer, customers numeric, revenue numeric, percent numeric,
            cumulative_percent numeric, lowest numeric, highest numeric)
-    LEFT JOIN jsonb_to_recordset(document #> '{sections,value,year_ago}')
-           AS y (decile integer, percent numeric) USING (decile)),
+    LEFT JOIN (
+      SELECT a.* FROM jsonb_to_recordset(document #> '{sections,value,year_ago}')
+                        AS a (decile integer, percent numeric)
+      -- Where the shop had orders long enough before, as its totals know.
+      WHERE document #> '{sections,totals,period}' @> '[{"period": "year_ago", "is_known": true}]')
+      AS y USING (decile)),
   s AS MATERIALIZED (
     SELECT retention.chart_steps(max(decile), 8, 100) AS x,
            retention.chart_scale(least(min(percent), 0), max(greatest(percent, year_ago)), 206, 26)

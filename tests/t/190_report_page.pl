@@ -152,7 +152,10 @@ like($hostile, qr/&lt;script&gt;/, 'hostile names are there');
 like($dom, qr{<title>Customer report: orders</title>}, 'and do nothing');
 is($console, '', 'nor try to');
 (my $unescaped = $hostile) =~ s/&lt;/</g;
+$unescaped =~ s/&gt;/>/g;
+$unescaped =~ s/&quot;/"/g;
 ($dom) = browse(write_file('unescaped.html', $unescaped), '--dump-dom');
+note($dom =~ m{(<title>.{0,200})}s ? $1 : "no title in " . length $dom);
 like($dom, qr{owned</title>|<title>owned}, 'as they would if they were not escaped');
 
 # What a checker of accessibility finds, where it can be had.
