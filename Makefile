@@ -32,7 +32,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 # PGXS has a rule `check` too, which only says that it is unsupported: it must not meet ours, at the
 # end.
 GOALS = $(or $(MAKECMDGOALS),all)
-ifeq ($(filter-out check lint demo docs bench fuzz memcheck dist upgrade,$(GOALS)),)
+ifeq ($(filter-out check lint demo report docs bench fuzz memcheck dist upgrade,$(GOALS)),)
 PGXS :=
 endif
 
@@ -59,7 +59,7 @@ upgrade: $(EXTENSION)--$(or $(FROM),$(error FROM is missing))--$(EXTVERSION).sql
 endif
 
 # All install what is missing and work in a private copy, so they need nothing of the above.
-.PHONY: check lint demo docs bench fuzz memcheck dist
+.PHONY: check lint demo report docs bench fuzz memcheck dist
 ifneq ($(filter check,$(MAKECMDGOALS)),)
 check:
 	@scripts/install_packages.sh check
@@ -74,6 +74,10 @@ lint:
 demo:
 	@scripts/install_packages.sh demo
 	@scripts/demo.sh
+
+report:
+	@scripts/install_packages.sh demo
+	@scripts/report.sh
 
 docs:
 	@scripts/install_packages.sh demo

@@ -35,6 +35,9 @@ has_plpgsql_check() {
 has_python() {
     /usr/bin/python3 -c "import $1" || { [ "$updated" = yes ] && ! apt-cache show "python3-$1"; }
 }
+has_chromium() {
+    command -v chromium || { [ "$updated" = yes ] && ! apt-cache show chromium; }
+}
 has_server() { [ -x "$("$(find_pg_config)" --bindir)/initdb" ]; }
 
 # The PostgreSQL to use: PG_CONFIG's, if it is where Debian has it; that of the headers that are
@@ -85,6 +88,7 @@ find_missing() {
                 need python3-jsonschema has_python jsonschema
                 need python3-psycopg2 has_python psycopg2
                 need python3-aiosmtpd has_python aiosmtpd
+                need chromium has_chromium
             fi ;;
         lint)
             need shellcheck command -v shellcheck

@@ -13,6 +13,12 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
       '_order_moment',
       '_access_level', '_jobs', '_readable', '_shown_error', '_with_fields',
       '_parameters', '_profiles', '_range_condition', '_round_bounds') THEN 0
+    -- Charts, with what they are made of.
+    WHEN routine IN (
+      'html_text', 'chart', 'chart_style', 'chart_label', 'chart_scale', 'chart_steps', 'chart_at',
+      'chart_ticks', 'chart_left_axis', 'chart_bottom_axis', 'chart_bar', 'chart_line',
+      'chart_dots', 'chart_band', 'chart_cell', 'chart_cell_style', 'chart_shade', 'chart_ribbon',
+      '_chart_place', '_chart_hint', '_chart_path', '_chart_line', '_shade_style') THEN 0
     -- The toolkit, with the steps of its aggregates and what its type is read and written by.
     WHEN routine IN (
       'age', 'bucket', 'clv', 'discounted_orders', 'expected_orders', 'expected_spend',
@@ -31,7 +37,8 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
                      'health', 'reachable', 'rfm_distribution', 'rfm_transitions',
                      'rfm_performance', 'rfm_history', 'value_deciles', 'cohort_retention',
                      'repeat_rate', 'repeat_curve', 'new_and_returning', 'forecast',
-                     'clv_usage', 'period_totals', 'report', 'report_changes') THEN 1
+                     'clv_usage', 'period_totals', 'report', 'report_changes',
+                     'report_html', 'report_page') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',

@@ -96,6 +96,14 @@ CREATE TYPE retention._score_rules AS (
   monetary_bounds       double precision[],
   groups                text[]
 );
+CREATE TYPE retention.chart_scale AS (
+  low    double precision,
+  high   double precision,
+  starts double precision,
+  ends   double precision,
+  step   double precision
+);
+
 CREATE TYPE retention._past_history AS (
   x         double precision,
   t_x       double precision,
