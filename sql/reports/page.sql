@@ -5,7 +5,7 @@
 
 CREATE OR REPLACE FUNCTION retention._page_sections()
   RETURNS TABLE (number integer, section text, statement text)
-  LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 12 SET search_path = pg_catalog, pg_temp
+  LANGUAGE sql IMMUTABLE ROWS 12 SET search_path = pg_catalog, pg_temp
 AS $$
   VALUES
     (1, 'totals', 'SELECT retention._page_totals($1, $2)'),

@@ -48,7 +48,7 @@ tbody tr{border-top:1px solid var(--chart-grid)}
 thead th{font-size:12px;font-weight:500;color:var(--chart-quiet);vertical-align:bottom}
 td{max-width:260px;overflow-wrap:break-word}
 .tiles,.tiles tbody{display:grid}
-.tiles tbody{grid-template-columns:repeat(auto-fit,minmax(184px,1fr));gap:12px}
+.tiles tbody{grid-template-columns:repeat(auto-fit,minmax(168px,1fr));gap:12px}
 .tiles caption,.hidden{position:absolute;width:1px;height:1px;overflow:hidden;
 clip-path:inset(50%);white-space:nowrap}
 .tiles tr{display:flex;flex-direction:column;padding:16px;min-width:0}

@@ -97,7 +97,7 @@ AS $$
 DECLARE
   settings retention.metric := retention._begin_report(metric, as_of);
   today date := retention._local_date(as_of, settings.time_zone);
-  found retention._collection_report := retention._read_metric(settings, as_of, NULL,
+  report retention._collection_report := retention._read_metric(settings, as_of, NULL,
     retention._last_refresh(settings.metric));
 BEGIN
   RETURN QUERY
@@ -107,7 +107,7 @@ BEGIN
            percentile_cont(0.5) WITHIN GROUP (ORDER BY c.orders),
            (percentile_cont(0.5) WITHIN GROUP (ORDER BY retention._double(c.revenue)))::numeric,
            sum(c.revenue), retention._percent(sum(c.revenue), sum(sum(c.revenue)) OVER (), 2),
-           found.frequency_bounds, found.monetary_bounds,
+           report.frequency_bounds, report.monetary_bounds,
            retention._in_order(array_agg(c.customer_id) FILTER (WHERE members))
     FROM retention._collected(NULL, NULL) AS c GROUP BY c.rfm_group
     ORDER BY c.rfm_group COLLATE "C";
@@ -128,7 +128,7 @@ DECLARE
   begins timestamptz := coalesce("from", "to" - interval '1 year');
   settings retention.metric := retention._begin_comparison(metric, begins, "to");
   moment timestamptz;
-  found retention._collection_report;
+  report retention._collection_report;
 BEGIN
   PERFORM retention._check_needed_span('step', step);
   PERFORM retention._reject_unless(begins + 400 * step >= "to",
@@ -141,12 +141,12 @@ BEGIN
           FROM generate_series(0, 400) AS n) AS past (moment)
     WHERE past.moment >= begins ORDER BY past.moment
   LOOP
-    found := retention._read_metric(settings, moment, NULL,
+    report := retention._read_metric(settings, moment, NULL,
                                     retention._last_refresh(settings.metric));
     RETURN QUERY
       SELECT moment, s.key, s.value::bigint,
              retention._percent(s.value::bigint, sum(s.value::bigint) OVER (), 2)
-      FROM jsonb_each_text(found.group_sizes) AS s ORDER BY s.key COLLATE "C";
+      FROM jsonb_each_text(report.group_sizes) AS s ORDER BY s.key COLLATE "C";
   END LOOP;
 END
 $$;

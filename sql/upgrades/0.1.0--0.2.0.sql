@@ -191,3 +191,6 @@ CREATE TRIGGER check_suppression BEFORE INSERT OR UPDATE ON retention.suppressio
   FOR EACH ROW EXECUTE FUNCTION retention._check_suppression();
 COMMENT ON TRIGGER check_suppression ON retention.suppression IS
   'Rejects what holds nobody''s messages back.';
+
+COMMENT ON TRIGGER note_new_settings ON retention.metric IS
+  'Has segments know why customers move, and nobody who waits be woken by it.';
