@@ -17,7 +17,8 @@ report=${REPORT:-report.html}
 # Writes the page; what is not given stays null.
 write_page() {
     private_run env PGCLIENTENCODING=UTF8 psql -X -q -A -t -v ON_ERROR_STOP=1 -d shop \
-        -v from="${FROM:-}" -v to="${TO:-}" -v language="${REPORT_LANGUAGE:-en}" -v currency="${CURRENCY:-}" <<'SQL'
+        -v from="${FROM:-}" -v to="${TO:-}" -v language="${REPORT_LANGUAGE:-en}" \
+        -v currency="${CURRENCY:-}" <<'SQL'
 SELECT retention.report_html('orders',
     coalesce(nullif(:'from', '')::timestamptz, until - interval '3 months'), until, :'language',
     nullif(:'currency', ''))

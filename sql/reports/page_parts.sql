@@ -84,7 +84,8 @@ $$;
 COMMENT ON FUNCTION retention._page_tiles(text, text, text) IS
   'Tiles: a table whose rows are cards.';
 
-CREATE OR REPLACE FUNCTION retention._page_tile(name text, value text, VARIADIC lines text[] DEFAULT '{}')
+CREATE OR REPLACE FUNCTION retention._page_tile(
+    name text, value text, VARIADIC lines text[] DEFAULT '{}')
   RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
