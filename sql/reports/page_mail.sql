@@ -31,6 +31,16 @@ $$;
 COMMENT ON FUNCTION retention._mail_table(text[], jsonb) IS
   'A table of these heads and rows, an array of arrays of texts.';
 
+CREATE OR REPLACE FUNCTION retention._mail_change(look jsonb, before numeric, after numeric)
+  RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN after > before THEN '+' ELSE '' END
+         || retention._page_percent(look, 100 * (after - before) / nullif(before, 0))
+$$;
+COMMENT ON FUNCTION retention._mail_change(jsonb, numeric, numeric) IS
+  'By how much a number has changed, with its sign; null where that is not known.';
+
 CREATE OR REPLACE FUNCTION retention._mail_totals(document jsonb, look jsonb) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -38,8 +48,8 @@ AS $$
            retention._page_word(look, 'to_before'), retention._page_word(look, 'to_year_ago')],
          jsonb_agg(jsonb_build_array(retention._page_word(look, f.name),
            retention._page_amount(look, f.now, f.name = 'revenue'),
-           retention._page_percent(look, 100 * (f.now - f.before) / nullif(f.before, 0)),
-           retention._page_percent(look, 100 * (f.now - f.year_ago) / nullif(f.year_ago, 0)))
+           retention._mail_change(look, f.before, f.now),
+           retention._mail_change(look, f.year_ago, f.now))
            ORDER BY f.number))
   FROM (SELECT n.number, n.name,
                max((t.row ->> n.name)::numeric) FILTER (WHERE t.period = 'period') AS now,
@@ -70,7 +80,7 @@ AS $$
   SELECT retention._mail_table(ARRAY['', retention._page_word(look, 'customers'),
            retention._page_word(look, 'in_period'), retention._page_word(look, 'share_of_revenue')],
          jsonb_agg(jsonb_build_array(g.rfm_group, retention._page_number(look, g.at_end),
-           retention._page_percent(look, 100 * (g.at_end - g.at_start) / nullif(g.at_start, 0)),
+           retention._mail_change(look, g.at_start, g.at_end),
            retention._page_percent(look, p.percent_of_revenue)) ORDER BY o.number))
   FROM jsonb_to_recordset(document #> '{sections,groups,period}')
          AS g (rfm_group text, at_start numeric, at_end numeric)
