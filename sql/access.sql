@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION retention._access_level(routine name) RETURNS integer
                      'rfm_performance', 'rfm_history', 'value_deciles', 'cohort_retention',
                      'repeat_rate', 'repeat_curve', 'new_and_returning', 'forecast',
                      'clv_usage', 'period_totals', 'report', 'report_changes',
-                     'report_html', 'report_page') THEN 1
+                     'report_html', 'report_page', 'report_mail') THEN 1
     WHEN routine IN (
       'refresh', 'refresh_all', 'process_changes', 'refresh_segment', 'read_segment_changes',
       'prune',

@@ -113,21 +113,31 @@ AS $$
 $$;
 COMMENT ON FUNCTION retention._page_sentence(jsonb, text) IS 'A sentence of report_changes.';
 
-CREATE OR REPLACE FUNCTION retention._page_changes(document jsonb, look jsonb) RETURNS text
+CREATE OR REPLACE FUNCTION retention._page_told(document jsonb, look jsonb)
+  RETURNS TABLE (number integer, query text, told text)
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   -- The sentences of the document are in English.
-  SELECT '<ol class="changes">' || string_agg(format(
-           '<li>%s<details><summary>%s</summary><pre tabindex="0">%s</pre></details></li>',
-           retention._page_sentence(look, c.told),
-           retention.html_text(retention._page_word(look, 'proof')),
-           retention.html_text(c.query)), '' ORDER BY c.number) || '</ol>'
+  SELECT c.number, c.query, c.told
   FROM (SELECT r.number, r.query, CASE look ->> 'language' WHEN 'en' THEN r.sentence
                  ELSE retention._page_moved(document, look, r.subject) END
         FROM jsonb_to_recordset(document #> '{sections,changes,period}')
                AS r (number integer, subject text, sentence text, query text))
          AS c (number, query, told)
   WHERE c.told IS NOT NULL AND c.number <= 6
+$$;
+COMMENT ON FUNCTION retention._page_told(jsonb, jsonb) IS
+  'What moved most, in the language of the page, with the queries that prove it.';
+
+CREATE OR REPLACE FUNCTION retention._page_changes(document jsonb, look jsonb) RETURNS text
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '<ol class="changes">' || string_agg(format(
+           '<li>%s<details><summary>%s</summary><pre tabindex="0">%s</pre></details></li>',
+           retention._page_sentence(look, c.told),
+           retention.html_text(retention._page_word(look, 'proof')),
+           retention.html_text(c.query)), '' ORDER BY c.number) || '</ol>'
+  FROM retention._page_told(document, look) AS c
 $$;
 COMMENT ON FUNCTION retention._page_changes(jsonb, jsonb) IS
   'What moved most, in sentences, each with the query that proves it.';

@@ -48,7 +48,7 @@ tbody tr{border-top:1px solid var(--chart-grid)}
 thead th{font-size:12px;font-weight:500;color:var(--chart-quiet);vertical-align:bottom}
 td{max-width:260px;overflow-wrap:break-word}
 .tiles,.tiles tbody{display:grid}
-.tiles tbody{grid-template-columns:repeat(auto-fit,minmax(168px,1fr));gap:12px}
+.tiles tbody{grid-template-columns:repeat(auto-fit,minmax(184px,1fr));gap:12px}
 .tiles caption,.hidden{position:absolute;width:1px;height:1px;overflow:hidden;
 clip-path:inset(50%);white-space:nowrap}
 .tiles tr{display:flex;flex-direction:column;padding:16px;min-width:0}
@@ -67,6 +67,7 @@ color:var(--chart-ink)}
 .map th,.map td{padding:5px 2px;text-align:center}
 .map tr{border:0}.map td[class^=h]{border-radius:4px}
 .map th:first-child{text-align:left;width:84px;min-width:0;white-space:nowrap}
+.map thead th:first-child{white-space:normal}
 .map .size{width:72px;color:var(--chart-quiet)}
 .partial{font-style:italic}
 ol.changes{list-style:none;padding:8px 20px 12px;columns:2;column-gap:40px}
@@ -76,7 +77,7 @@ pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;padding:8px 12px;border
 background:var(--page)}
 footer{color:var(--chart-quiet);font-size:12px;padding-top:32px;padding-bottom:48px;
 overflow-wrap:anywhere}
-@media (max-width:900px){ol.changes{columns:1}}
+@media (max-width:900px){ol.changes{columns:1}.tiles .value{font-size:24px}}
 @media (max-width:720px){.grid{grid-template-columns:minmax(0,1fr)}header,main,footer{
 padding-left:16px;padding-right:16px}header{padding-top:24px}figure{padding:16px}
 .tiles tbody{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}

@@ -98,6 +98,11 @@ FROM made, unnest(ARRAY['<script>alert(1)</script>', '"><img src=x onerror="aler
   repeat('W', 3000), U&'\202E\05E9\05DC\05D5\05DD']) WITH ORDINALITY AS h (suffix, number),
      LATERAL (SELECT retention.report_page(jsonb_set(hostile(document, h.suffix), '{time_zone}', '"UTC"'))) AS p (page) ORDER BY h.number;
 
+-- As mail it is small, and all of tables with their styles in them.
+SELECT l.language, octet_length(mail) BETWEEN 5000 AND 100000 AS small, mail !~* '<(style|svg|script|img|link)' AS plain, xml_is_well_formed_document(replace(mail, '<!DOCTYPE html>', '')) AS well_formed,
+       (SELECT string_agg(s.said, ', ' ORDER BY s.number) FROM said(mail, '//h2') AS s) AS parts, (SELECT string_agg(s.said, ' ' ORDER BY s.number) FROM (SELECT * FROM said(mail, '//td//table//table[1]//td') LIMIT 4) AS s) AS first_line
+FROM unnest('{en,pl,fr}'::text[]) AS l (language), LATERAL (SELECT retention.report_mail('orders', '2024-09-01Z', language => l.language, currency => 'EUR')) AS m (mail);
+
 -- Analysts may have it, and need nothing of what it is made of.
 CREATE ROLE report_page_reader;
 SELECT retention.grant_access('report_page_reader', 'analyst');
