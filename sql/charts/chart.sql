@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION retention.html_text(raw text) RETURNS text
   LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT replace(replace(replace(replace(replace(
-           regexp_replace(raw, '[\u0001-\u0008\u000b\u000c\u000e-\u001f\u007f]', '', 'g'),
+           regexp_replace(raw, E'[\\u0001-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f]', '', 'g'),
            '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&quot;'), '''', '&#39;')
 $$;
 COMMENT ON FUNCTION retention.html_text(text) IS

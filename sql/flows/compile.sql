@@ -14,8 +14,8 @@ AS $$
   -- In one pass: values may have braces of their own. A name without a value makes it null.
   SELECT CASE WHEN bool_and(n.name IS NULL OR v.value IS NOT NULL)
               THEN string_agg(piece || coalesce(v.value, ''), '' ORDER BY number) END
-  FROM regexp_split_to_table(template, '\{\w+\}') WITH ORDINALITY AS p (piece, number)
-  LEFT JOIN (SELECT m[1], o FROM regexp_matches(template, '\{(\w+)\}', 'g')
+  FROM regexp_split_to_table(template, E'\\{\\w+\\}') WITH ORDINALITY AS p (piece, number)
+  LEFT JOIN (SELECT m[1], o FROM regexp_matches(template, E'\\{(\\w+)\\}', 'g')
                WITH ORDINALITY AS r (m, o)) AS n (name, number) USING (number)
   LEFT JOIN (SELECT names_and_values[i], names_and_values[i + 1]
              FROM generate_series(1, cardinality(names_and_values), 2) AS i) AS v (name, value)

@@ -107,9 +107,10 @@ AS $$
   -- With numbers as the rest of the page has them; what comes first weighs most.
   SELECT format('<p><bdi><strong>%s</strong>%s</bdi></p>', retention.html_text(p.part[1]),
                 ' ' || retention.html_text(p.part[2]))
-  FROM regexp_replace(sentence, '(\d) (?=\d{3}(?!\d))', '\1' || (look ->> 'thousand'), 'g') AS n,
-       regexp_replace(n, '(\d) %', '\1' || (look ->> 'gap') || '%', 'g') AS s,
-       regexp_match(s, '^(.*?\.)(?: (.*))?$') AS p (part)
+  FROM regexp_replace(sentence, E'(\\d) (?=\\d{3}(?!\\d))', E'\\1' || (look ->> 'thousand'),
+                      'g') AS n,
+       regexp_replace(n, E'(\\d) %', E'\\1' || (look ->> 'gap') || '%', 'g') AS s,
+       regexp_match(s, E'^(.*?\\.)(?: (.*))?$') AS p (part)
 $$;
 COMMENT ON FUNCTION retention._page_sentence(jsonb, text) IS 'A sentence of report_changes.';
 

@@ -16,9 +16,9 @@ AS $$
   SELECT CASE WHEN currency IS NULL THEN '%s'
               WHEN language = 'en' AND s.sign IS NOT NULL AND currency <> 'PLN' THEN s.sign || '%s'
               ELSE '%s' || chr(160) || replace(coalesce(s.sign, currency), '%', '%%') END
-  FROM (SELECT CASE currency WHEN 'EUR' THEN retention._page_sign('\u20ac', 'EUR')
+  FROM (SELECT CASE currency WHEN 'EUR' THEN retention._page_sign(E'\\u20ac', 'EUR')
                              WHEN 'GBP' THEN chr(163) WHEN 'USD' THEN '$'
-                             WHEN 'PLN' THEN retention._page_sign('z\u0142', 'PLN') END)
+                             WHEN 'PLN' THEN retention._page_sign(E'z\\u0142', 'PLN') END)
          AS s (sign)
 $$;
 COMMENT ON FUNCTION retention._page_currency(text, text) IS

@@ -16,10 +16,10 @@ CREATE OR REPLACE FUNCTION retention._passes_on(rule text, number smallint, type
 AS $$
   -- Of a query without others in its FROM: what it joins, filters and computes comes after its
   -- list of relations. Output columns that are a plain column are taken away.
-  SELECT regexp_count(split_part(rule, ':jointree', 1), '\{QUERY') = 1
+  SELECT regexp_count(split_part(rule, ':jointree', 1), E'\\{QUERY') = 1
     AND regexp_replace(substr(rule, strpos(rule, ':jointree')),
-          '\{TARGETENTRY :expr \{VAR :varno \d+ :varattno \d+', '', 'g')
-        !~ format('\{VAR :varno \d+ :varattno %s :vartype %s\M', number, type)
+          E'\\{TARGETENTRY :expr \\{VAR :varno \\d+ :varattno \\d+', '', 'g')
+        !~ format(E'\\{VAR :varno \\d+ :varattno %s :vartype %s\\M', number, type)
 $$;
 COMMENT ON FUNCTION retention._passes_on(text, smallint, oid) IS
   'Whether a view, by the rule that it is, does nothing with the column of this number and type '
@@ -65,7 +65,8 @@ AS $$
   SELECT a.name
   FROM retention._without_literals(expression) AS e, retention._attributes() AS a
   -- A name of its own or of the person: of no other relation, no function, and no alias.
-  WHERE e ~ format('(?<![\w.])(?<!\mAS\s)(?:"?(?:person|profile)"?\s*\.\s*)?"?%s"?(?![\w.(])',
+  WHERE e ~ format(E'(?<![\\w.])(?<!\\mAS\\s)(?:"?(?:person|profile)"?\\s*\\.\\s*)?'
+                   '"?%s"?(?![\\w.(])',
                    a.name)
 $$;
 COMMENT ON FUNCTION retention._expression_attributes(text) IS
